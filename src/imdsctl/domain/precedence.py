@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from imdsctl.domain.options import AWS_NAMES, AccountDefaults, HttpTokens, MetadataOptions, Switch
 
@@ -108,7 +108,7 @@ def resolve(
     )
 
 
-def _first(layers: Sequence[tuple[Layer, MetadataOptions]], name: str) -> Decided[object]:
+def _first(layers: Sequence[tuple[Layer, MetadataOptions]], name: str) -> Decided[Any]:
     for layer, options in layers:
         value = getattr(options, name)
         if value is not None:
