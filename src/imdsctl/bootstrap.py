@@ -1,0 +1,37 @@
+"""The only place that builds real adapters and wires them to the commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from imdsctl.cli.app import run
+from imdsctl.cli.dependencies import Dependencies
+
+if TYPE_CHECKING:
+    from imdsctl.fleet.ports import Aws, ScanStore
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (without the program's name) and return its exit code."""
+    return run(list(sys.argv[1:] if argv is None else argv), dependencies())
+
+
+def dependencies() -> Dependencies:
+    """The real adapters. Each is imported and built only when a command asks for it, to keep the start cheap."""
+    return Dependencies(aws=_aws, scans=_scans, now=lambda: datetime.now(UTC))
+
+
+def _aws(profile: str | None) -> AbstractAsyncContextManager[Aws]:
+    from imdsctl.adapters.aws import open_aws
+
+    return open_aws(profile)
+
+
+def _scans(url: str | None) -> ScanStore:
+    from imdsctl.adapters.database import ScanDatabase
+
+    return ScanDatabase(url)

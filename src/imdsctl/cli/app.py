@@ -1,0 +1,74 @@
+"""The command line: which commands there are. Each lives in its own module, imported when it is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import typer.core
+import typer.main
+
+from imdsctl import __version__
+from imdsctl.cli.errors import guarded
+
+if TYPE_CHECKING:
+    from imdsctl.cli.dependencies import Dependencies
+
+COMMANDS = ("demo", "scan", "explain", "plan", "apply", "verify", "local")
+"""Names, in the order of help. `imdsctl.cli.NAME` has a function `command`, or `app` when it has commands of its own."""
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands, imported one at a time: `imdsctl scan` does not pay for `imdsctl local`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name in COMMANDS if find_spec(f"imdsctl.cli.{name}")]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        if cmd_name not in self.commands:
+            self.commands[cmd_name] = _load(cmd_name)
+        return self.commands[cmd_name]
+
+
+def _load(name: str) -> Any:
+    module = import_module(f"imdsctl.cli.{name}")
+    if hasattr(module, "app"):
+        return typer.main.get_command(module.app)
+    single = typer.Typer(add_completion=False)
+    single.command(name)(module.command)
+    return typer.main.get_command(single)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"imdsctl {__version__}")
+        raise typer.Exit
+
+
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Make IMDSv2 the enforced rule in every Region of every AWS account.
+
+    Exit codes: 0 done, 1 failed, 2 the command line or the input is wrong, 130 interrupted.
+    """
+
+
+def program() -> Any:
+    """The whole command line as one click command."""
+    app = typer.Typer(cls=Commands, no_args_is_help=True)
+    app.callback()(_program)
+    return typer.main.get_command(app)
+
+
+def run(argv: Sequence[str], dependencies: Dependencies) -> int:
+    """Run one command line, print what went wrong on standard error, and return the exit code."""
+    command = program()
+    return guarded(lambda: command.main(args=list(argv), prog_name="imdsctl", standalone_mode=False, obj=dependencies))

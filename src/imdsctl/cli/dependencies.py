@@ -1,0 +1,31 @@
+"""What a command may ask for. `bootstrap` fills this with real adapters, a test with fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from imdsctl.fleet.ports import Aws, ScanStore
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """Factories, so that a command pays only for what it uses."""
+
+    aws: Callable[[str | None], AbstractAsyncContextManager[Aws]]
+    """The AWS client for a profile's name (None: credentials as every AWS tool finds them)."""
+    scans: Callable[[str | None], ScanStore]
+    """The store at a database URL (None: SQLite in the user's data directory)."""
+    now: Callable[[], datetime]
+    """The time, aware, in UTC."""
+
+
+def of(context: typer.Context) -> Dependencies:
+    """The dependencies that the program was started with."""
+    return cast(Dependencies, context.find_root().obj)

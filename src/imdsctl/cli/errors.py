@@ -1,0 +1,82 @@
+"""How a command ends: diagnostics on standard error and an exit code. A bug still ends in a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import typer
+
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""What typer raises for a command line it cannot parse; its home differs between typer's releases."""
+
+
+@contextmanager
+def interruptible(safe: str, *, hint: str | None = None) -> Iterator[None]:
+    """Turn Ctrl-C into the diagnostic `interrupted` (exit code 130).
+
+    `safe` is a clause that says what state things are in ("nothing was changed: a scan only reads").
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        diagnostic = Diagnostic("interrupted", f"stopped by Ctrl-C; {safe}", hint=hint)
+        raise DiagnosticError(diagnostic, exit_code=EXIT_INTERRUPTED) from None
+
+
+def report(diagnostics: Iterable[Diagnostic]) -> None:
+    """Print diagnostics on standard error."""
+    from imdsctl.views.text import diagnostics_text
+
+    print(diagnostics_text(diagnostics, colour=wants_colour(sys.stderr)), file=sys.stderr)
+
+
+def wants_colour(stream: object) -> bool:
+    """Colour goes to a terminal only, and never when NO_COLOR is set (https://no-color.org) or TERM is `dumb`."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    isatty = getattr(stream, "isatty", None)
+    return bool(isatty is not None and isatty())
+
+
+def guarded(command: Callable[[], object]) -> int:
+    """Call `command` and give its exit code: what it returns when that is an int, else 0.
+
+    DiagnosticError is printed and gives its own code; a wrong command line gives 2; Ctrl-C gives 130; a reader of our
+    output that went away (`| head`) gives 1 without noise.
+    """
+    try:
+        code = _ended(command)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes standard output again at exit; that must not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    return code
+
+
+def _ended(command: Callable[[], object]) -> int:
+    try:
+        result = command()
+    except DiagnosticError as error:
+        report(error.diagnostics)
+        return error.exit_code
+    except UsageError as error:
+        error.show()  # type: ignore[attr-defined]
+        return EXIT_USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        report([Diagnostic("interrupted", "stopped by Ctrl-C")])
+        return EXIT_INTERRUPTED
+    except SystemExit as ended:
+        # Typer's own answer to a reader that went away.
+        return ended.code if isinstance(ended.code, int) else EXIT_FAILED
+    return result if isinstance(result, int) and not isinstance(result, bool) else EXIT_DONE
