@@ -1,0 +1,1 @@
+"""AWS protocols compiled from botocore's service models: bytes in, values out, and back. Pure."""
