@@ -1,0 +1,76 @@
+"""What the fleet asks of the world outside. Each port is the smallest set of calls that the fleet uses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from imdsctl.wire.service import Projection
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The keys that sign a request. `expires` (aware) is when AWS stops taking them; None when they do not expire."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+    expires: datetime | None = None
+
+
+class Unreachable(Exception):
+    """No answer from AWS that can be read: the network, a reply cut short, or a reply that is not AWS's.
+
+    `host` is who was asked, `reason` what happened, `next_step` what the reader can do. `maybe_done` is true when the
+    request may have reached AWS, so that a write may have happened.
+    """
+
+    def __init__(self, host: str, reason: str, next_step: str, *, maybe_done: bool = True) -> None:
+        super().__init__(f"no usable answer from `{host}`: {reason}; {next_step}")
+        self.host = host
+        self.reason = reason
+        self.next_step = next_step
+        self.maybe_done = maybe_done
+
+
+class Aws(Protocol):
+    """AWS's API. One client serves all accounts and Regions; credentials belong to the request.
+
+    `credentials` None means the user's own, as every AWS tool finds them. `service` is botocore's name (`ec2`, `sts`);
+    `params` and results are as boto3 has them; `projection` names the members of the result that are wanted.
+
+    Raises `imdsctl.wire.errors.ServiceError` when AWS refuses, `Unreachable` when AWS cannot be asked, and
+    `imdsctl.domain.diagnostics.DiagnosticError` when the user's own credentials or settings are missing or wrong.
+    Throttling, server errors and broken connections are retried before they are raised.
+    """
+
+    @property
+    def default_region(self) -> str | None:
+        """The Region that the user's environment or profile names, None when neither does."""
+        ...
+
+    async def call(
+        self,
+        credentials: Credentials | None,
+        service: str,
+        region: str,
+        operation: str,
+        params: Mapping[str, Any],
+        projection: Projection | None = None,
+    ) -> dict[str, Any]:
+        """One call, one result."""
+        ...
+
+    def paginate(
+        self,
+        credentials: Credentials | None,
+        service: str,
+        region: str,
+        operation: str,
+        params: Mapping[str, Any],
+        projection: Projection | None = None,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Every page, in order. An empty page with a `NextToken` is followed; the same token twice is `Unreachable`."""
+        ...
