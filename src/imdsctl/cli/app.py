@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
 
 COMMANDS = ("demo", "scan", "explain", "plan", "apply", "verify", "local")
-"""Names, in the order of help. `imdsctl.cli.NAME` has a function `command`, or `app` when it has commands of its own."""
+"""Names, in the order of help. `imdsctl.cli.NAME` has a function `command`, or `app` when it has its own commands."""
 
 
 class Commands(typer.core.TyperGroup):

@@ -1,0 +1,24 @@
+"""How much a sweep does at once. EC2's throttles are per account and Region, so breadth is cheap and depth is not."""
+
+from __future__ import annotations
+
+ACCOUNTS_CONCURRENT_MAX = 8
+"""Accounts entered at the same time; bounds the tasks that wait for a target's turn."""
+TARGETS_CONCURRENT_MAX = 48
+"""Targets (account, Region) read at the same time; each has at most one call under way."""
+ORGANIZATION_CALLS_CONCURRENT_MAX = 4
+"""Calls to Organizations at the same time. Source: Organizations quotas, ListAccountsForParent 5 a second, burst 8."""
+INSTANCES_PER_PAGE = 1000
+"""Source: EC2 API Reference, DescribeInstances, MaxResults."""
+TEMPLATE_VERSIONS_PER_PAGE = 200
+"""Source: EC2 API Reference, DescribeLaunchTemplateVersions, MaxResults 1 to 200."""
+TEMPLATES_PER_PAGE = 200
+"""Source: EC2 API Reference, DescribeLaunchTemplates, MaxResults 1 to 200."""
+IMAGES_PER_PAGE = 1000
+"""Source: EC2 API Reference, DescribeImages, MaxResults."""
+IMAGE_IDS_PER_CALL = 100
+"""Image ids named in one DescribeImages call: keeps the request well below the size limit of a form."""
+REGIONS_PER_PAGE = 50
+"""Source: Account Management API Reference, ListRegions, MaxResults 1 to 50."""
+ASSUMED_ROLE_SECONDS = 3600
+"""The longest session that role chaining allows. Source: STS API Reference, AssumeRole, DurationSeconds."""

@@ -1,0 +1,486 @@
+"""Which accounts and Regions a sweep visits, and with whose credentials.
+
+**Accounts.** Organizations is asked when the caller manages the organization (or is a delegated administrator). The
+caller's own account is entered with the caller's credentials: a management account does not have the role that
+Organizations makes in the others. An account whose `State` is not ACTIVE lets nobody in: it is reported, not entered.
+
+**Regions.** An account's own list decides, because opting in is per account. A Region that is DISABLED (or
+`not-opted-in`) refuses every caller, and AWS says that disabling one deletes nothing in it. Whether it was ever enabled
+cannot be told. It is therefore listed as "not enabled" and counted apart: not clean, and not unknown either, since
+nothing can be launched or changed there until somebody enables it. ENABLING and DISABLING are unknown: resources may
+come or run there while we look elsewhere.
+
+Sources: Organizations API Reference, ListAccounts (`State`); Account Management Reference Guide, "Enable or disable AWS
+Regions in your account"; STS API Reference, AssumeRole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError, Severity
+from imdsctl.domain.observations import Account, AccountUnseen, Unseen
+from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS
+from imdsctl.domain.verdicts import ACCOUNT_NOT_ACTIVE, REGION_NOT_ENABLED
+from imdsctl.fleet import limits
+from imdsctl.fleet.ports import Aws, Credentials, Unreachable
+from imdsctl.wire.errors import ServiceError
+
+ROLE_NAME = "OrganizationAccountAccessRole"
+"""The role that Organizations makes in every account that it creates."""
+SESSION_NAME = "imdsctl"
+ACTIVE = "ACTIVE"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the user narrowed a sweep to. Empty means everything."""
+
+    role: str = ROLE_NAME
+    current_account: bool = False
+    accounts: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    ous: tuple[str, ...] = ()
+    exclude_accounts: tuple[str, ...] = ()
+    exclude_regions: tuple[str, ...] = ()
+    exclude_ous: tuple[str, ...] = ()
+
+    def scope(self) -> tuple[tuple[str, str], ...]:
+        """The narrowing options as given, for the record of a scan."""
+        pairs: list[tuple[str, str]] = []
+        if self.current_account:
+            pairs.append(("current-account", "yes"))
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, tuple) and value:
+                pairs.append((field.name.replace("_", "-").replace("ous", "ou"), ",".join(value)))
+        return tuple(pairs)
+
+    @property
+    def needs_units(self) -> bool:
+        """True when organizational units decide who is visited."""
+        return bool(self.ous or self.exclude_ous)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who we are, as STS says."""
+
+    account_id: str
+    arn: str
+
+    @property
+    def partition(self) -> str:
+        """`aws`, `aws-cn`, `aws-us-gov`..."""
+        return self.arn.split(":")[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Whom a sweep visits: `accounts` are entered, `unseen` cannot be; `notices` are warnings for the user."""
+
+    caller: Caller
+    accounts: tuple[Account, ...]
+    unseen: tuple[AccountUnseen, ...] = ()
+    inactive: tuple[Account, ...] = ()
+    notices: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRegions:
+    """An account's Regions: those to read, and those that cannot be."""
+
+    enabled: tuple[str, ...]
+    unseen: tuple[AccountUnseen, ...] = ()
+
+
+def home_region(aws: Aws) -> str:
+    """Where to ask what has no Region of its own (STS, Organizations, lists of Regions)."""
+    return aws.default_region or "us-east-1"
+
+
+async def who_am_i(aws: Aws) -> Caller:
+    """The caller. Raises DiagnosticError `credentials-refused` or `aws-unreachable`."""
+    try:
+        found = await aws.call(None, "sts", home_region(aws), "GetCallerIdentity", {})
+    except ServiceError as error:
+        raise DiagnosticError(
+            Diagnostic(
+                "credentials-refused",
+                f"AWS does not accept these credentials ({error.code}: {error.message.rstrip('.')})",
+                hint="check `aws sts get-caller-identity`, sign in again, or choose another `--profile`",
+            )
+        ) from None
+    except Unreachable as error:
+        raise DiagnosticError(
+            Diagnostic(
+                "aws-unreachable",
+                f"no usable answer from `{error.host}`: {error.reason}",
+                hint=error.next_step,
+            )
+        ) from None
+    return Caller(found["Account"], found["Arn"])
+
+
+async def find_accounts(aws: Aws, selection: Selection) -> Visit:
+    """Ask who there is and apply the selection.
+
+    Raises DiagnosticError with every unknown account, unit and Region together, and when nothing is left to visit.
+    """
+    caller = await who_am_i(aws)
+    await _check_regions(aws, caller, selection)
+    if selection.current_account:
+        return _only(caller, selection, ())
+    try:
+        listed = await _list_accounts(aws)
+    except (ServiceError, Unreachable) as error:
+        return _without_organization(caller, selection, error)
+    tree = await _tree_if_seen(aws, selection)
+    if tree is not None:
+        listed = [replace(each, ou_path=tree.path(each.account_id)) for each in listed]
+    chosen = _choose(selection, listed, _left_out(selection, tree, listed))
+    return Visit(
+        caller,
+        tuple(each for each in chosen if each.state == ACTIVE),
+        tuple(_inactive(each) for each in chosen if each.state != ACTIVE),
+        tuple(each for each in chosen if each.state != ACTIVE),
+    )
+
+
+async def enter(aws: Aws, caller: Caller, account_id: str, role: str) -> Credentials | None:
+    """Credentials inside an account: None (our own) in our own account, else the role's.
+
+    Raises ServiceError and Unreachable.
+    The STS of a Region is asked, because tokens of the global endpoint are not valid in opt-in Regions.
+    """
+    if account_id == caller.account_id:
+        return None
+    found = await aws.call(
+        None,
+        "sts",
+        home_region(aws),
+        "AssumeRole",
+        {
+            "RoleArn": f"arn:{caller.partition}:iam::{account_id}:role/{role}",
+            "RoleSessionName": SESSION_NAME,
+            "DurationSeconds": limits.ASSUMED_ROLE_SECONDS,
+        },
+    )
+    held = found["Credentials"]
+    return Credentials(held["AccessKeyId"], held["SecretAccessKey"], held["SessionToken"], held.get("Expiration"))
+
+
+async def regions_of(
+    aws: Aws, credentials: Credentials | None, account_id: str, selection: Selection
+) -> AccountRegions:
+    """The account's Regions that the selection wants.
+
+    When neither Account Management nor EC2 lists them, the Regions that no account can disable are read, and the rest
+    is one unknown.
+    """
+    try:
+        statuses = await _statuses(aws, credentials)
+    except (ServiceError, Unreachable) as error:
+        known = tuple(each for each in (selection.regions or DEFAULT_REGIONS) if each not in selection.exclude_regions)
+        unseen = Unseen("Regions", f"which Regions are enabled could not be read: {said(error)}", code_of(error))
+        return AccountRegions(known, () if selection.regions else (AccountUnseen(account_id, None, unseen),))
+    enabled = []
+    unseen_regions = []
+    for name, status in sorted(statuses.items()):
+        if (selection.regions and name not in selection.regions) or name in selection.exclude_regions:
+            continue
+        if status in _ENABLED:
+            enabled.append(name)
+        elif status in _NOT_ENABLED:
+            reason = "the account has not enabled this Region; what may be left in it cannot be seen"
+            unseen_regions.append(AccountUnseen(account_id, name, Unseen("Region", reason, REGION_NOT_ENABLED)))
+        else:
+            reason = f"the Region is {status}; scan again when that is over"
+            unseen_regions.append(AccountUnseen(account_id, name, Unseen("Region", reason, status)))
+    return AccountRegions(tuple(enabled), tuple(unseen_regions))
+
+
+def said(error: ServiceError | Unreachable) -> str:
+    """What went wrong, in AWS's words where there are some."""
+    return error.message if isinstance(error, ServiceError) else str(error)
+
+
+def code_of(error: ServiceError | Unreachable) -> str:
+    """AWS's error code; `Unreachable` when there was no answer."""
+    return error.code if isinstance(error, ServiceError) else "Unreachable"
+
+
+_ENABLED = frozenset({"ENABLED", "ENABLED_BY_DEFAULT", "opt-in-not-required", "opted-in"})
+_NOT_ENABLED = frozenset({"DISABLED", "not-opted-in"})
+
+
+async def _statuses(aws: Aws, credentials: Credentials | None) -> dict[str, str]:
+    """Region to its status, in the words of ListRegions or, where that is not allowed, of DescribeRegions."""
+    try:
+        pages = aws.paginate(
+            credentials, "account", home_region(aws), "ListRegions", {"MaxResults": limits.REGIONS_PER_PAGE}
+        )
+        return {each["RegionName"]: each["RegionOptStatus"] async for page in pages for each in page["Regions"]}
+    except (ServiceError, Unreachable):
+        return await _described(aws, credentials)
+
+
+async def _described(aws: Aws, credentials: Credentials | None) -> dict[str, str]:
+    found = await aws.call(credentials, "ec2", home_region(aws), "DescribeRegions", {"AllRegions": True})
+    return {each["RegionName"]: each["OptInStatus"] for each in found.get("Regions", ())}
+
+
+async def _check_regions(aws: Aws, caller: Caller, selection: Selection) -> None:
+    """Every Region that the user named has to exist in this partition."""
+    asked = (*selection.regions, *selection.exclude_regions)
+    if not asked:
+        return
+    try:
+        known: Iterable[str] = await _described(aws, None)
+    except (ServiceError, Unreachable):
+        if caller.partition != "aws":
+            return
+        known = COMMERCIAL_REGIONS
+    _refuse(
+        Diagnostic("region-unknown", f"there is no Region `{name}`", hint=_regions_hint(name, known))
+        for name in dict.fromkeys(asked)
+        if name not in known
+    )
+
+
+def _regions_hint(name: str, known: Iterable[str]) -> str:
+    return _closest(name, known) or f"the Regions are: {', '.join(sorted(known))}"
+
+
+async def _list_accounts(aws: Aws) -> list[Account]:
+    pages = aws.paginate(None, "organizations", home_region(aws), "ListAccounts", {})
+    return [
+        Account(each["Id"], each.get("Name", ""), each.get("State") or each.get("Status") or ACTIVE)
+        async for page in pages
+        for each in page.get("Accounts", ())
+    ]
+
+
+def _inactive(account: Account) -> AccountUnseen:
+    reason = f"the account is {account.state}: nobody can enter it"
+    return AccountUnseen(account.account_id, None, Unseen("account", reason, ACCOUNT_NOT_ACTIVE))
+
+
+def _only(caller: Caller, selection: Selection, notices: tuple[Diagnostic, ...]) -> Visit:
+    """The caller's own account and no other."""
+    _refuse(
+        Diagnostic(
+            "account-unknown",
+            f"account `{name}` is not the current one, {caller.account_id}",
+            hint="leave `--current-account` out to reach other accounts through their role",
+        )
+        for name in selection.accounts
+        if name != caller.account_id
+    )
+    if selection.needs_units:
+        raise DiagnosticError(
+            Diagnostic(
+                "organization-needed",
+                "`--ou` and `--exclude-ou` need the organization's tree, which this caller does not see",
+                hint="use credentials of the management account or of a delegated administrator, or name `--accounts`",
+            ),
+            exit_code=2,
+        )
+    if caller.account_id in selection.exclude_accounts:
+        raise _nothing_left()
+    return Visit(caller, (Account(caller.account_id, ""),), notices=notices)
+
+
+_NO_ORGANIZATION = "AWSOrganizationsNotInUseException"
+
+
+def _without_organization(caller: Caller, selection: Selection, error: ServiceError | Unreachable) -> Visit:
+    """Organizations does not answer: visit the accounts that were named, else the current one, and say so."""
+    if code_of(error) == _NO_ORGANIZATION:
+        why = "the account is not in an organization"
+    else:
+        why = f"Organizations does not list accounts to this caller ({code_of(error)})"
+    if not selection.accounts or selection.needs_units:
+        notice = Diagnostic(
+            "current-account-only",
+            f"{why}: only account {caller.account_id} is scanned",
+            hint="use credentials of the management account or a delegated administrator, or name `--accounts`",
+            severity=Severity.WARNING,
+        )
+        return _only(caller, selection, (notice,))
+    _refuse(
+        Diagnostic("account-unknown", f"`{name}` is not an account id", hint="account ids have twelve digits")
+        for name in (*selection.accounts, *selection.exclude_accounts)
+        if not _ACCOUNT_ID.fullmatch(name)
+    )
+    notice = Diagnostic(
+        "accounts-as-named", f"{why}: the accounts are taken as named, unchecked", severity=Severity.WARNING
+    )
+    chosen = tuple(
+        Account(name, "") for name in dict.fromkeys(selection.accounts) if name not in selection.exclude_accounts
+    )
+    if not chosen:
+        raise _nothing_left()
+    return Visit(caller, chosen, notices=(notice,))
+
+
+_ACCOUNT_ID = re.compile(r"\d{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    id: str
+    path: str
+    above: tuple[str, ...]
+    """Ids of the units above, and its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    units: Mapping[str, _Unit]
+    """Every root and unit by id."""
+    place: Mapping[str, _Unit]
+    """The unit that each account is in, by account id."""
+
+    def path(self, account_id: str) -> str:
+        """Names from the root down; empty for an account that is not in the tree."""
+        unit = self.place.get(account_id)
+        return unit.path if unit else ""
+
+    def above(self, account_id: str) -> tuple[str, ...]:
+        """Ids of all units that an account is in, from the root down."""
+        unit = self.place.get(account_id)
+        return unit.above if unit else ()
+
+
+async def _tree_if_seen(aws: Aws, selection: Selection) -> _Tree | None:
+    """The tree, None when it cannot be read and the selection does not need it."""
+    try:
+        return await _tree(aws)
+    except (ServiceError, Unreachable) as error:
+        if not selection.needs_units:
+            return None
+        raise DiagnosticError(
+            Diagnostic(
+                "organization-needed",
+                f"the organization's tree could not be read ({code_of(error)}: {said(error)})",
+                hint="allow organizations:ListRoots, ListOrganizationalUnitsForParent and ListAccountsForParent",
+            )
+        ) from None
+
+
+def _left_out(selection: Selection, tree: _Tree | None, accounts: Iterable[Account]) -> frozenset[str]:
+    """The accounts that `--ou` and `--exclude-ou` leave out, by id; a unit stands for everything below it."""
+    if tree is None or not selection.needs_units:
+        return frozenset()
+    wanted = _resolve_units(selection.ous, tree.units)
+    unwanted = _resolve_units(selection.exclude_ous, tree.units)
+    _refuse((*wanted.problems, *unwanted.problems))
+    above = {each.account_id: tree.above(each.account_id) for each in accounts}
+    return frozenset(
+        account_id
+        for account_id, units in above.items()
+        if (selection.ous and wanted.ids.isdisjoint(units)) or not unwanted.ids.isdisjoint(units)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    ids: frozenset[str]
+    problems: tuple[Diagnostic, ...]
+
+
+def _resolve_units(names: Iterable[str], units: Mapping[str, _Unit]) -> _Named:
+    """Ids of units named by id or by path, with or without the root's name in front."""
+    by_path: dict[str, str] = {}
+    for unit in units.values():
+        by_path[unit.path] = unit.id
+        by_path.setdefault(unit.path.partition("/")[2], unit.id)
+    ids = set()
+    problems = []
+    for name in names:
+        found = name if name in units else by_path.get(name.strip("/"))
+        if found is None:
+            paths = sorted(path for path in by_path if path)
+            hint = _closest(name.strip("/"), paths) or f"the units are: {', '.join(u.path for u in units.values())}"
+            problems.append(Diagnostic("ou-unknown", f"there is no organizational unit `{name}`", hint=hint))
+        else:
+            ids.add(found)
+    return _Named(frozenset(ids), tuple(problems))
+
+
+async def _tree(aws: Aws) -> _Tree:
+    units: dict[str, _Unit] = {}
+    place: dict[str, _Unit] = {}
+    turn = asyncio.Semaphore(limits.ORGANIZATION_CALLS_CONCURRENT_MAX)
+
+    async def listed(operation: str, key: str, **params: str) -> list[dict[str, str]]:
+        async with turn:
+            pages = aws.paginate(None, "organizations", home_region(aws), operation, params)
+            return [each async for page in pages for each in page.get(key, ())]
+
+    async def visit(unit: _Unit) -> None:
+        units[unit.id] = unit
+        for account in await listed("ListAccountsForParent", "Accounts", ParentId=unit.id):
+            place[account["Id"]] = unit
+        below = await listed("ListOrganizationalUnitsForParent", "OrganizationalUnits", ParentId=unit.id)
+        await asyncio.gather(
+            *(visit(_Unit(each["Id"], f"{unit.path}/{each['Name']}", (*unit.above, each["Id"]))) for each in below)
+        )
+
+    for root in await listed("ListRoots", "Roots"):
+        await visit(_Unit(root["Id"], root["Name"], (root["Id"],)))
+    return _Tree(dict(sorted(units.items(), key=lambda item: item[1].path)), place)
+
+
+def _choose(selection: Selection, accounts: list[Account], left_out: frozenset[str]) -> list[Account]:
+    """The accounts that the selection wants; each may be named by id or by its name."""
+    names = {each.account_id for each in accounts} | {each.name for each in accounts if each.name}
+    _refuse(
+        Diagnostic(
+            "account-unknown",
+            f"`{name}` is not an account of this organization",
+            hint=_closest(name, names) or "`aws organizations list-accounts` lists them",
+        )
+        for name in dict.fromkeys((*selection.accounts, *selection.exclude_accounts))
+        if name not in names
+    )
+    wanted, unwanted = set(selection.accounts), set(selection.exclude_accounts)
+    chosen = [
+        each
+        for each in accounts
+        if each.account_id not in left_out
+        and (not wanted or {each.account_id, each.name} & wanted)
+        and not {each.account_id, each.name} & unwanted
+    ]
+    if not chosen:
+        raise _nothing_left()
+    return chosen
+
+
+def _nothing_left() -> DiagnosticError:
+    return DiagnosticError(
+        Diagnostic(
+            "nothing-selected",
+            "no account is left to visit",
+            hint="widen `--accounts` and `--ou`, or drop an exclusion",
+        ),
+        exit_code=2,
+    )
+
+
+def _closest(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, sorted(known), n=2)
+    return f"did you mean {' or '.join(f'`{each}`' for each in close)}?" if close else ""
+
+
+def _refuse(problems: Iterable[Diagnostic]) -> None:
+    """Stop with all problems together (exit code 2), or go on when there is none."""
+    found = tuple(problems)
+    if found:
+        raise DiagnosticError(found, exit_code=2)
