@@ -1,0 +1,183 @@
+"""`imdsctl apply`: carry out a plan. It obeys the file and nothing else, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imdsctl.cli.dependencies import Dependencies, of
+from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, report
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.fleet.targets import ROLE_NAME
+
+if TYPE_CHECKING:
+    from imdsctl.adapters.journal_file import JournalFile
+    from imdsctl.domain.plan import Plan
+    from imdsctl.fleet.apply import Event, Report
+
+
+def command(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A plan, from `imdsctl plan -o FILE`.", show_default=False)],
+    confirm: Annotated[
+        int | None, typer.Option("--confirm", help="How many changes the plan makes: the answer to the question.")
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option("--journal", help="The memory of this apply. Default: FILE.journal.")
+    ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="After a failure, hold back only the Region in which it happened.")
+    ] = False,
+    role: Annotated[str, typer.Option("--role", help="The role to assume in each account.")] = ROLE_NAME,
+    profile: Annotated[str | None, typer.Option("--profile", help="The AWS profile to use.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON, one object a line.")] = False,
+) -> int:
+    """Carry out a plan in waves. Stopped at any point, the same command goes on from its journal."""
+    from imdsctl.adapters.journal_file import open_journal
+    from imdsctl.adapters.plan_file import read_plan
+    from imdsctl.views.apply import report_diagnostics, report_json, report_text
+
+    dependencies = of(context)
+    plan = read_plan(file)
+    count = len(plan.ready)
+    _confirmed(confirm, count, file)
+    with open_journal(journal or file.with_name(file.name + ".journal"), plan.digest, _at(dependencies)) as opened:
+        ended = asyncio.run(_run(dependencies, plan, opened, role, profile, keep_going=keep_going, as_json=as_json))
+    again = shlex.join(["imdsctl", *(["apply", str(file), "--confirm", str(count)])])
+    if as_json:
+        sys.stdout.write(report_json(ended).decode() + "\n")
+    else:
+        print(report_text(ended, deferred=len(plan.deferred)))
+    found = report_diagnostics(ended, str(file), again)
+    if ended.interrupted:
+        found.append(
+            Diagnostic(
+                "interrupted",
+                "stopped by Ctrl-C; what had begun was finished and is recorded, the rest was not begun",
+                str(file),
+                f"`{again}` goes on from here",
+            )
+        )
+    if found:
+        report(found)
+    if ended.interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_DONE if ended.done else EXIT_FAILED
+
+
+def _confirmed(confirm: int | None, count: int, file: Path) -> None:
+    """The count is asked for on a terminal, and given with --confirm anywhere. Raises DiagnosticError."""
+    if confirm is None and count and sys.stdin.isatty() and sys.stderr.isatty():
+        print(
+            f"This plan makes {count} changes in AWS. Type the number to go on: ", end="", file=sys.stderr, flush=True
+        )
+        typed = sys.stdin.readline().strip()
+        confirm = int(typed) if typed.isdecimal() else -1
+    if confirm is None and count:
+        raise DiagnosticError(
+            Diagnostic(
+                "confirm-missing",
+                f"this plan makes {count} changes, and nobody has confirmed them",
+                str(file),
+                f"read it, then run `imdsctl apply {shlex.quote(str(file))} --confirm {count}`",
+            ),
+            exit_code=2,
+        )
+    if confirm is not None and confirm != count:
+        raise DiagnosticError(
+            Diagnostic(
+                "confirm-mismatch",
+                f"the number given is not the {count} changes that this plan makes; nothing was changed",
+                str(file),
+                "is it the plan that you read? its last line says the number",
+            ),
+            exit_code=2,
+        )
+
+
+async def _run(
+    dependencies: Dependencies,
+    plan: Plan,
+    journal: JournalFile,
+    role: str,
+    profile: str | None,
+    *,
+    keep_going: bool,
+    as_json: bool,
+) -> Report:
+    from imdsctl.adapters.clock import SystemClock
+    from imdsctl.fleet.apply import Applying
+    from imdsctl.fleet.sessions import Sessions
+    from imdsctl.fleet.targets import who_am_i
+
+    async with dependencies.aws(profile) as aws:
+        caller = await who_am_i(aws)
+        with _stopping() as stopped, _listening(as_json=as_json) as listener:
+            applying = Applying(
+                plan=plan,
+                aws=aws,
+                enter=Sessions(aws, caller, role, dependencies.now),
+                journal=journal,
+                clock=SystemClock(),
+                listener=listener,
+                stopped=stopped,
+                keep_going=keep_going,
+            )
+            return await applying.run()
+
+
+@contextmanager
+def _listening(*, as_json: bool) -> Iterator[Callable[[Event], None]]:
+    from imdsctl.views.apply import ProgressLines, event_json
+
+    if as_json:
+        yield lambda event: print(event_json(event).decode(), flush=True)
+        return
+
+    def write(text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    lines = ProgressLines(write, moving=sys.stderr.isatty())
+    try:
+        yield lines
+    finally:
+        lines.close()
+
+
+@contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C (or SIGTERM) asks to stop; the second one stops at once, which the journal survives as well."""
+    loop = asyncio.get_running_loop()
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        asked = True
+        print("\nStopping: nothing new is begun, what is under way is finished...", file=sys.stderr, flush=True)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+    except NotImplementedError:  # Windows has no such handlers: there Ctrl-C stops at once.
+        yield lambda: False
+        return
+    try:
+        yield lambda: asked
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _at(dependencies: Dependencies) -> str:
+    return dependencies.now().isoformat()
