@@ -1,0 +1,296 @@
+"""The world of the local AWS: an organization, its accounts with their credentials, and the Regions' states.
+
+Everything here is a deterministic function of the `WorldSpec` and of the writes that were applied since. A Region's
+resources are generated when the Region is touched for the first time, so that start-up does not grow with the fleet.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS, OPT_IN_REGIONS
+from imdsctl.local.call import Caller, base32_letters
+
+if TYPE_CHECKING:
+    from imdsctl.local.ec2.state import RegionState
+
+ROLE_NAME = "OrganizationAccountAccessRole"
+"""The role Organizations makes in every member account it creates (Organizations User Guide, "Accessing member
+accounts"); the management account has none."""
+
+ADMIN_USER = "imdsctl-admin"
+
+ENABLED_BY_DEFAULT = "ENABLED_BY_DEFAULT"
+ENABLED = "ENABLED"
+ENABLING = "ENABLING"
+DISABLED = "DISABLED"
+DISABLING = "DISABLING"
+
+
+@dataclass(frozen=True, slots=True)
+class WorldSpec:
+    """From what a world is made. Two worlds of one spec give the same answers, on every machine.
+
+    `regions` are the Regions that get generated resources, and the opt-in Regions among them are enabled;
+    `instances` is the average number of instances in each; `created` (aware, UTC, whole seconds) dates everything.
+    """
+
+    seed: int
+    created: datetime
+    accounts: int = 12
+    regions: tuple[str, ...] = DEFAULT_REGIONS
+    instances: int = 20
+    settle_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Account:
+    """A member (or the management account) of the organization, with its administrator's access key.
+
+    `state` is Organizations' (`ACTIVE`, `SUSPENDED`); `opt_in` holds the Regions whose status was ever set, each as
+    (status, when it becomes final); `refuses_role` marks the account whose role trusts nobody here.
+    """
+
+    id: str
+    name: str
+    email: str
+    joined: datetime
+    parent_id: str
+    state: str = "ACTIVE"
+    joined_method: str = "CREATED"
+    refuses_role: bool = False
+    access_key_id: str = ""
+    secret_access_key: str = ""
+    user_id: str = ""
+    role_id: str = ""
+    opt_in: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+
+    def arn(self, organization: Organization) -> str:
+        """The account's ARN in Organizations."""
+        return f"arn:aws:organizations::{organization.management_id}:account/{organization.id}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationalUnit:
+    """A node of the tree under the root; `parent_id` is the root's or another unit's id."""
+
+    id: str
+    name: str
+    parent_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """The organization's ids and its tree."""
+
+    id: str
+    root_id: str
+    management_id: str
+    units: tuple[OrganizationalUnit, ...]
+
+    @property
+    def arn(self) -> str:
+        """The organization's ARN."""
+        return f"arn:aws:organizations::{self.management_id}:organization/{self.id}"
+
+    @property
+    def root_arn(self) -> str:
+        """The root's ARN."""
+        return f"arn:aws:organizations::{self.management_id}:root/{self.id}/{self.root_id}"
+
+    def unit_arn(self, unit_id: str) -> str:
+        """A unit's ARN."""
+        return f"arn:aws:organizations::{self.management_id}:ou/{self.id}/{unit_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a request is signed with, and who that is. `expires` is None for an access key of a user."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None
+    expires: datetime | None
+    caller: Caller
+
+
+RegionGenerator = Callable[["World", str, str], "RegionState"]
+
+
+class World:
+    """All state of the local AWS. Not thread-safe; the pipeline calls it from one thread.
+
+    `generate(world, account_id, region)` makes a Region's first state.
+    """
+
+    def __init__(
+        self,
+        spec: WorldSpec,
+        organization: Organization,
+        accounts: dict[str, Account],
+        generate: RegionGenerator,
+    ) -> None:
+        self.spec = spec
+        self.seed = spec.seed
+        self.created = spec.created
+        self.settle_seconds = spec.settle_seconds
+        self.organization = organization
+        self.accounts = accounts
+        self.sequence = 0  # of the last write; the pipeline counts it up
+        self._generate = generate
+        self._regions: dict[tuple[str, str], RegionState] = {}
+        self._sessions: dict[str, Credentials] = {}
+
+    # -- accounts and credentials ------------------------------------------------------------------------------------
+
+    @property
+    def management(self) -> Account:
+        """The management account."""
+        return self.accounts[self.organization.management_id]
+
+    @cached_property
+    def _keys(self) -> dict[str, Credentials]:
+        return {account.access_key_id: self.admin_credentials(account.id) for account in self.accounts.values()}
+
+    def admin_credentials(self, account_id: str) -> Credentials:
+        """The access key of the account's administrator. Raises KeyError for an account that is not ours."""
+        account = self.accounts[account_id]
+        caller = Caller(
+            account_id, f"arn:aws:iam::{account_id}:user/{ADMIN_USER}", account.user_id, account.access_key_id
+        )
+        return Credentials(account.access_key_id, account.secret_access_key, None, None, caller)
+
+    def credentials(self, access_key_id: str, session_token: str | None) -> Credentials | None:
+        """The credentials a request names, or None when there are none such (or the token is not theirs).
+
+        Whether they have expired is the caller's to ask: AWS refuses that with another code.
+        """
+        if session_token is None:
+            return self._keys.get(access_key_id)
+        found = self._sessions.get(session_token)
+        if found is None:
+            found = self._open_session(session_token)
+            if found is None:
+                return None
+            if len(self._sessions) >= SESSIONS_REMEMBERED_MAX:
+                self._sessions.clear()
+            self._sessions[session_token] = found
+        return found if found.access_key_id == access_key_id else None
+
+    def assume(self, account: Account, role: str, session_name: str, expires: datetime, nonce: str) -> Credentials:
+        """Temporary credentials for a role session.
+
+        They are not stored: the session token carries the session and a MAC under the world's key, and the secret is
+        derived from the token, so that they outlive a restart.
+        """
+        fields = [account.id, role, session_name, int(expires.timestamp()), nonce]
+        body = json.dumps(fields, separators=(",", ":")).encode()
+        mac = self._mac(b"session", body)
+        token = TOKEN_PREFIX + base64.b64encode(mac + body).decode()
+        opened = self._open_session(token)
+        assert opened is not None
+        return opened
+
+    def _open_session(self, token: str) -> Credentials | None:
+        if not token.startswith(TOKEN_PREFIX):
+            return None
+        try:
+            sealed = base64.b64decode(token[len(TOKEN_PREFIX) :], validate=True)
+        except ValueError:
+            return None
+        mac, body = sealed[:32], sealed[32:]
+        if not hmac.compare_digest(mac, self._mac(b"session", body)):
+            return None
+        account_id, role, session_name, expires, _nonce = json.loads(body)
+        account = self.accounts.get(account_id)
+        if account is None:
+            return None
+        access_key_id = "ASIA" + base32_letters(int.from_bytes(self._mac(b"access-key", body), "big"), 16)
+        return Credentials(
+            access_key_id,
+            base64.b64encode(self._mac(b"secret", body)[:30]).decode(),
+            token,
+            datetime.fromtimestamp(expires, UTC),
+            Caller(
+                account_id,
+                f"arn:aws:sts::{account_id}:assumed-role/{role}/{session_name}",
+                f"{account.role_id}:{session_name}",
+                access_key_id,
+            ),
+        )
+
+    def _mac(self, purpose: bytes, body: bytes) -> bytes:
+        return blake2b(body, key=self._secret, digest_size=32, person=purpose).digest()
+
+    @cached_property
+    def _secret(self) -> bytes:
+        return blake2b(f"imdsctl local world {self.seed}".encode(), digest_size=32).digest()
+
+    # -- Regions ------------------------------------------------------------------------------------------------------
+
+    def region(self, account_id: str, region: str) -> RegionState:
+        """An account's state in a Region, generated when it is touched for the first time.
+
+        Raises KeyError when the account or the Region does not exist.
+        """
+        key = (account_id, region)
+        state = self._regions.get(key)
+        if state is None:
+            if account_id not in self.accounts or region not in KNOWN_REGIONS:
+                raise KeyError(key)
+            state = self._regions[key] = self._generate(self, account_id, region)
+        return state
+
+    def touched(self) -> Iterator[tuple[str, str, RegionState]]:
+        """The Regions that exist so far: (account, Region, state)."""
+        for (account_id, region), state in self._regions.items():
+            yield account_id, region, state
+
+    def region_opt_status(self, account_id: str, region: str, now: datetime) -> str:
+        """A Region's status for an account, as the account service's ListRegions says it.
+
+        Raises KeyError when the account or the Region does not exist.
+        """
+        if region in DEFAULT_SET:
+            return ENABLED_BY_DEFAULT
+        if region not in KNOWN_REGIONS:
+            raise KeyError(region)
+        status, due = self.accounts[account_id].opt_in.get(region, (DISABLED, now))
+        if now >= due:
+            return SETTLED.get(status, status)
+        return status
+
+    def region_enabled(self, account_id: str, region: str, now: datetime) -> bool:
+        """Whether requests of the account are served in the Region (a Region being disabled still serves)."""
+        return region in DEFAULT_SET or self.region_opt_status(account_id, region, now) in SERVING
+
+    def enabled_regions(self, account_id: str, now: datetime) -> list[str]:
+        """The Regions in which the account's requests are served, in alphabetical order."""
+        return [region for region in COMMERCIAL_REGIONS if self.region_enabled(account_id, region, now)]
+
+    def set_region_opt_status(self, account_id: str, region: str, status: str, now: datetime) -> None:
+        """Start a change (`ENABLING` or `DISABLING`) that becomes final after the world's settling time."""
+        self.accounts[account_id].opt_in[region] = (status, now + timedelta(seconds=self.settle_seconds))
+
+
+SETTLED = {ENABLING: ENABLED, DISABLING: DISABLED}
+SERVING = frozenset({ENABLED, ENABLED_BY_DEFAULT, DISABLING})
+DEFAULT_SET = frozenset(DEFAULT_REGIONS)
+OPT_IN_SET = frozenset(OPT_IN_REGIONS)
+KNOWN_REGIONS = frozenset(COMMERCIAL_REGIONS)
+SESSIONS_REMEMBERED_MAX = 100_000
+TOKEN_PREFIX = "IQoJb3JpZ2luX2Vj"
+"""How session tokens of STS begin; scanners for leaked credentials look for it."""
+
+
+def digest(*parts: Any) -> int:
+    """A 512-bit integer that depends on the parts only: the source of every generated identifier."""
+    return int.from_bytes(blake2b("/".join(map(str, parts)).encode(), digest_size=64).digest(), "big")
