@@ -1,0 +1,192 @@
+"""A directory that keeps a local AWS: what it was made from, and the log of its writes.
+
+DIR/world.json   the manifest: format, seed, accounts, Regions, instances, created; written once, by renaming
+DIR/log          one line for each accepted write (imdsctl/local/log.py), on disk before the write is answered
+DIR/lock         held by the server that uses the directory
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+import orjson
+
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.local.log import Record, decode
+from imdsctl.local.world import WorldSpec
+
+FORMAT = 1
+
+
+class StateDirectory:
+    """One state directory, locked for this process until `close`. It is the server's journal, too."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the directory when it is missing, and lock it.
+
+        Raises DiagnosticError: `state-in-use` when another server has it, `state-not-writable` when it cannot be.
+        """
+        self.path = path
+        self.position = 0
+        self._buffer: list[bytes] = []
+        self._log = -1
+        self._lock = -1
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            self._lock = -1
+            raise DiagnosticError(
+                Diagnostic(
+                    "state-in-use",
+                    "another local AWS is using this state",
+                    subject=str(path),
+                    hint=f"`imdsctl local status` shows it; `imdsctl local down --state {path}` ends it",
+                )
+            ) from None
+        except OSError as error:
+            self.close()
+            raise _not_writable(path, error) from None
+
+    def manifest(self) -> WorldSpec | None:
+        """From what the world was made; None for a directory that holds nothing yet.
+
+        Raises DiagnosticError `state-incomplete` when there is a log but no (whole) manifest, or one of a later
+        version.
+        """
+        try:
+            data = (self.path / "world.json").read_bytes()
+        except FileNotFoundError:
+            # A temporary file is what is left of a start that ended before anything was served.
+            names = sorted(each.name for each in self.path.iterdir())
+            others = [name for name in names if name != "lock" and not name.startswith(".world.json.")]
+            if others:
+                listed = ", ".join(f"`{name}`" for name in others[:3])
+                raise self._incomplete(f"it holds {listed} but no `world.json`") from None
+            return None
+        except OSError as error:
+            raise _not_writable(self.path, error) from None
+        try:
+            value = orjson.loads(data)
+            if value["format"] != FORMAT:
+                raise self._incomplete(f"`world.json` has format {value['format']}, this version reads {FORMAT}")
+            return WorldSpec(
+                seed=int(value["seed"]),
+                created=datetime.fromisoformat(value["created"]),
+                accounts=int(value["accounts"]),
+                regions=tuple(map(str, value["regions"])),
+                instances=int(value["instances"]),
+                settle_seconds=float(value["settle_seconds"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._incomplete(f"`world.json` cannot be read ({type(error).__name__}: {error})") from None
+
+    def write_manifest(self, spec: WorldSpec) -> None:
+        """Write the manifest of a new world, whole or not at all."""
+        content = {"format": FORMAT, **asdict(spec), "created": spec.created.isoformat()}
+        try:
+            write_whole(self.path / "world.json", orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+        except OSError as error:
+            raise _not_writable(self.path, error) from None
+
+    def records(self) -> Iterator[Record]:
+        """The writes to replay; afterwards the log is open for more, without a torn last line.
+
+        Raises DiagnosticError `state-damaged`.
+        """
+        log = self.path / "log"
+        data = log.read_bytes() if log.exists() else b""
+        end = 0
+        try:
+            for record, end in decode(data):  # noqa: B007 - the last end is where the log is cut
+                self.position += 1
+                yield record
+        except DiagnosticError as error:
+            raise DiagnosticError(each.about(str(log)) for each in error.diagnostics) from None
+        try:
+            self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.ftruncate(self._log, end)
+            os.lseek(self._log, end, os.SEEK_SET)
+            os.fsync(self._log)
+            _sync_directory(self.path)
+        except OSError as error:
+            raise _not_writable(self.path, error) from None
+
+    # -- the journal -------------------------------------------------------------------------------------------------
+
+    def append(self, line: bytes) -> None:
+        """Take a line; it is on disk after the next `sync`."""
+        self._buffer.append(line)
+        self.position += 1
+
+    def sync(self) -> None:
+        """Write and fsync everything taken before the call. Raises OSError; may run on another thread."""
+        taken = len(self._buffer)
+        data = memoryview(b"".join(self._buffer[:taken]))
+        while data:
+            data = data[os.write(self._log, data) :]
+        os.fdatasync(self._log) if hasattr(os, "fdatasync") else os.fsync(self._log)
+        del self._buffer[:taken]
+
+    def close(self) -> None:
+        """Give the directory back. What was not synced was not answered."""
+        for descriptor in (self._log, self._lock):
+            if descriptor >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        self._log = self._lock = -1
+
+    def _incomplete(self, what: str) -> DiagnosticError:
+        return DiagnosticError(
+            Diagnostic(
+                "state-incomplete",
+                f"this directory is not a whole state: {what}",
+                subject=str(self.path),
+                hint="restore the missing file, or choose an empty directory for `--state`",
+            )
+        )
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace a file so that a reader, or a crash, sees the old content or the new, never a part. Raises OSError."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _not_writable(path: Path, error: OSError) -> DiagnosticError:
+    return DiagnosticError(
+        Diagnostic(
+            "state-not-writable",
+            f"this directory cannot be used: {error.strerror or error}",
+            subject=str(path),
+            hint="choose another directory for `--state`, or change its owner or permissions",
+        )
+    )
