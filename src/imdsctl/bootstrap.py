@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -22,7 +23,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def dependencies() -> Dependencies:
     """The real adapters. Each is imported and built only when a command asks for it, to keep the start cheap."""
-    return Dependencies(aws=_aws, scans=_scans, now=lambda: datetime.now(UTC))
+    return Dependencies(aws=_aws, scans=_scans, now=_now, new_id=_new_id)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _new_id() -> str:
+    # Two scans may start in the same second: six random digits keep them apart.
+    return f"{_now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def _aws(profile: str | None) -> AbstractAsyncContextManager[Aws]:

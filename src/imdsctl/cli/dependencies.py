@@ -24,6 +24,8 @@ class Dependencies:
     """The store at a database URL (None: SQLite in the user's data directory)."""
     now: Callable[[], datetime]
     """The time, aware, in UTC."""
+    new_id: Callable[[], str]
+    """A new scan's id; ids sort by time."""
 
 
 def of(context: typer.Context) -> Dependencies:

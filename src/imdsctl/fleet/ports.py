@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from imdsctl.domain.observations import Scan
 from imdsctl.wire.service import Projection
 
 
@@ -73,4 +74,24 @@ class Aws(Protocol):
         projection: Projection | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
         """Every page, in order. An empty page with a `NextToken` is followed; the same token twice is `Unreachable`."""
+        ...
+
+
+class ScanStore(Protocol):
+    """Where scans are kept. Each is written once and never changed. Every method raises DiagnosticError."""
+
+    def prepare(self) -> None:
+        """Check, before a long sweep, that a scan can be saved."""
+        ...
+
+    def save(self, scan: Scan) -> None:
+        """Keep a scan, whole or not at all."""
+        ...
+
+    def latest(self) -> Scan | None:
+        """The scan that finished last, or None when there is none."""
+        ...
+
+    def load(self, scan_id: str) -> Scan:
+        """One scan; that there is no such scan is a diagnostic."""
         ...

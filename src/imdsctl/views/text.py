@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from imdsctl.domain.diagnostics import Diagnostic, Severity
+from imdsctl.domain.exposure import Verdict
+
+if TYPE_CHECKING:
+    from imdsctl.domain.observations import Account, Scan
+    from imdsctl.domain.verdicts import Count, ScanSummary, TargetSummary
 
 _COLOURS = {"red": "31", "yellow": "33", "green": "32", "cyan": "36", "dim": "2", "bold": "1"}
 
@@ -27,3 +34,171 @@ def _diagnostic(diagnostic: Diagnostic, colour: bool) -> str:
     if diagnostic.hint:
         lines.append(f"{painted('hint', 'cyan', colour)}: {diagnostic.hint}")
     return "\n".join(lines)
+
+
+_VERDICT_COLOURS = {Verdict.ENFORCED: "green", Verdict.EXPOSED: "red", Verdict.UNKNOWN: "yellow"}
+QUIET_REGIONS_MIN = 3
+"""So many Regions of an account with the same default and nothing in them share a line."""
+
+
+def scan_text(scan: Scan, summary: ScanSummary, *, colour: bool = False) -> str:
+    """A table by account and Region, totals, what stayed unknown, and the next command."""
+    parts = [_accounts_table(scan, summary, colour), _totals(scan, summary, colour)]
+    if summary.unknowns:
+        parts.append(_unknowns(summary, colour))
+    if summary.not_inspectable:
+        parts.append(_not_inspectable(summary))
+    parts.append(_next_step(summary))
+    return "\n\n".join(part for part in parts if part)
+
+
+def verdict_text(verdict: Verdict, colour: bool) -> str:
+    """A verdict in its colour."""
+    return painted(str(verdict), _VERDICT_COLOURS[verdict], colour)
+
+
+def count_text(count: Count, colour: bool = False) -> str:
+    """`12 exposed, 8 enforced, 1 unknown`; what is zero is left out, nothing at all is a dash."""
+    said = ((count.exposed, Verdict.EXPOSED), (count.enforced, Verdict.ENFORCED), (count.unknown, Verdict.UNKNOWN))
+    parts = [painted(f"{number:,} {verdict}", _VERDICT_COLOURS[verdict], colour) for number, verdict in said if number]
+    return ", ".join(parts) or "-"
+
+
+def table_text(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
+    """Columns as wide as their widest cell, whatever colours the cells have."""
+    widths = [max(visible_length(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        (
+            indent
+            + "  ".join(cell + " " * (width - visible_length(cell)) for cell, width in zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+_PAINT = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def visible_length(text: str) -> int:
+    """Columns that a terminal needs for it."""
+    return len(_PAINT.sub("", text)) if "\x1b" in text else len(text)
+
+
+def _accounts_table(scan: Scan, summary: ScanSummary, colour: bool) -> str:
+    by_account: dict[str, list[TargetSummary]] = {}
+    for target in summary.targets:
+        by_account.setdefault(target.region.target.account_id, []).append(target)
+    rows = [["REGION", "DEFAULT", "INSTANCES", "TEMPLATES", "IMAGES"]]
+    headings: dict[int, str] = {}
+    for account in scan.accounts:
+        targets = by_account.get(account.account_id)
+        if targets:
+            headings[len(rows)] = _account_heading(account, colour)
+            rows.extend(_region_rows(targets, colour))
+    if len(rows) == 1:
+        return ""
+    lines = table_text(rows).split("\n")
+    out = [painted(lines[0], "dim", colour)]
+    for number, line in enumerate(lines[1:], 1):
+        if number in headings:
+            out.append(headings[number])
+        out.append(line)
+    return "\n".join(out)
+
+
+def _account_heading(account: Account, colour: bool) -> str:
+    words = (
+        painted(account.account_id, "bold", colour),
+        account.name,
+        f"({account.ou_path})" if account.ou_path else "",
+    )
+    return " ".join(word for word in words if word)
+
+
+def _region_rows(targets: Sequence[TargetSummary], colour: bool) -> list[list[str]]:
+    quiet: dict[Verdict, list[str]] = {}
+    rows = []
+    for each in targets:
+        if each.region.unseen or each.instances.total or each.templates.total or each.images.total:
+            rows.append(
+                [
+                    each.region.target.region,
+                    verdict_text(each.default.verdict, colour),
+                    count_text(each.instances, colour),
+                    count_text(each.templates, colour),
+                    count_text(each.images, colour),
+                ]
+            )
+        else:
+            quiet.setdefault(each.default.verdict, []).append(each.region.target.region)
+    for verdict, regions in quiet.items():
+        many = len(regions) >= QUIET_REGIONS_MIN
+        names = [f"{len(regions)} {'other ' if rows else ''}Regions"] if many else regions
+        rows.extend([[name, verdict_text(verdict, colour), "-", "-", "-"] for name in names])
+    return rows
+
+
+def _totals(scan: Scan, summary: ScanSummary, colour: bool) -> str:
+    entered = len({each.region.target.account_id for each in summary.targets})
+    seconds = (scan.finished - scan.started).total_seconds()
+    head = (
+        f"{_many(len(summary.targets), 'Region')} in {_many(entered, 'account')}, "
+        f"{_many(sum(len(each.region.instances) for each in summary.targets), 'instance')}; "
+        f"{_many(scan.calls, 'call')}, {seconds:.1f} s, scan {scan.scan_id}"
+    )
+    rows = [
+        ["Region defaults", count_text(summary.defaults, colour)],
+        ["Instances", count_text(summary.instances, colour)],
+        ["Launch templates", count_text(summary.templates, colour)],
+        ["Images", count_text(summary.images, colour)],
+    ]
+    return f"{head}\n{table_text(rows)}"
+
+
+def _unknowns(summary: ScanSummary, colour: bool) -> str:
+    head = painted(f"Unknown ({len(summary.unknowns)}), which is not the same as enforced:", "yellow", colour)
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for each in summary.unknowns:
+        code = f" ({each.unseen.code})" if each.unseen.code else ""
+        grouped.setdefault((f"{each.unseen.what}{code}", each.unseen.reason), []).append(each.subject)
+    lines = [f"  {_names(subjects)}: {what}: {reason}" for (what, reason), subjects in grouped.items()]
+    return "\n".join([head, *lines])
+
+
+NAMES_MAX = 4
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:NAMES_MAX])
+    return shown if len(names) <= NAMES_MAX else f"{shown} and {len(names) - NAMES_MAX} more"
+
+
+def _not_inspectable(summary: ScanSummary) -> str:
+    regions: dict[tuple[str, ...], list[str]] = {}
+    by_account: dict[str, list[str]] = {}
+    lines = []
+    for each in summary.not_inspectable:
+        if each.region is None:
+            lines.append(f"  {each.account_id}: {each.unseen.reason}")
+        else:
+            by_account.setdefault(each.account_id, []).append(each.region)
+    for account_id, names in by_account.items():
+        regions.setdefault(tuple(names), []).append(account_id)
+    for region_names, accounts in regions.items():
+        lines.append(f"  {_names(accounts)}: Regions not enabled: {', '.join(region_names)}")
+    count = sum(len(names) for names in by_account.values())
+    accounts_count = _many(len(summary.not_inspectable) - count, "account")
+    head = f"Not inspectable: {accounts_count}, {_many(count, 'Region')} not enabled"
+    return "\n".join([head, *lines])
+
+
+def _next_step(summary: ScanSummary) -> str:
+    if summary.exposed:
+        return "Next: `imdsctl plan -o plan.json` finds the smallest set of changes that closes this."
+    if summary.unknowns:
+        return "Nothing that was seen allows IMDSv1. Next: make the unknown visible, then `imdsctl scan` again."
+    return "Nothing that was seen allows IMDSv1. Next: `imdsctl verify` proves it from a fresh scan."
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,153 @@
+"""Options that several commands share, and how their text becomes values."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import typer
+
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.fleet.targets import ROLE_NAME, Selection
+
+T = TypeVar("T")
+
+_WHERE = "Where to look"
+_ACCESS = "How to get in"
+_LIST = "repeat it or separate by commas"
+
+Profile: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME", help="Profile of the AWS configuration.", rich_help_panel=_ACCESS),
+]
+Role: TypeAlias = Annotated[
+    str,
+    typer.Option("--role", metavar="NAME", help="Role to assume in the other accounts.", rich_help_panel=_ACCESS),
+]
+CurrentAccount: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--current-account",
+        help="Only the account of these credentials; no role, no organization.",
+        rich_help_panel=_ACCESS,
+    ),
+]
+Accounts: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--accounts", metavar="ID", help=f"Only these accounts; {_LIST}.", rich_help_panel=_WHERE),
+]
+Regions: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--regions", metavar="REGION", help=f"Only these Regions; {_LIST}.", rich_help_panel=_WHERE),
+]
+Units: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ou",
+        metavar="ID|PATH",
+        help=f"Only accounts below these organizational units; {_LIST}.",
+        rich_help_panel=_WHERE,
+    ),
+]
+ExcludeAccounts: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--exclude-accounts", metavar="ID", help=f"Not these accounts; {_LIST}.", rich_help_panel=_WHERE),
+]
+ExcludeRegions: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--exclude-regions", metavar="REGION", help=f"Not these Regions; {_LIST}.", rich_help_panel=_WHERE),
+]
+ExcludeUnits: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude-ou",
+        metavar="ID|PATH",
+        help=f"Not the accounts below these units; {_LIST}.",
+        rich_help_panel=_WHERE,
+    ),
+]
+Database: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        metavar="URL",
+        envvar="IMDSCTL_DB",
+        help="Where scans are kept: a database URL or a SQLite file. Without it, a file in your data directory.",
+    ),
+]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def listed(values: Iterable[str] | None) -> tuple[str, ...]:
+    """`["a,b", "c"]` to `("a", "b", "c")`, each once."""
+    parts = (part.strip() for value in values or () for part in value.split(","))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def selection(
+    *,
+    role: str = ROLE_NAME,
+    current_account: bool = False,
+    accounts: list[str] | None = None,
+    regions: list[str] | None = None,
+    ou: list[str] | None = None,
+    exclude_accounts: list[str] | None = None,
+    exclude_regions: list[str] | None = None,
+    exclude_ou: list[str] | None = None,
+) -> Selection:
+    """The options of "where to look" as one value. Raises DiagnosticError for an option that is given but empty."""
+    given = {
+        "--accounts": accounts,
+        "--regions": regions,
+        "--ou": ou,
+        "--exclude-accounts": exclude_accounts,
+        "--exclude-regions": exclude_regions,
+        "--exclude-ou": exclude_ou,
+    }
+    # An empty variable in a script (`--accounts "$IDS"`) must not widen the sweep to everything.
+    empty = [name for name, values in given.items() if values and not listed(values)]
+    if empty:
+        raise DiagnosticError(
+            [
+                Diagnostic("option-empty", f"`{name}` is empty", hint="name at least one, or leave it out")
+                for name in empty
+            ],
+            exit_code=2,
+        )
+    return Selection(
+        role=role,
+        current_account=current_account,
+        accounts=listed(accounts),
+        regions=listed(regions),
+        ous=listed(ou),
+        exclude_accounts=listed(exclude_accounts),
+        exclude_regions=listed(exclude_regions),
+        exclude_ous=listed(exclude_ou),
+    )
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end. A diagnostic from inside a task group comes out as itself, not inside a group."""
+    try:
+        return asyncio.run(work)
+    except BaseExceptionGroup as group:
+        found = tuple(_diagnostics(group))
+        if not found:
+            raise
+        raise DiagnosticError(
+            tuple(dict.fromkeys(each for error in found for each in error.diagnostics)),
+            exit_code=max(error.exit_code for error in found),
+        ) from None
+
+
+def _diagnostics(group: BaseExceptionGroup[BaseException]) -> Iterable[DiagnosticError]:
+    """The diagnostics of a group that holds nothing else; empty when there is a bug among them."""
+    ours, others = group.split(DiagnosticError)
+    if ours is None or others is not None:
+        return
+    for each in ours.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _diagnostics(each)
+        elif isinstance(each, DiagnosticError):
+            yield each
