@@ -1,0 +1,204 @@
+"""What is done to existing instances: ModifyInstanceMetadataOptions, Start, Stop, Reboot and Terminate.
+
+Source: EC2 API Reference, the five pages; EC2 User Guide, "Modify instance metadata options for existing instances".
+Every operation looks at all its instances first and touches none when one of them is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from imdsctl.domain.options import HttpTokens, Switch
+from imdsctl.local.call import AwsError, Call, Operation
+from imdsctl.local.ec2 import render
+from imdsctl.local.ec2.common import check_metadata_tag_keys, region_state
+from imdsctl.local.ec2.errors import HTTP_TOKENS_ENFORCED_MODIFY, missing, refuse, unsupported
+from imdsctl.local.ec2.instances import find_instances
+from imdsctl.local.ec2.metadata_options import refuse_options_of_a_disabled_endpoint, requested_options
+from imdsctl.local.ec2.state import (
+    OPTIONS_APPLIED,
+    OPTIONS_PENDING,
+    PENDING,
+    RUNNING,
+    SHUTTING_DOWN,
+    STOPPED,
+    STOPPING,
+    TERMINATED,
+    Instance,
+    RegionState,
+    interned,
+)
+
+USER_SHUTDOWN = ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
+
+
+def modify_instance_metadata_options(call: Call) -> dict[str, Any]:
+    """Change the options that the request names; the others keep their values.
+
+    The answer says `pending`, DescribeInstances says `applied` once settled. Raises MissingParameter,
+    InvalidParameterValue, InvalidParameterCombination, InvalidInstanceID.*, IncorrectInstanceState,
+    OperationNotPermitted for an instance that a service manages, and UnsupportedOperation when the Region enforces
+    HttpTokens and the request says `optional`.
+    """
+    state, params = region_state(call), call.params
+    if not params.get("InstanceId"):
+        raise missing("InstanceId")
+    asked = requested_options(params)
+    [instance] = find_instances(state, [params["InstanceId"]])
+    if not asked:
+        raise refuse("MissingParameter", "The request must contain at least one instance metadata option to modify.")
+    refuse_options_of_a_disabled_endpoint(asked)
+    if instance.state in (SHUTTING_DOWN, TERMINATED):
+        raise _wrong_state(instance, "modified")
+    if instance.managed_by is not None:
+        raise refuse(
+            "OperationNotPermitted",
+            f"The instance '{instance.id}' is managed by {instance.managed_by} and cannot be modified directly.",
+        )
+    # An instance that is optional already keeps working, and its other options can be changed; saying `optional` in a
+    # request is refused whatever the instance has.
+    if asked.http_tokens is HttpTokens.OPTIONAL and state.defaults.enforced:
+        raise unsupported(HTTP_TOKENS_ENFORCED_MODIFY)
+    if asked.instance_metadata_tags is Switch.ENABLED:
+        check_metadata_tag_keys(key for key in state.tags.get(instance.id, {}) if not key.startswith("aws:"))
+    instance.options = interned(asked.over(instance.options))
+    instance.options_state = OPTIONS_PENDING
+    instance.changed()
+    state.schedule(_settled(call), instance.id, OPTIONS_APPLIED)
+    return {"InstanceId": instance.id, "InstanceMetadataOptions": render.metadata_options(instance)}
+
+
+def _settled(call: Call) -> datetime:
+    return call.now + timedelta(seconds=call.world.settle_seconds)
+
+
+def _instances(call: Call) -> tuple[RegionState, list[Instance]]:
+    ids = call.params.get("InstanceIds")
+    if not ids:
+        raise missing("InstanceId")
+    state = region_state(call)
+    return state, find_instances(state, ids)
+
+
+def _wrong_state(instance: Instance, done: str) -> AwsError:
+    return refuse(
+        "IncorrectInstanceState",
+        f"The instance '{instance.id}' is not in a state from which it can be {done}.",
+    )
+
+
+def _check_states(instances: Iterable[Instance], allowed: Iterable[str], done: str) -> None:
+    for instance in instances:
+        if instance.state not in allowed:
+            raise _wrong_state(instance, done)
+
+
+def _change(call: Call, state: RegionState, instance: Instance, to: str, settled: str) -> dict[str, Any]:
+    """Move an instance to a passing state, from which it settles; AWS's `InstanceStateChange`."""
+    before = instance.state
+    instance.state = to
+    instance.changed()
+    state.schedule(_settled(call), instance.id, settled)
+    return _state_change(instance, before)
+
+
+def _state_change(instance: Instance, before: str) -> dict[str, Any]:
+    return {
+        "InstanceId": instance.id,
+        "CurrentState": render.state_of(instance.state),
+        "PreviousState": render.state_of(before),
+    }
+
+
+def _user_initiated(call: Call, instance: Instance) -> None:
+    instance.transition_reason = f"User initiated ({call.now:%Y-%m-%d %H:%M:%S} GMT)"
+    instance.state_reason = USER_SHUTDOWN
+
+
+def start_instances(call: Call) -> dict[str, Any]:
+    """Start stopped instances; a running one stays as it is. HttpTokensEnforced does not hold back an existing one.
+
+    Raises MissingParameter, InvalidInstanceID.*, IncorrectInstanceState.
+    """
+    state, instances = _instances(call)
+    _check_states(instances, (STOPPED, RUNNING, PENDING), "started")
+    changes = []
+    for instance in instances:
+        if instance.state != STOPPED:
+            changes.append(_state_change(instance, instance.state))
+            continue
+        instance.launch_time = call.now.replace(microsecond=0)
+        instance.transition_reason, instance.state_reason = "", None
+        changes.append(_change(call, state, instance, PENDING, RUNNING))
+    return {"StartingInstances": changes}
+
+
+def stop_instances(call: Call) -> dict[str, Any]:
+    """Stop running instances; a stopped one stays as it is.
+
+    Raises MissingParameter, InvalidInstanceID.*, IncorrectInstanceState, OperationNotPermitted (stop protection),
+    UnsupportedOperation for a spot instance.
+    """
+    state, instances = _instances(call)
+    _check_states(instances, (RUNNING, STOPPING, STOPPED), "stopped")
+    for instance in instances:
+        if instance.stop_protected:
+            raise refuse(
+                "OperationNotPermitted",
+                f"The instance '{instance.id}' may not be stopped. Modify its 'disableApiStop' instance attribute and "
+                "try again.",
+            )
+        if instance.lifecycle == "spot":
+            raise unsupported(
+                f"You can't stop the Spot Instance '{instance.id}' because it is associated with a one-time Spot "
+                "Instance request. You can only stop Spot Instances associated with persistent Spot Instance requests."
+            )
+    changes = []
+    for instance in instances:
+        if instance.state != RUNNING:
+            changes.append(_state_change(instance, instance.state))
+            continue
+        _user_initiated(call, instance)
+        changes.append(_change(call, state, instance, STOPPING, STOPPED))
+    return {"StoppingInstances": changes}
+
+
+def reboot_instances(call: Call) -> dict[str, Any]:
+    """Reboot running instances. Raises MissingParameter, InvalidInstanceID.*, IncorrectInstanceState."""
+    _, instances = _instances(call)
+    _check_states(instances, (RUNNING,), "rebooted")
+    return {}
+
+
+def terminate_instances(call: Call) -> dict[str, Any]:
+    """Terminate instances, whatever their state; they stay visible for an hour.
+
+    Raises MissingParameter, InvalidInstanceID.*, OperationNotPermitted (termination protection).
+    """
+    state, instances = _instances(call)
+    for instance in instances:
+        if instance.termination_protected and instance.state not in (SHUTTING_DOWN, TERMINATED):
+            raise refuse(
+                "OperationNotPermitted",
+                f"The instance '{instance.id}' may not be terminated. Modify its 'disableApiTermination' instance "
+                "attribute and try again.",
+            )
+    changes = []
+    for instance in instances:
+        if instance.state in (SHUTTING_DOWN, TERMINATED):
+            changes.append(_state_change(instance, instance.state))
+            continue
+        _user_initiated(call, instance)
+        changes.append(_change(call, state, instance, SHUTTING_DOWN, TERMINATED))
+    return {"TerminatingInstances": changes}
+
+
+OPERATIONS = {
+    "ModifyInstanceMetadataOptions": Operation(modify_instance_metadata_options, writes=True),
+    "StartInstances": Operation(start_instances, writes=True),
+    "StopInstances": Operation(stop_instances, writes=True),
+    "RebootInstances": Operation(reboot_instances),
+    "TerminateInstances": Operation(terminate_instances, writes=True),
+}

@@ -1,0 +1,272 @@
+"""Volumes and snapshots: as much as images and instances need.
+
+Source: EC2 API Reference (CreateVolume, CreateSnapshot, DescribeSnapshots).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imdsctl.local.call import Call, Operation
+from imdsctl.local.ec2.common import aws_tags, region_state, remember, replayed, tag_specifications
+from imdsctl.local.ec2.errors import (
+    check_choice,
+    check_identifiers,
+    invalid_combination,
+    invalid_value,
+    missing,
+    not_found,
+)
+from imdsctl.local.ec2.filters import Filters, boolean, nothing
+from imdsctl.local.ec2.launch_templates import timestamp
+from imdsctl.local.ec2.pages import page
+from imdsctl.local.ec2.public_images import public_images
+from imdsctl.local.ec2.state import RegionState, Snapshot, Volume
+from imdsctl.local.ec2.zones import zones
+
+VOLUME_SIZES: dict[str, tuple[int, int]] = {
+    "gp2": (1, 16384),
+    "gp3": (1, 65536),
+    "io1": (4, 16384),
+    "io2": (4, 65536),
+    "sc1": (125, 16384),
+    "st1": (125, 16384),
+    "standard": (1, 1024),
+}
+"""Volume type to its sizes in GiB (EC2 API Reference, CreateVolume)."""
+
+DEFAULT_VOLUME_TYPE = "gp2"
+DESCRIPTION_LENGTH_MAX = 255
+
+
+def snapshot_size(state: RegionState, snapshot_id: str) -> int:
+    """The size in GiB of a snapshot that the account can use: its own, or one behind a public image.
+
+    Raises InvalidSnapshotID.Malformed and InvalidSnapshot.NotFound.
+    """
+    check_identifiers("snap", [snapshot_id])
+    own = state.snapshots.get(snapshot_id)
+    if own is not None:
+        return own.size
+    for image in public_images(state.region).values():
+        for device in image.block_devices:
+            if device.snapshot_id == snapshot_id:
+                return device.size
+    raise not_found("snap", snapshot_id)
+
+
+def check_volume_size(volume_type: str, size: int) -> None:
+    """Refuse a size that the volume type does not have."""
+    least, most = VOLUME_SIZES[volume_type]
+    if size < least:
+        raise invalid_value(f"Volume of {size}GiB is too small for volume type {volume_type}; minimum is {least}GiB.")
+    if size > most:
+        raise invalid_value(f"Volume of {size}GiB is too large for volume type {volume_type}; maximum is {most}GiB.")
+
+
+def create_volume(call: Call) -> dict[str, Any]:
+    """Make a volume in a zone, empty or from a snapshot.
+
+    Raises MissingParameter, InvalidParameterValue, InvalidParameterCombination, InvalidSnapshot.NotFound.
+    """
+    state, params = region_state(call), call.params
+    zone = _zone(call)
+    volume_type = params.get("VolumeType") or DEFAULT_VOLUME_TYPE
+    check_choice(volume_type, "VolumeType", VOLUME_SIZES)
+    snapshot_id, size = params.get("SnapshotId") or "", params.get("Size")
+    if snapshot_id:
+        least = snapshot_size(state, snapshot_id)
+        size = least if size is None else size
+        if size < least:
+            raise invalid_value(
+                f"Volume of size {size}GB is smaller than snapshot '{snapshot_id}', expect size >= {least}GB"
+            )
+    if size is None:
+        raise missing("size/snapshot")
+    check_volume_size(volume_type, size)
+    tags = tag_specifications(params.get("TagSpecifications"), ["volume"]).get("volume")
+    earlier = replayed(call, state.volumes.__contains__)
+    if earlier is not None:
+        return volume_structure(state, state.volumes[earlier])
+    volume = Volume(
+        f"vol-{call.ids.hex17()}",
+        size,
+        zone,
+        call.now,
+        volume_type,
+        snapshot_id,
+        bool(params.get("Encrypted")),
+        params.get("Iops") or _iops(volume_type, size),
+        params.get("Throughput") or (125 if volume_type == "gp3" else None),
+    )
+    shown = volume_structure(state, volume)
+    state.volumes[volume.id] = volume
+    if tags:
+        state.tags[volume.id] = tags
+        shown["Tags"] = aws_tags(tags)
+    remember(call, volume.id)
+    return {**shown, "State": "creating"}
+
+
+def _zone(call: Call) -> str:
+    name, zone_id = call.params.get("AvailabilityZone"), call.params.get("AvailabilityZoneId")
+    if name and zone_id:
+        raise invalid_combination("AvailabilityZone and AvailabilityZoneId cannot be used together.")
+    if not name and not zone_id:
+        raise missing("zone")
+    for zone in zones(call.region):
+        if name == zone.name or zone_id == zone.id:
+            return zone.name
+    raise invalid_value(f"The zone '{name or zone_id}' does not exist.")
+
+
+def _iops(volume_type: str, size: int) -> int | None:
+    if volume_type == "gp3":
+        return 3000
+    if volume_type == "gp2":
+        return min(max(100, 3 * size), 16000)
+    return None
+
+
+def volume_structure(state: RegionState, volume: Volume) -> dict[str, Any]:
+    """AWS's `Volume`."""
+    out: dict[str, Any] = {
+        "VolumeId": volume.id,
+        "Size": volume.size,
+        "SnapshotId": volume.snapshot_id,
+        "AvailabilityZone": volume.zone,
+        "AvailabilityZoneId": next(zone.id for zone in zones(state.region) if zone.name == volume.zone),
+        "State": volume.state,
+        "CreateTime": volume.created,
+        "Attachments": [],
+        "Encrypted": volume.encrypted,
+        "VolumeType": volume.volume_type,
+        "MultiAttachEnabled": False,
+        "Operator": {"Managed": False},
+    }
+    if volume.instance_id is not None:
+        out["Attachments"] = [
+            {
+                "InstanceId": volume.instance_id,
+                "VolumeId": volume.id,
+                "Device": volume.device_name,
+                "State": "attached",
+                "AttachTime": volume.created,
+                "DeleteOnTermination": volume.delete_on_termination,
+            }
+        ]
+    if volume.iops is not None:
+        out["Iops"] = volume.iops
+    if volume.throughput is not None:
+        out["Throughput"] = volume.throughput
+    tags = state.tags.get(volume.id)
+    if tags:
+        out["Tags"] = aws_tags(tags)
+    return out
+
+
+def create_snapshot(call: Call) -> dict[str, Any]:
+    """Make a snapshot of a volume. Raises MissingParameter, InvalidVolumeID.Malformed, InvalidVolume.NotFound."""
+    state, params = region_state(call), call.params
+    volume_id = params.get("VolumeId")
+    if not volume_id:
+        raise missing("volumeId")
+    check_identifiers("vol", [volume_id])
+    volume = state.volumes.get(volume_id)
+    if volume is None:
+        raise not_found("vol", volume_id)
+    description = params.get("Description") or ""
+    if len(description) > DESCRIPTION_LENGTH_MAX:
+        raise invalid_value(f"Description exceeds the maximum length of {DESCRIPTION_LENGTH_MAX} characters.")
+    tags = tag_specifications(params.get("TagSpecifications"), ["snapshot"]).get("snapshot")
+    snapshot = Snapshot(f"snap-{call.ids.hex17()}", volume.id, volume.size, call.now, description, volume.encrypted)
+    state.snapshots[snapshot.id] = snapshot
+    if tags:
+        state.tags[snapshot.id] = tags
+    return {**snapshot_structure(state, snapshot), "State": "pending", "Progress": ""}
+
+
+def snapshot_structure(state: RegionState, snapshot: Snapshot) -> dict[str, Any]:
+    """AWS's `Snapshot`."""
+    out: dict[str, Any] = {
+        "SnapshotId": snapshot.id,
+        "VolumeId": snapshot.volume_id,
+        "State": snapshot.state,
+        "StartTime": snapshot.started,
+        "Progress": "100%",
+        "OwnerId": state.account_id,
+        "Description": snapshot.description,
+        "VolumeSize": snapshot.size,
+        "Encrypted": snapshot.encrypted,
+        "StorageTier": "standard",
+    }
+    tags = state.tags.get(snapshot.id)
+    if tags:
+        out["Tags"] = aws_tags(tags)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    snapshot: Snapshot
+    owner_id: str
+    tags: Mapping[str, str]
+
+
+SNAPSHOT_FILTERS: Filters[_Listed] = Filters(
+    {
+        "description": lambda listed: listed.snapshot.description,
+        "encrypted": lambda listed: boolean(listed.snapshot.encrypted),
+        "owner-alias": nothing,
+        "owner-id": lambda listed: listed.owner_id,
+        "progress": lambda listed: "100%",
+        "snapshot-id": lambda listed: listed.snapshot.id,
+        "start-time": lambda listed: timestamp(listed.snapshot.started),
+        "status": lambda listed: listed.snapshot.state,
+        "storage-tier": lambda listed: "standard",
+        "transfer-type": nothing,
+        "volume-id": lambda listed: listed.snapshot.volume_id,
+        "volume-size": lambda listed: str(listed.snapshot.size),
+    },
+    lambda listed: listed.tags,
+)
+
+
+def describe_snapshots(call: Call) -> dict[str, Any]:
+    """The account's snapshots, by id or all, in pages of 5 to 1000.
+
+    Snapshots of other owners are not listed: none is shared here. Raises InvalidSnapshotID.Malformed,
+    InvalidSnapshot.NotFound, InvalidParameterCombination.
+    """
+    state, params = region_state(call), call.params
+    ids = params.get("SnapshotIds")
+    if ids:
+        if params.get("MaxResults") is not None:
+            raise invalid_combination("The parameter snapshotSet cannot be used with the parameter maxResults")
+        check_identifiers("snap", ids)
+        for each in ids:
+            if each not in state.snapshots:
+                raise not_found("snap", each)
+        snapshots = [state.snapshots[each] for each in sorted(set(ids))]
+    else:
+        snapshots = sorted(state.snapshots.values(), key=lambda each: each.id)
+    owners = params.get("OwnerIds")
+    if owners and "self" not in owners and call.account_id not in owners:
+        snapshots = []
+    listed = SNAPSHOT_FILTERS.select(
+        (_Listed(each, call.account_id, state.tags.get(each.id, {})) for each in snapshots), params.get("Filters")
+    )
+    shown, token = page(listed, lambda each: each.snapshot.id, params, f"{call.account_id}/snapshots")
+    out: dict[str, Any] = {"Snapshots": [snapshot_structure(state, each.snapshot) for each in shown]}
+    if token:
+        out["NextToken"] = token
+    return out
+
+
+OPERATIONS = {
+    "CreateVolume": Operation(create_volume, writes=True),
+    "CreateSnapshot": Operation(create_snapshot, writes=True),
+    "DescribeSnapshots": Operation(describe_snapshots),
+}
