@@ -31,6 +31,22 @@ class UnknownTrait(WireError):
     """A service model uses a trait that this compiler does not know: guessing would give wrong bytes."""
 
 
+class Malformed(WireError):
+    """A value that is not of its type."""
+
+
+class BrokenSyntax(WireError):
+    """A message that is not even form, JSON, CBOR or XML."""
+
+
+class UnknownParameter(WireError):
+    """A request names a parameter that the operation does not have."""
+
+
+class MissingParameter(WireError):
+    """A request lacks a member that the model requires."""
+
+
 @dataclass
 class ServiceError(Exception):
     """AWS's refusal: what a server sends and what a client receives. Treat it as a value; nothing writes to it.
