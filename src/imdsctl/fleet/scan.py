@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from datetime import datetime
 from functools import lru_cache
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from imdsctl.domain.observations import (
@@ -284,7 +285,9 @@ class TargetReader:
             await self._part("template versions in use", read_used_versions)
             await self._part("template tags", read_tags)
         return [
-            self._template(each, number == latest[template_id], number in in_use.get(template_id, ()), tags)
+            self.template(
+                each, is_latest=number == latest[template_id], in_use=number in in_use.get(template_id, ()), tags=tags
+            )
             for (template_id, number), each in raw.items()
         ]
 
@@ -307,13 +310,15 @@ class TargetReader:
                     found.update(await self._versions(template_id, [number]))
         return found
 
-    def _template(
+    def template(
         self,
         raw: Mapping[str, Any],
+        *,
         is_latest: bool,
-        in_use: bool,
-        tags: Mapping[str, tuple[tuple[str, str], ...]],
+        in_use: bool = False,
+        tags: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType({}),
     ) -> TemplateVersionSeen:
+        """One version of AWS's answer. AWS marks the default version; who asks knows which is the latest."""
         data = raw.get("LaunchTemplateData") or {}
         template_id = raw["LaunchTemplateId"]
         return TemplateVersionSeen(

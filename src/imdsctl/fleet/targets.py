@@ -131,7 +131,7 @@ async def find_accounts(aws: Aws, selection: Selection) -> Visit:
     Raises DiagnosticError with every unknown account, unit and Region together, and when nothing is left to visit.
     """
     caller = await who_am_i(aws)
-    await _check_regions(aws, caller, selection)
+    await check_regions(aws, caller, (*selection.regions, *selection.exclude_regions))
     if selection.current_account:
         return _only(caller, selection, ())
     try:
@@ -233,10 +233,10 @@ async def _described(aws: Aws, credentials: Credentials | None) -> dict[str, str
     return {each["RegionName"]: each["OptInStatus"] for each in found.get("Regions", ())}
 
 
-async def _check_regions(aws: Aws, caller: Caller, selection: Selection) -> None:
-    """Every Region that the user named has to exist in this partition."""
-    asked = (*selection.regions, *selection.exclude_regions)
-    if not asked:
+async def check_regions(aws: Aws, caller: Caller, asked: Iterable[str]) -> None:
+    """Every Region that the user named has to exist in this partition. Raises DiagnosticError `region-unknown`."""
+    names = tuple(dict.fromkeys(asked))
+    if not names:
         return
     try:
         known: Iterable[str] = await _described(aws, None)
@@ -246,7 +246,7 @@ async def _check_regions(aws: Aws, caller: Caller, selection: Selection) -> None
         known = COMMERCIAL_REGIONS
     _refuse(
         Diagnostic("region-unknown", f"there is no Region `{name}`", hint=_regions_hint(name, known))
-        for name in dict.fromkeys(asked)
+        for name in names
         if name not in known
     )
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from imdsctl import __version__
 from imdsctl.domain.exposure import Exposure, instance_exposure
+from imdsctl.domain.options import AWS_NAMES
 from imdsctl.domain.verdicts import image_exposure, template_exposure
 
 if TYPE_CHECKING:
     from imdsctl.domain.observations import RegionSeen, Scan, Unseen
     from imdsctl.domain.verdicts import Count, ScanSummary, TargetSummary
+    from imdsctl.fleet.explain import Explanation
 
 FORMAT_VERSION = 1
 
@@ -117,3 +119,32 @@ def _target(target: TargetSummary) -> dict[str, Any]:
         ],
         "unseen": [unseen_json(each) for each in region.unseen],
     }
+
+
+def explanation_json(explanation: Explanation) -> str:
+    """An explanation: for each option its value, who decided it, and what every layer says."""
+    resolution = explanation.resolution
+    held = None if explanation.held is None else explanation.held.to_aws()
+    options: dict[str, Any] = {}
+    for name, aws in AWS_NAMES.items():
+        decided = getattr(resolution, name)
+        options[aws] = {
+            **({} if held is None else {"now": held.get(aws)}),
+            "value": decided.value,
+            "decided_by": str(decided.layer),
+            "layers": [{"layer": str(layer), "says": getattr(says, name)} for layer, says in resolution.layers],
+        }
+    return document(
+        "explanation",
+        subject=explanation.subject,
+        subject_kind=str(explanation.kind),
+        account_id=explanation.target.account_id,
+        region=explanation.target.region,
+        source=explanation.source,
+        **_exposure(explanation.exposure),
+        options=options,
+        enforced=resolution.enforced,
+        refused=resolution.refused,
+        sources={str(layer): text for layer, text in explanation.sources.items()},
+        notes=list(explanation.notes),
+    )

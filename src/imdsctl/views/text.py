@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from imdsctl.domain.diagnostics import Diagnostic, Severity
 from imdsctl.domain.exposure import Verdict
+from imdsctl.domain.options import AWS_NAMES
 
 if TYPE_CHECKING:
     from imdsctl.domain.observations import Account, Scan
     from imdsctl.domain.verdicts import Count, ScanSummary, TargetSummary
+    from imdsctl.fleet.explain import Explanation
 
 _COLOURS = {"red": "31", "yellow": "33", "green": "32", "cyan": "36", "dim": "2", "bold": "1"}
 
@@ -202,3 +204,56 @@ def _next_step(summary: ScanSummary) -> str:
 
 def _many(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def explanation_text(explanation: Explanation, *, colour: bool = False) -> str:
+    """The verdict, the layers side by side with the deciding value in brackets, enforcement, and the notes."""
+    verdict = verdict_text(explanation.exposure.verdict, colour)
+    source = "" if explanation.source == "live" else f", as scan {explanation.source} saw it"
+    head = f"{explanation.kind} " if explanation.subject != "a launch" else ""
+    parts = [
+        f"{head}{painted(explanation.subject, 'bold', colour)} in {explanation.target}{source}\n"
+        f"{verdict}: {explanation.exposure.reason}",
+        _layers_table(explanation, colour),
+        "\n".join(f"  {layer}: {text}" for layer, text in explanation.sources.items()),
+        _enforcement(explanation),
+    ]
+    if explanation.held is not None:
+        changed = explanation.changed_by_relaunch.to_aws()
+        held = explanation.held.to_aws()
+        words = ", ".join(f"{name} {held.get(name, 'unset')} -> {value}" for name, value in changed.items())
+        parts.append(f"A relaunch would change {words}." if changed else "A relaunch would get the same.")
+    if explanation.notes:
+        parts.append("\n".join(f"note: {note}" for note in explanation.notes))
+    return "\n\n".join(parts)
+
+
+def _layers_table(explanation: Explanation, colour: bool) -> str:
+    resolution = explanation.resolution
+    held = explanation.held
+    head = ["OPTION", *(["NOW"] if held is not None else []), *(str(layer).upper() for layer, _ in resolution.layers)]
+    rows = [[*head, "A RELAUNCH GETS" if held is not None else "RESULT"]]
+    for name, aws in AWS_NAMES.items():
+        decided = getattr(resolution, name)
+        row = [aws, *([_value(getattr(held, name))] if held is not None else [])]
+        for layer, says in resolution.layers:
+            text = _value(getattr(says, name))
+            row.append(painted(f"[{text}]", "bold", colour) if layer is decided.layer else text)
+        rows.append([*row, _value(decided.value)])
+    lines = table_text(rows).split("\n")
+    return "\n".join(
+        [painted(lines[0], "dim", colour), *lines[1:], "  [ ]: the layer that decides; -: it says nothing"]
+    )
+
+
+def _value(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def _enforcement(explanation: Explanation) -> str:
+    resolution = explanation.resolution
+    if not resolution.enforced:
+        return "Enforcement: off (HttpTokensEnforced is not enabled): no launch is refused."
+    if resolution.refused:
+        return "Enforcement: on (HttpTokensEnforced=enabled): this launch is REFUSED with UnsupportedOperation."
+    return "Enforcement: on (HttpTokensEnforced=enabled): this launch passes, it requires tokens."
