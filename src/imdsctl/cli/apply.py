@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imdsctl.cli import options
 from imdsctl.cli.dependencies import Dependencies, of
 from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, report
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
@@ -36,8 +37,8 @@ def command(
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="After a failure, hold back only the Region in which it happened.")
     ] = False,
-    role: Annotated[str, typer.Option("--role", help="The role to assume in each account.")] = ROLE_NAME,
-    profile: Annotated[str | None, typer.Option("--profile", help="The AWS profile to use.")] = None,
+    role: options.Role = ROLE_NAME,
+    profile: options.Profile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON, one object a line.")] = False,
 ) -> int:
     """Carry out a plan in waves. Stopped at any point, the same command goes on from its journal."""
@@ -50,8 +51,10 @@ def command(
     count = len(plan.ready)
     _confirmed(confirm, count, file)
     with open_journal(journal or file.with_name(file.name + ".journal"), plan.digest, _at(dependencies)) as opened:
-        ended = asyncio.run(_run(dependencies, plan, opened, role, profile, keep_going=keep_going, as_json=as_json))
-    again = shlex.join(["imdsctl", *(["apply", str(file), "--confirm", str(count)])])
+        ended = options.run_async(
+            _run(dependencies, plan, opened, role, profile, keep_going=keep_going, as_json=as_json)
+        )
+    again = shlex.join(["imdsctl", "apply", str(file), "--confirm", str(count)])
     if as_json:
         sys.stdout.write(report_json(ended).decode() + "\n")
     else:
@@ -166,12 +169,11 @@ def _stopping() -> Iterator[Callable[[], bool]]:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
-    except NotImplementedError:  # Windows has no such handlers: there Ctrl-C stops at once.
+    if sys.platform == "win32":  # Its event loop has no such handlers: there Ctrl-C stops at once.
         yield lambda: False
         return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
     try:
         yield lambda: asked
     finally:

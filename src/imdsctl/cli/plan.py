@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from imdsctl.cli import options
 from imdsctl.cli.dependencies import of
 from imdsctl.cli.errors import EXIT_DONE, wants_colour
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
@@ -25,7 +26,7 @@ def command(
         Path | None, typer.Option("--intent", help="What is wanted, in TOML. Default: IMDSv2 enforced everywhere.")
     ] = None,
     scan: Annotated[str | None, typer.Option("--scan", help="Plan from this scan. Default: the latest.")] = None,
-    db: Annotated[str | None, typer.Option("--db", help="Where scans are kept, as a database URL.")] = None,
+    db: options.Database = None,
     detailed_exitcode: Annotated[
         bool,
         typer.Option(

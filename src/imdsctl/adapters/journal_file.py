@@ -1,0 +1,143 @@
+"""The journal on disk: one JSON object a line, the first of which names the plan. Locked while an apply runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.domain.journal import (
+    Entry,
+    Progress,
+    check_header,
+    damaged,
+    entry_from_plain,
+    entry_to_plain,
+    header_to_plain,
+    replay,
+)
+
+
+class JournalFile:
+    """An open journal. Entries of many tasks that wait at the same time reach the disk with one fsync."""
+
+    def __init__(self, file: BinaryIO, progress: Progress, sync: Callable[[int], None] = os.fsync) -> None:
+        self._file = file
+        self._progress = progress
+        self._sync = sync
+        self._waiting: list[bytes] = []
+        self._flush: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
+
+    @property
+    def progress(self) -> Progress:
+        """What an earlier run left."""
+        return self._progress
+
+    async def append(self, entry: Entry) -> None:
+        """Record one entry; returns when it is on the disk. Raises OSError when the disk does not take it."""
+        self._waiting.append(orjson.dumps(entry_to_plain(entry)) + b"\n")
+        if self._flush is None:
+            self._flush = asyncio.create_task(self._flush_waiting())
+        await asyncio.shield(self._flush)
+
+    async def _flush_waiting(self) -> None:
+        async with self._writing:
+            # Whoever comes from here on waits for the next flush.
+            lines, self._waiting, self._flush = self._waiting, [], None
+            await asyncio.to_thread(self._write, b"".join(lines))
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._file.flush()
+        self._sync(self._file.fileno())
+
+
+@contextmanager
+def open_journal(path: Path, plan_digest: str, at: str) -> Iterator[JournalFile]:
+    """The journal of a plan, new or continued; nobody else can open it meanwhile.
+
+    `at` is the time for a new journal's header. Raises DiagnosticError: `apply-running` when another apply holds it,
+    `journal-mismatch` when it belongs to another plan, `journal-damaged` when a line other than the last is broken (a
+    torn last line is dropped: its entry was never acted on), `journal-unwritable`.
+    """
+    try:
+        file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise DiagnosticError(
+            Diagnostic("journal-unwritable", why, str(path), "name another file with `--journal FILE`"), exit_code=2
+        ) from None
+    with file:
+        _lock(file, path)
+        try:
+            progress = _continue(file, plan_digest, at)
+        except DiagnosticError as error:
+            raise DiagnosticError([each.about(str(path)) for each in error.diagnostics]) from None
+        _sync_folder(path.parent)
+        yield JournalFile(file, progress)
+
+
+def _continue(file: BinaryIO, plan_digest: str, at: str) -> Progress:
+    content = file.read()
+    whole = content.rfind(b"\n") + 1
+    lines = content[:whole].splitlines()
+    if not lines:
+        file.seek(0)
+        file.truncate()
+        file.write(orjson.dumps(header_to_plain(plan_digest, at)) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+        return Progress()
+    decoded = [_decode(line, number) for number, line in enumerate(lines, 1)]
+    check_header(decoded[0], plan_digest)
+    progress = replay(entry_from_plain(value, number) for number, value in enumerate(decoded[1:], 2))
+    file.seek(whole)
+    file.truncate()
+    return progress
+
+
+def _decode(line: bytes, number: int) -> object:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        raise damaged("not JSON", number) from None
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise DiagnosticError(
+            Diagnostic(
+                "apply-running",
+                "another `imdsctl apply` works on this plan",
+                str(path),
+                "wait until it has ended; the same command then goes on from its journal",
+            )
+        ) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the file's name durable as well as its content."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

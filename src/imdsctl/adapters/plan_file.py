@@ -1,0 +1,59 @@
+"""The plan file on disk: canonical JSON, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import orjson
+
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.domain.plan import Plan, plan_from_plain, plan_to_plain
+
+
+def write_plan(plan: Plan, path: Path) -> str:
+    """Write a plan and return its digest. A reader sees the old file or the whole new one.
+
+    Raises DiagnosticError `plan-unwritable`.
+    """
+    plain = plan_to_plain(plan)
+    content = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        hint = "name a file in a folder that you can write to"
+        raise DiagnosticError(Diagnostic("plan-unwritable", why, str(path), hint), exit_code=2) from None
+    return str(plain["digest"])
+
+
+def read_plan(path: Path) -> Plan:
+    """A plan from its file.
+
+    Raises DiagnosticError (exit code 2): `plan-unreadable`, or `plan-invalid` when the file is cut, edited, no plan, or
+    a version that this program does not know.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        hint = "make one with `imdsctl plan -o FILE`"
+        raise DiagnosticError(Diagnostic("plan-unreadable", why, str(path), hint), exit_code=2) from None
+    try:
+        return plan_from_plain(orjson.loads(content))
+    except orjson.JSONDecodeError as error:
+        why = "the file is empty" if not content else f"not JSON, or cut short: line {error.lineno}, {error.msg}"
+        found = Diagnostic("plan-invalid", why, str(path), "run `imdsctl plan -o FILE` again, and apply the new file")
+        raise DiagnosticError(found, exit_code=2) from None
+    except DiagnosticError as error:
+        raise DiagnosticError([each.about(str(path)) for each in error.diagnostics], exit_code=2) from None

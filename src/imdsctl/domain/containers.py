@@ -1,0 +1,48 @@
+"""Does this look like a container host? Its containers sit one network hop further from the metadata service."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+CONTAINER_TAG_PREFIXES = (
+    "kubernetes.io/",
+    "k8s.io/",
+    "eks:",
+    "aws:eks:",
+    "aws:ecs:",
+    "karpenter.sh/",
+    "karpenter.k8s.aws/",
+    "alpha.eksctl.io/",
+)
+"""Tag keys that EKS, ECS, kops, Karpenter and eksctl put on the hosts that they launch."""
+
+CONTAINER_TAG_KEYS = frozenset({"kubernetescluster", "amazonecsmanaged"})
+CONTAINER_WORDS = frozenset(
+    {"eks", "ecs", "k8s", "kube", "kubernetes", "kops", "docker", "containers", "nomad", "rancher", "openshift", "ocp"}
+)
+"""Words that in a name say "containers run here". A heuristic: the cost of a false yes is one hop more."""
+
+_WORD = re.compile(r"[a-z0-9]+")
+
+
+def container_evidence(tags: Iterable[tuple[str, str]], *names: str) -> str | None:
+    """Why a resource with these tags and names is taken for a container host; None when nothing says so.
+
+    A container behind a bridge network is one hop away from its host: with HttpPutResponseHopLimit 1 the answer to
+    its PUT (the token) is dropped (EC2 User Guide, "Considerations for using the IMDS", container environments).
+    """
+    for key, value in tags:
+        lowered = key.lower()
+        if lowered.startswith(CONTAINER_TAG_PREFIXES) or lowered in CONTAINER_TAG_KEYS:
+            return f"tag {key}"
+        if lowered == "name" and (word := _container_word(value)):
+            return f"`{word}` in its name"
+    for name in names:
+        if word := _container_word(name):
+            return f"`{word}` in its name"
+    return None
+
+
+def _container_word(name: str) -> str | None:
+    return next((word for word in _WORD.findall(name.lower()) if word in CONTAINER_WORDS), None)

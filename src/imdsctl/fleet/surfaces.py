@@ -1,0 +1,262 @@
+"""How each surface is read and written through EC2's API. Reads give all that a resource says; writes send a change."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, ClassVar, Protocol
+
+from imdsctl.domain.options import AccountDefaults, MetadataOptions
+from imdsctl.domain.plan import Change, Surface, Values
+from imdsctl.fleet.ports import Aws, Credentials
+from imdsctl.wire.service import Projection
+
+STOPPED_STATES = frozenset({"stopped", "stopping"})
+"""A stopped instance stores its options and applies them at its next start: `pending` is all there is to wait for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ec2:
+    """EC2 of one account in one Region."""
+
+    aws: Aws
+    credentials: Credentials | None
+    region: str
+
+    async def call(self, operation: str, params: Mapping[str, Any], projection: Projection | None = None) -> Any:
+        """One call. Raises ServiceError and Unreachable."""
+        return await self.aws.call(self.credentials, "ec2", self.region, operation, params, projection)
+
+    def pages(self, operation: str, params: Mapping[str, Any], projection: Projection) -> AsyncIterator[dict[str, Any]]:
+        """Every page of an answer. Raises ServiceError and Unreachable."""
+        return self.aws.paginate(self.credentials, "ec2", self.region, operation, params, projection)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a resource says now."""
+
+    values: Values
+    settled: bool = True
+    """False while AWS is still applying an earlier call."""
+    made: Mapping[str, int] = field(default_factory=dict)
+    """Launch template: the versions that this plan made before it was interrupted, by part."""
+
+
+class Standing(Enum):
+    """Where a resource stands between a change's `before` and `after`."""
+
+    DONE = auto()
+    READY = auto()
+    STALE = auto()
+
+
+def standing(change: Change, seen: Seen) -> Standing:
+    """Compare what a resource says with a change: is it done, may it be made, or did somebody else change things?"""
+    if _satisfied(change, seen.values):
+        return Standing.DONE
+    return Standing.READY if seen.made or dict(seen.values) == dict(change.before) else Standing.STALE
+
+
+def _satisfied(change: Change, values: Values) -> bool:
+    if change.surface is not Surface.LAUNCH_TEMPLATE:
+        return _says(values, change.after)
+    return all(_says(values.get(part, values["Default"]), wanted) for part, wanted in change.after.items())
+
+
+def _says(values: Values, wanted: Values) -> bool:
+    return all(values.get(name) == value for name, value in wanted.items())
+
+
+class Handler(Protocol):
+    """One surface."""
+
+    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str) -> dict[str, Seen]:
+        """What the resources of these changes say, by change id. One that AWS no longer has is left out."""
+        ...
+
+    async def write(self, ec2: Ec2, change: Change, seen: Seen, plan_digest: str) -> None:
+        """Make the change. Sends what differs and nothing else."""
+        ...
+
+
+class RegionDefaults:
+    """`GetInstanceMetadataDefaults` and `ModifyInstanceMetadataDefaults`, which leaves alone what is not sent."""
+
+    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str) -> dict[str, Seen]:
+        answer = await ec2.call("GetInstanceMetadataDefaults", {})
+        seen = Seen(AccountDefaults.from_aws(answer.get("AccountLevel")).to_aws())
+        return {change.id: seen for change in changes}
+
+    async def write(self, ec2: Ec2, change: Change, seen: Seen, plan_digest: str) -> None:
+        await ec2.call("ModifyInstanceMetadataDefaults", change.after)
+
+
+class Instances:
+    """`DescribeInstances` and `ModifyInstanceMetadataOptions`, which leaves alone what is not sent."""
+
+    projection: ClassVar[Projection] = {
+        "Reservations": {"Instances": {"InstanceId": None, "State": {"Name": None}, "MetadataOptions": None}},
+        "NextToken": None,
+    }
+
+    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str) -> dict[str, Seen]:
+        by_resource = {change.resource: change.id for change in changes}
+        found: dict[str, Seen] = {}
+        # A filter, not InstanceIds: one instance that is gone would make AWS refuse to speak of the others.
+        params = {"Filters": [{"Name": "instance-id", "Values": sorted(by_resource)}]}
+        async for page in ec2.pages("DescribeInstances", params, self.projection):
+            for instance in _instances(page):
+                state = instance.get("State", {}).get("Name")
+                change = by_resource.get(instance["InstanceId"])
+                if change is None or state in ("terminated", "shutting-down"):
+                    continue
+                options = instance.get("MetadataOptions") or {}
+                found[change] = Seen(
+                    MetadataOptions.from_aws(options).to_aws(),
+                    settled=options.get("State") != "pending" or state in STOPPED_STATES,
+                )
+        return found
+
+    async def write(self, ec2: Ec2, change: Change, seen: Seen, plan_digest: str) -> None:
+        await ec2.call("ModifyInstanceMetadataOptions", {"InstanceId": change.resource, **change.after})
+
+
+class LaunchTemplates:
+    """A launch template's version cannot be changed: each one that is wrong gets a successor.
+
+    The successor of `$Default` is made first and the one of `$Latest` last, because the version that was made last is
+    `$Latest`; then `$Default` moves to its successor. Every version carries a mark of the plan in its description and
+    a client token, so that a second try finds what the first one made.
+    """
+
+    projection: ClassVar[Projection] = {
+        "LaunchTemplateVersions": {
+            "VersionNumber": None,
+            "VersionDescription": None,
+            "DefaultVersion": None,
+            "LaunchTemplateData": {"MetadataOptions": None},
+        },
+        "NextToken": None,
+    }
+
+    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str) -> dict[str, Seen]:
+        return {
+            change.id: seen
+            for change in changes
+            if (seen := await self._read_one(ec2, change, plan_digest)) is not None
+        }
+
+    async def _read_one(self, ec2: Ec2, change: Change, plan_digest: str) -> Seen | None:
+        named = await self._versions(ec2, change, Versions=["$Default", "$Latest"])
+        default = next((version for version in named if version.get("DefaultVersion")), None)
+        if default is None:
+            return None
+        latest = max(named, key=_number)
+        values: dict[str, Any] = {
+            "DefaultVersion": _number(default),
+            "LatestVersion": _number(latest),
+            "Default": _options(default),
+        }
+        if latest is not default:
+            values["Latest"] = _options(latest)
+        seen = Seen(values)
+        if standing(change, seen) is not Standing.STALE or values["DefaultVersion"] != change.before["DefaultVersion"]:
+            return seen
+        newer = await self._versions(ec2, change, MinVersion=str(change.before["LatestVersion"] + 1))
+        marks = {mark(change, part, plan_digest): part for part in change.after}
+        made = {
+            part: _number(version) for version in newer if (part := marks.get(version.get("VersionDescription", "")))
+        }
+        ours = bool(newer) and len(made) == len(newer) and list(change.after)[: len(made)] == list(made)
+        return Seen(values, made=made if ours else {})
+
+    async def _versions(self, ec2: Ec2, change: Change, **which: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        params = {"LaunchTemplateId": change.resource, **which}
+        async for page in ec2.pages("DescribeLaunchTemplateVersions", params, self.projection):
+            found += page.get("LaunchTemplateVersions") or []
+        return sorted({_number(version): version for version in found}.values(), key=_number)
+
+    async def write(self, ec2: Ec2, change: Change, seen: Seen, plan_digest: str) -> None:
+        made = dict(seen.made)
+        for part in ("Default", "Latest"):
+            if part in change.after and part not in made:
+                made[part] = await self._create(ec2, change, part, plan_digest)
+        if "Default" in change.after:
+            await ec2.call(
+                "ModifyLaunchTemplate",
+                {
+                    "LaunchTemplateId": change.resource,
+                    "DefaultVersion": str(made["Default"]),
+                    "ClientToken": _token(change, "set default", plan_digest),
+                },
+            )
+
+    async def _create(self, ec2: Ec2, change: Change, part: str, plan_digest: str) -> int:
+        # All of the template's options are said again: whether AWS merges MetadataOptions with those of the source
+        # version or replaces them is not documented, and this way both come out the same.
+        answer = await ec2.call(
+            "CreateLaunchTemplateVersion",
+            {
+                "LaunchTemplateId": change.resource,
+                "SourceVersion": str(change.before[f"{part}Version"]),
+                "VersionDescription": mark(change, part, plan_digest),
+                "ClientToken": _token(change, part, plan_digest),
+                "LaunchTemplateData": {"MetadataOptions": {**change.before[part], **change.after[part]}},
+            },
+        )
+        return _number(answer["LaunchTemplateVersion"])
+
+
+class Images:
+    """`DescribeImages` and `ModifyImageAttribute`, for which AWS knows no way back."""
+
+    projection: ClassVar[Projection] = {"Images": {"ImageId": None, "ImdsSupport": None}, "NextToken": None}
+
+    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str) -> dict[str, Seen]:
+        by_resource = {change.resource: change.id for change in changes}
+        found: dict[str, Seen] = {}
+        params = {"Owners": ["self"], "Filters": [{"Name": "image-id", "Values": sorted(by_resource)}]}
+        async for page in ec2.pages("DescribeImages", params, self.projection):
+            for image in page.get("Images") or []:
+                if change := by_resource.get(image["ImageId"]):
+                    found[change] = Seen({"ImdsSupport": image.get("ImdsSupport")})
+        return found
+
+    async def write(self, ec2: Ec2, change: Change, seen: Seen, plan_digest: str) -> None:
+        wanted = {"Value": change.after["ImdsSupport"]}
+        await ec2.call("ModifyImageAttribute", {"ImageId": change.resource, "ImdsSupport": wanted})
+
+
+HANDLERS: Mapping[Surface, Handler] = {
+    Surface.REGION_DEFAULT: RegionDefaults(),
+    Surface.INSTANCE: Instances(),
+    Surface.LAUNCH_TEMPLATE: LaunchTemplates(),
+    Surface.IMAGE: Images(),
+}
+
+
+def mark(change: Change, part: str, plan_digest: str) -> str:
+    """The description of a launch template version that this plan makes; `part` is `Default` or `Latest`."""
+    source = change.before[f"{part}Version"]
+    return f"imdsctl {plan_digest.removeprefix('sha256:')[:16]}: ${part} version {source} with IMDSv2"
+
+
+def _token(change: Change, part: str, plan_digest: str) -> str:
+    return hashlib.sha256(f"{plan_digest} {change.id} {part}".encode()).hexdigest()
+
+
+def _instances(page: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    for reservation in page.get("Reservations") or []:
+        yield from reservation.get("Instances") or []
+
+
+def _number(version: Mapping[str, Any]) -> int:
+    return int(version["VersionNumber"])
+
+
+def _options(version: Mapping[str, Any]) -> dict[str, Any]:
+    return MetadataOptions.from_aws((version.get("LaunchTemplateData") or {}).get("MetadataOptions")).to_aws()

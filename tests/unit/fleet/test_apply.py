@@ -1,0 +1,589 @@
+"""Apply obeys the plan and nothing else, and can be killed anywhere. The other end is a small EC2 in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from imdsctl.domain.intent import Images, Intent
+from imdsctl.domain.journal import Applied, Began, Entry, Failed, Progress, replay
+from imdsctl.domain.observations import (
+    Account,
+    ImageSeen,
+    InstanceSeen,
+    RegionSeen,
+    Scan,
+    Target,
+    TemplateVersionSeen,
+)
+from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
+from imdsctl.domain.plan import Plan, Wave, plan_from_plain, plan_to_plain
+from imdsctl.domain.planner import make_plan
+from imdsctl.fleet.apply import (
+    CHANGES_PER_READ_MAX,
+    SETTLE_SECONDS_MAX,
+    Applying,
+    ChangeEnded,
+    Event,
+    Outcome,
+    Report,
+)
+from imdsctl.fleet.ports import Credentials, Unreachable
+from imdsctl.wire.errors import ServiceError
+
+WRITES = frozenset(
+    {
+        "ModifyInstanceMetadataDefaults",
+        "ModifyInstanceMetadataOptions",
+        "ModifyImageAttribute",
+        "CreateLaunchTemplateVersion",
+        "ModifyLaunchTemplate",
+    }
+)
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+@dataclass
+class Template:
+    """Versions from 1 on, and which of them is `$Default`."""
+
+    versions: list[dict[str, Any]]
+    default: int = 1
+
+
+@dataclass
+class FakeEc2:
+    """One Region of every account alike would hide mistakes: state is kept per (account, Region)."""
+
+    defaults: dict[tuple[str, str], AccountDefaults] = field(default_factory=dict)
+    instances: dict[tuple[str, str], dict[str, dict[str, Any]]] = field(default_factory=dict)
+    templates: dict[tuple[str, str], dict[str, Template]] = field(default_factory=dict)
+    images: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)
+    stopped: set[str] = field(default_factory=set)
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    before_write: Callable[[str, Mapping[str, Any]], None] = lambda operation, params: None
+    after_write: Callable[[str, Mapping[str, Any]], None] = lambda operation, params: None
+    pending_reads: int = 0
+    """How often an instance still says `pending` after a change."""
+    _pending: dict[str, int] = field(default_factory=dict)
+    _tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    default_region: str | None = "us-east-1"
+
+    @property
+    def writes(self) -> list[tuple[str, dict[str, Any]]]:
+        return [(operation, params) for operation, params in self.calls if operation in WRITES]
+
+    async def call(
+        self,
+        credentials: Credentials | None,
+        service: str,
+        region: str,
+        operation: str,
+        params: Mapping[str, Any],
+        projection: Any = None,
+    ) -> dict[str, Any]:
+        assert service == "ec2"
+        place = (credentials.access_key if credentials else "own", region)
+        self.calls.append((operation, dict(params)))
+        answer = getattr(self, f"_{operation}")
+        if operation not in WRITES:
+            return dict(answer(place, params))
+        self.before_write(operation, params)
+        result = dict(answer(place, params))
+        self.after_write(operation, params)
+        return result
+
+    async def paginate(self, *args: Any, **more: Any) -> AsyncIterator[dict[str, Any]]:
+        yield await self.call(*args, **more)
+
+    def _GetInstanceMetadataDefaults(self, place: Any, params: Any) -> dict[str, Any]:
+        return {"AccountLevel": self.defaults[place].to_aws()}
+
+    def _ModifyInstanceMetadataDefaults(self, place: Any, params: Any) -> dict[str, Any]:
+        self.defaults[place] = self.defaults[place].updated(params)
+        return {"Return": True}
+
+    def _DescribeInstances(self, place: Any, params: Any) -> dict[str, Any]:
+        (wanted,) = params["Filters"]
+        found = []
+        for name in wanted["Values"]:
+            if name not in self.instances[place]:
+                continue
+            left = self._pending.get(name, 0)
+            self._pending[name] = max(0, left - 1)
+            state = "pending" if left or (name in self.stopped and name in self._pending) else "applied"
+            found.append(
+                {
+                    "InstanceId": name,
+                    "State": {"Name": "stopped" if name in self.stopped else "running"},
+                    "MetadataOptions": {**self.instances[place][name], "State": state},
+                }
+            )
+        return {"Reservations": [{"Instances": found}]}
+
+    def _ModifyInstanceMetadataOptions(self, place: Any, params: Any) -> dict[str, Any]:
+        changed = {name: value for name, value in params.items() if name != "InstanceId"}
+        self.instances[place][params["InstanceId"]].update(changed)
+        self._pending[params["InstanceId"]] = self.pending_reads
+        return {}
+
+    def _DescribeImages(self, place: Any, params: Any) -> dict[str, Any]:
+        (wanted,) = params["Filters"]
+        images = self.images[place]
+        return {
+            "Images": [{"ImageId": each, "ImdsSupport": images[each]} for each in wanted["Values"] if each in images]
+        }
+
+    def _ModifyImageAttribute(self, place: Any, params: Any) -> dict[str, Any]:
+        self.images[place][params["ImageId"]] = params["ImdsSupport"]["Value"]
+        return {}
+
+    def _DescribeLaunchTemplateVersions(self, place: Any, params: Any) -> dict[str, Any]:
+        template = self.templates[place][params["LaunchTemplateId"]]
+        if "MinVersion" in params:
+            numbers = list(range(int(params["MinVersion"]), len(template.versions) + 1))
+        else:
+            assert params["Versions"] == ["$Default", "$Latest"]
+            numbers = [template.default, len(template.versions)]
+        return {"LaunchTemplateVersions": [self._version(template, number) for number in numbers]}
+
+    def _version(self, template: Template, number: int) -> dict[str, Any]:
+        version = template.versions[number - 1]
+        return {**version, "VersionNumber": number, "DefaultVersion": number == template.default}
+
+    def _CreateLaunchTemplateVersion(self, place: Any, params: Any) -> dict[str, Any]:
+        if params["ClientToken"] in self._tokens:
+            return self._tokens[params["ClientToken"]]
+        template = self.templates[place][params["LaunchTemplateId"]]
+        source = template.versions[int(params["SourceVersion"]) - 1]
+        data = {**source["LaunchTemplateData"], **params["LaunchTemplateData"]}
+        template.versions.append({"LaunchTemplateData": data, "VersionDescription": params["VersionDescription"]})
+        answer = {"LaunchTemplateVersion": self._version(template, len(template.versions))}
+        self._tokens[params["ClientToken"]] = answer
+        return answer
+
+    def _ModifyLaunchTemplate(self, place: Any, params: Any) -> dict[str, Any]:
+        self.templates[place][params["LaunchTemplateId"]].default = int(params["DefaultVersion"])
+        return {}
+
+
+@dataclass
+class MemoryJournal:
+    """A journal that survives in memory; `killed_at` dies when so many entries are written."""
+
+    entries: list[Entry] = field(default_factory=list)
+    killed_at: int | None = None
+
+    @property
+    def progress(self) -> Progress:
+        return replay(self.entries)
+
+    async def append(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        if self.killed_at is not None and len(self.entries) >= self.killed_at:
+            raise Killed
+
+
+@dataclass
+class FakeClock:
+    """Sleeping takes no time."""
+
+    time: datetime = datetime(2026, 11, 2, 12, tzinfo=UTC)
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += timedelta(seconds=seconds)
+
+
+def refusal(code: str = "UnauthorizedOperation", fault: str = "client") -> ServiceError:
+    return ServiceError(code, "You are not authorized", 403, fault=fault)  # type: ignore[arg-type]
+
+
+A, B = "111122223333", "444455556666"
+REGION = "eu-west-1"
+V1 = MetadataOptions(HttpTokens.OPTIONAL, 1, Switch.ENABLED, Switch.DISABLED, Switch.DISABLED)
+V2 = replace(V1, http_tokens=HttpTokens.REQUIRED)
+NOW = FakeClock().now()
+
+
+def fleet(*accounts: str, instances: int = 2) -> Any:
+    """An EC2 in which every account has a Region default, instances, templates and an image that allow IMDSv1."""
+    ec2 = FakeEc2()
+    for account in accounts or (A,):
+        place = (account, REGION)
+        ec2.defaults[place] = AccountDefaults(instance_metadata_tags=Switch.ENABLED)
+        ec2.instances[place] = {f"i-{number:017x}": V1.to_aws() for number in range(instances)}
+        ec2.templates[place] = {
+            "lt-one": Template([version(V1)]),
+            "lt-two": Template([version(V1, "ami-old"), version(V2, "ami-new")]),
+            "lt-new": Template([version(V2), version(MetadataOptions(HttpTokens.OPTIONAL))]),
+        }
+        ec2.images[place] = {"ami-mine": None}
+    return ec2
+
+
+def version(options: MetadataOptions, image: str = "ami-mine") -> dict[str, Any]:
+    return {"LaunchTemplateData": {"MetadataOptions": options.to_aws(), "ImageId": image}}
+
+
+def look(ec2: Any) -> Scan:
+    """What a scan would see in the fake."""
+    regions = []
+    for place, defaults in ec2.defaults.items():
+        instances = tuple(
+            InstanceSeen(name, "running", MetadataOptions.from_aws(options))
+            for name, options in ec2.instances[place].items()
+        )
+        templates = tuple(
+            TemplateVersionSeen(
+                name,
+                name,
+                number,
+                number == template.default,
+                number == len(template.versions),
+                MetadataOptions.from_aws(each["LaunchTemplateData"]["MetadataOptions"]),
+            )
+            for name, template in ec2.templates[place].items()
+            for number, each in enumerate(template.versions, 1)
+        )
+        images = tuple(ImageSeen(name, owned=True, imds_support=support) for name, support in ec2.images[place].items())
+        regions.append(RegionSeen(Target(*place), defaults, instances, templates, images))
+    return Scan("s", NOW, NOW, tuple(Account(each, "") for each, _ in ec2.defaults), tuple(regions))
+
+
+def planned(ec2: Any, intent: Intent = Intent(images=Images.V2)) -> Plan:  # noqa: B008 (an immutable value)
+    return plan_from_plain(plan_to_plain(make_plan(look(ec2), intent, made_at=NOW)))
+
+
+async def enter(account_id: str) -> Credentials | None:
+    return Credentials(account_id, "secret")
+
+
+def carry_out(plan: Plan, ec2: Any, journal: Any = None, **more: Any) -> Report:
+    journal = MemoryJournal() if journal is None else journal
+    more.setdefault("enter", enter)
+    more.setdefault("clock", FakeClock())
+    return asyncio.run(Applying(plan, ec2, journal=journal, **more).run())
+
+
+def outcomes(report: Report) -> set[Outcome]:
+    return {result.outcome for result in report.results}
+
+
+def of(report: Report, part: str) -> Outcome:
+    (found,) = (result.outcome for result in report.results if part in result.change.id)
+    return found
+
+
+def test_what_a_plan_says_is_done_and_nothing_is_left_to_plan() -> None:
+    ec2 = fleet(A, B)
+    report = carry_out(planned(ec2), ec2)
+    assert report.done
+    assert outcomes(report) == {Outcome.APPLIED}
+    assert planned(ec2).changes == ()
+
+
+def test_a_write_sends_only_what_differs() -> None:
+    ec2 = fleet(instances=1)
+    carry_out(planned(ec2, Intent()), ec2)
+    sent = dict(ec2.writes[:1] + [each for each in ec2.writes if each[0] == "ModifyInstanceMetadataOptions"])
+    assert sent["ModifyInstanceMetadataDefaults"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": 2}
+    assert sent["ModifyInstanceMetadataOptions"] == {"InstanceId": "i-00000000000000000", "HttpTokens": "required"}
+    assert ec2.writes[-1] == ("ModifyInstanceMetadataDefaults", {"HttpTokensEnforced": "enabled"})
+
+
+def test_an_endpoint_that_was_off_is_never_switched_on() -> None:
+    """A peer always sends HttpEndpoint=enabled: (optional, disabled, hop 5) came out (required, enabled)."""
+    ec2 = fleet(instances=1)
+    off = replace(V1, http_endpoint=Switch.DISABLED, http_put_response_hop_limit=5).to_aws()
+    ec2.instances[A, REGION]["i-00000000000000000"] = dict(off)
+    assert carry_out(planned(ec2), ec2).done
+    assert ec2.instances[A, REGION]["i-00000000000000000"] == off
+    assert not any("HttpEndpoint" in params for _, params in ec2.writes)
+
+
+def test_an_endpoint_switched_off_after_planning_makes_the_change_stale() -> None:
+    ec2 = fleet(instances=1)
+    plan = planned(ec2)
+    ec2.instances[A, REGION]["i-00000000000000000"]["HttpEndpoint"] = "disabled"
+    report = carry_out(plan, ec2)
+    assert of(report, "/instance/") is Outcome.STALE
+    assert ec2.instances[A, REGION]["i-00000000000000000"]["HttpTokens"] == "optional"
+
+
+def test_old_values_are_recorded_before_the_call() -> None:
+    ec2 = fleet(instances=1)
+    journal = MemoryJournal()
+    ec2.before_write = lambda operation, params: seen.append((operation, journal.entries[-1]))
+    seen: list[Any] = []
+    carry_out(planned(ec2, Intent()), ec2, journal)
+    (entry,) = (entry for operation, entry in seen if operation == "ModifyInstanceMetadataOptions")
+    assert isinstance(entry, Began)
+    assert entry.old == V1.to_aws()
+
+
+def test_a_change_by_somebody_else_is_refused_and_the_others_go_on() -> None:
+    ec2 = fleet()
+    plan = planned(ec2)
+    ec2.instances[A, REGION]["i-00000000000000001"]["HttpPutResponseHopLimit"] = 7
+    report = carry_out(plan, ec2)
+    assert of(report, "i-00000000000000001") is Outcome.STALE
+    assert of(report, "i-00000000000000000") is Outcome.APPLIED
+    assert "HttpPutResponseHopLimit was 1, is 7" in next(each.detail for each in report.results if each.code)
+    assert not report.done
+
+
+def test_a_region_in_which_something_is_not_done_is_not_enforced() -> None:
+    ec2 = fleet(A, B)
+    plan = planned(ec2)
+    ec2.instances[A, REGION]["i-00000000000000001"]["HttpPutResponseHopLimit"] = 7
+    report = carry_out(plan, ec2)
+    assert of(report, f"{A}/{REGION}/region-default/enforcement") is Outcome.HELD_BACK
+    assert of(report, f"{B}/{REGION}/region-default/enforcement") is Outcome.APPLIED
+    assert not ec2.defaults[A, REGION].enforced
+    assert ec2.defaults[B, REGION].enforced
+
+
+def test_what_is_so_already_is_done_without_a_call() -> None:
+    ec2 = fleet(instances=1)
+    plan = planned(ec2, Intent())
+    ec2.instances[A, REGION]["i-00000000000000000"]["HttpTokens"] = "required"
+    report = carry_out(plan, ec2)
+    assert of(report, "/instance/") is Outcome.ALREADY
+    assert report.done
+    assert "ModifyInstanceMetadataOptions" not in dict(ec2.writes)
+
+
+def test_an_instance_that_is_gone_needs_nothing() -> None:
+    ec2 = fleet(instances=1)
+    plan = planned(ec2)
+    ec2.instances[A, REGION].clear()
+    report = carry_out(plan, ec2)
+    assert of(report, "/instance/") is Outcome.GONE
+    assert report.done
+
+
+def refusing(account: str, operation: str, error: Exception) -> Callable[[str, Mapping[str, Any]], None]:
+    def refuse(called: str, params: Mapping[str, Any]) -> None:
+        if called == operation:
+            raise error
+
+    return refuse
+
+
+def test_a_refusal_is_recorded_and_stops_before_the_next_wave() -> None:
+    ec2 = fleet()
+    journal = MemoryJournal()
+    ec2.before_write = refusing(A, "ModifyInstanceMetadataOptions", refusal())
+    report = carry_out(planned(ec2), ec2, journal)
+    assert [entry.code for entry in journal.entries if isinstance(entry, Failed)] == ["UnauthorizedOperation"] * 2
+    held = {result.change.wave for result in report.results if result.outcome is Outcome.HELD_BACK}
+    assert held == {Wave.IMAGES, Wave.ENFORCEMENT}
+
+
+def test_the_same_command_tries_again_what_was_refused() -> None:
+    ec2 = fleet()
+    journal = MemoryJournal()
+    plan = planned(ec2)
+    ec2.before_write = refusing(A, "ModifyInstanceMetadataOptions", refusal())
+    carry_out(plan, ec2, journal)
+    ec2.before_write = lambda operation, params: None
+    report = carry_out(plan, ec2, journal)
+    assert report.done
+    assert outcomes(report) == {Outcome.EARLIER, Outcome.APPLIED}
+
+
+def test_keep_going_holds_back_only_the_region_that_failed() -> None:
+    ec2 = fleet(A, B)
+
+    async def refused_in_a(account_id: str) -> Credentials | None:
+        if account_id == A:
+            raise refusal("AccessDenied")
+        return await enter(account_id)
+
+    report = carry_out(planned(ec2), ec2, enter=refused_in_a, keep_going=True)
+    assert {each.outcome for each in report.results if each.change.target.account_id == B} == {Outcome.APPLIED}
+    assert {each.outcome for each in report.results if each.change.target.account_id == A} == {
+        Outcome.FAILED,
+        Outcome.HELD_BACK,
+    }
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_lost_answer_is_read_back_not_guessed(arrived: bool) -> None:
+    ec2 = fleet(instances=1)
+    journal = MemoryJournal()
+    lost = refusing(A, "ModifyInstanceMetadataOptions", Unreachable("ec2", "timed out", "try again"))
+    if arrived:
+        ec2.after_write = lost
+    else:
+        ec2.before_write = lost
+    plan = planned(ec2, Intent())
+    report = carry_out(plan, ec2, journal)
+    assert of(report, "/instance/") is (Outcome.APPLIED if arrived else Outcome.IN_DOUBT)
+    assert not any(isinstance(entry, Failed) for entry in journal.entries)
+    assert bool(journal.progress.in_doubt) is not arrived
+    ec2.before_write = ec2.after_write = lambda operation, params: None
+    assert carry_out(plan, ec2, journal).done
+
+
+def test_a_request_that_never_left_is_a_failure_not_a_doubt() -> None:
+    ec2 = fleet(instances=1)
+    never = Unreachable("ec2", "name not found", "check the network", maybe_done=False)
+    ec2.before_write = refusing(A, "ModifyInstanceMetadataOptions", never)
+    assert of(carry_out(planned(ec2), ec2), "/instance/") is Outcome.FAILED
+
+
+def test_a_change_counts_as_applied_only_when_aws_says_so() -> None:
+    ec2 = fleet(instances=1)
+    ec2.pending_reads = 4
+    clock = FakeClock()
+    assert carry_out(planned(ec2), ec2, clock=clock).done
+    assert clock.slept == [0.2, 0.4, 0.8, 1.6]
+
+
+def test_what_stays_pending_is_left_in_doubt_after_a_limit() -> None:
+    ec2 = fleet(instances=1)
+    ec2.pending_reads = 1000
+    clock = FakeClock()
+    report = carry_out(planned(ec2), ec2, clock=clock)
+    assert of(report, "/instance/") is Outcome.IN_DOUBT
+    assert SETTLE_SECONDS_MAX <= sum(clock.slept) < SETTLE_SECONDS_MAX + 6
+
+
+def test_a_stopped_instance_keeps_its_change_pending_until_it_starts_and_is_done() -> None:
+    ec2 = fleet(instances=1)
+    ec2.stopped.add("i-00000000000000000")
+    ec2.pending_reads = 1000
+    assert carry_out(planned(ec2), ec2).done
+
+
+# Launch templates
+
+
+def test_the_default_moves_and_the_latest_stays_what_it_was() -> None:
+    ec2 = fleet()
+    carry_out(planned(ec2), ec2)
+    two = ec2.templates[A, REGION]["lt-two"]
+    assert two.default == 3
+    new_default, new_latest = (each["LaunchTemplateData"] for each in two.versions[2:])
+    assert (new_default["ImageId"], new_default["MetadataOptions"]) == ("ami-old", V2.to_aws())
+    assert (new_latest["ImageId"], new_latest["MetadataOptions"]) == ("ami-new", V2.to_aws())
+
+
+def test_only_the_latest_is_wrong_and_the_default_stays() -> None:
+    ec2 = fleet()
+    carry_out(planned(ec2), ec2)
+    new = ec2.templates[A, REGION]["lt-new"]
+    assert (new.default, len(new.versions)) == (1, 3)
+    assert new.versions[2]["LaunchTemplateData"]["MetadataOptions"] == {"HttpTokens": "required"}
+
+
+def test_a_version_that_somebody_else_makes_meanwhile_makes_the_change_stale() -> None:
+    ec2 = fleet()
+    plan = planned(ec2)
+    ec2.templates[A, REGION]["lt-one"].versions.append(version(V1))
+    assert of(carry_out(plan, ec2), "lt-one") is Outcome.STALE
+
+
+# Killed and resumed
+
+
+def crash_points() -> Iterator[tuple[str, int]]:
+    ec2 = fleet(instances=1)
+    journal = MemoryJournal()
+    carry_out(planned(ec2), ec2, journal)
+    for number in range(1, len(journal.entries) + 1):
+        yield "after entry", number
+    for number in range(1, len(ec2.writes) + 1):
+        yield "before call", number
+        yield "after call", number
+
+
+@pytest.mark.parametrize(("point", "number"), list(crash_points()))
+def test_killed_anywhere_the_same_command_comes_to_the_same_end(point: str, number: int) -> None:
+    untouched = fleet(instances=1)
+    carry_out(planned(untouched), untouched)
+
+    ec2 = fleet(instances=1)
+    plan = planned(ec2)
+    journal = MemoryJournal()
+    left = [number]
+
+    def die(operation: str, params: Mapping[str, Any]) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise Killed
+
+    if point == "after entry":
+        journal.killed_at = number
+    elif point == "before call":
+        ec2.before_write = die
+    else:
+        ec2.after_write = die
+    with pytest.raises((Killed, BaseExceptionGroup)):
+        carry_out(plan, ec2, journal)
+
+    journal.killed_at = None
+    ec2.before_write = ec2.after_write = lambda operation, params: None
+    recorded = copy.deepcopy(journal.progress.old)
+    assert carry_out(plan, ec2, journal).done
+    assert ec2.defaults == untouched.defaults
+    assert ec2.instances == untouched.instances
+    assert ec2.templates == untouched.templates
+    assert ec2.images == untouched.images
+    assert recorded.items() <= journal.progress.old.items()
+    assert journal.progress.done == {change.id for change in plan.ready}
+
+
+def test_a_second_run_of_a_finished_plan_calls_nobody() -> None:
+    ec2 = fleet()
+    plan = planned(ec2)
+    journal = MemoryJournal()
+    carry_out(plan, ec2, journal)
+    ec2.calls.clear()
+    report = carry_out(plan, ec2, journal)
+    assert outcomes(report) == {Outcome.EARLIER}
+    assert ec2.calls == []
+
+
+def test_a_stopped_run_finishes_what_is_under_way_and_begins_nothing_new() -> None:
+    ec2 = fleet(instances=CHANGES_PER_READ_MAX + 5)
+    plan = planned(ec2)
+    journal = MemoryJournal()
+    ended: list[Event] = []
+
+    def stopped() -> bool:
+        return sum(isinstance(entry, Began) for entry in journal.entries) >= 7
+
+    report = carry_out(plan, ec2, journal, stopped=stopped, listener=ended.append)
+    assert report.interrupted
+    assert outcomes(report) == {Outcome.APPLIED, Outcome.NOT_REACHED}
+    assert report.count(Outcome.APPLIED) == 7
+    assert not journal.progress.in_doubt
+    assert sum(isinstance(event, ChangeEnded) for event in ended) == len(plan.ready)
+    assert carry_out(plan, ec2, journal).done
+
+
+def test_every_call_is_between_its_beginning_and_its_end_in_the_journal() -> None:
+    ec2 = fleet(A, B, instances=3)
+    journal = MemoryJournal()
+    plan = planned(ec2)
+    carry_out(plan, ec2, journal)
+    for change in plan.ready:
+        kinds = [type(entry) for entry in journal.entries if entry.change == change.id]
+        assert kinds == [Began, Applied]

@@ -1,0 +1,50 @@
+"""The proof: a fresh scan with nothing left to plan and nothing unknown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from imdsctl.domain.intent import Intent
+from imdsctl.domain.observations import Account, InstanceSeen, RegionSeen, Scan, Target, Unseen
+from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
+from imdsctl.fleet.verify import verify
+
+NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
+HERE = Target("111122223333", "eu-west-1")
+RIGHT = AccountDefaults(HttpTokens.REQUIRED, 2, http_tokens_enforced=Switch.ENABLED)
+V1 = MetadataOptions(HttpTokens.OPTIONAL, 1, Switch.ENABLED)
+
+
+def scan(region: RegionSeen) -> Scan:
+    return Scan("s", NOON, NOON, (Account(HERE.account_id, ""),), (region,))
+
+
+def test_a_region_that_is_enforced_with_nothing_in_it_is_proven() -> None:
+    assert verify(scan(RegionSeen(HERE, RIGHT)), Intent(), at=NOON).proven
+
+
+def test_a_required_default_without_enforcement_is_not_proven() -> None:
+    """A peer says nothing for a Region with no instances; there the next team launches first."""
+    unfinished = replace(RIGHT, http_tokens_enforced=None)
+    assert not verify(scan(RegionSeen(HERE, unfinished)), Intent(), at=NOON).proven
+
+
+def test_a_part_that_was_not_read_is_not_proven() -> None:
+    region = RegionSeen(HERE, RIGHT, unseen=(Unseen("instances", "denied"),))
+    assert not verify(scan(region), Intent(), at=NOON).proven
+
+
+def test_a_managed_instance_that_answers_v1_is_not_proven_though_nobody_here_can_change_it() -> None:
+    region = RegionSeen(HERE, RIGHT, (InstanceSeen("i-1", "running", V1, managed_by="eks.amazonaws.com"),))
+    judged = verify(scan(region), Intent(), at=NOON)
+    assert not judged.proven
+    assert not judged.plan.ready
+
+
+def test_what_the_intent_excludes_is_listed_and_does_not_fail() -> None:
+    region = RegionSeen(HERE, RIGHT, (InstanceSeen("i-0123456789abcdef0", "running", V1),))
+    intent = Intent(exclude_resources=frozenset({"i-0123456789abcdef0"}))
+    judged = verify(scan(region), intent, at=NOON)
+    assert judged.proven
+    assert [each.subject for each in judged.accepted] == ["111122223333/eu-west-1/i-0123456789abcdef0"]
