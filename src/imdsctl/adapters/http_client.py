@@ -343,6 +343,7 @@ class _Connection(asyncio.Protocol):
         self._unzip: Any = None
         self._sized = False
         self._complete = False
+        self._keep_alive = False
 
     async def exchange(self, data: bytes, open_sink: OpenSink | None, timeout_seconds: float) -> HttpResponse:
         """Write a request, await its response. Raises `_Lost`; the connection is then closed."""
@@ -438,6 +439,7 @@ class _Connection(asyncio.Protocol):
             self._body = []
         else:
             self._complete = True
+            self._keep_alive = self._parser.should_keep_alive()  # only known inside this callback
 
     # -- ends of an exchange
 
@@ -466,7 +468,7 @@ class _Connection(asyncio.Protocol):
             if not self._unzip.eof and self._sized:
                 self._fail(_Lost("the compressed reply was cut off in the middle", answered=True))
                 return
-        if not self._complete or not self._parser.should_keep_alive():
+        if not self._keep_alive:
             self.close()
         self._waiter.set_result(HttpResponse(self._parser.get_status_code(), self._headers, body))
 
