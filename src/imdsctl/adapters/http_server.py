@@ -12,7 +12,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, cast
 
 import httptools
 
@@ -128,8 +128,8 @@ class Connection(asyncio.Protocol):
     # -- asyncio -----------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are Transports in all but their base class.
+        self._transport = cast(asyncio.Transport, transport)
         self._server._connections.add(self)
         connected = transport.get_extra_info("socket")
         if connected is not None:

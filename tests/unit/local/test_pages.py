@@ -11,7 +11,9 @@ from imdsctl.local.pages import InvalidToken, page
 
 @given(st.integers(0, 60), st.integers(1, 25))
 def test_following_the_tokens_gives_everything_once(count: int, size: int) -> None:
-    items, found, token = list(range(count)), [], None
+    items = list(range(count))
+    found: list[int] = []
+    token: str | None = None
     while True:
         part, token = page(items, token, size, of="x")
         assert len(part) <= size

@@ -1,0 +1,230 @@
+"""Runs a local AWS: a world, its log, the HTTP server, and the signals that end it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from imdsctl import __version__
+from imdsctl.adapters.http_server import HttpServer
+from imdsctl.adapters.local_registry import Entry, Registry
+from imdsctl.adapters.models import load_service
+from imdsctl.adapters.state_directory import StateDirectory
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.local import account, ec2, organizations, sts
+from imdsctl.local.call import Operations
+from imdsctl.local.generator import make_world
+from imdsctl.local.pipeline import LocalAws
+from imdsctl.local.world import World, WorldSpec
+from imdsctl.wire.service import Service
+
+OPERATIONS: Mapping[str, Operations] = {
+    "ec2": ec2.OPERATIONS,
+    "sts": sts.OPERATIONS,
+    "organizations": organizations.OPERATIONS,
+    "account": account.OPERATIONS,
+}
+"""What the local AWS implements, by signing name."""
+
+
+class Services(Mapping[str, Service]):
+    """The compiled models of what is implemented, each loaded when it is first asked for."""
+
+    def __getitem__(self, name: str) -> Service:
+        if name not in OPERATIONS:
+            raise KeyError(name)
+        return load_service(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in OPERATIONS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(OPERATIONS)
+
+    def __len__(self) -> int:
+        return len(OPERATIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to serve: where, and where to be found."""
+
+    host: str
+    port: int
+    registry: Registry
+    log: str | None = None
+
+
+def local_aws(
+    world: World,
+    state: StateDirectory | None = None,
+    *,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    status: Callable[[], Mapping[str, Any]] = dict,
+    report: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+) -> LocalAws:
+    """The local AWS of a world, with what a state directory remembers applied to it.
+
+    Raises DiagnosticError when the state is damaged.
+    """
+    aws = LocalAws(world, Services(), OPERATIONS, clock, state, status=status, report=report)
+    if state is not None:
+        for record in state.records():
+            aws.replay(record)
+    return aws
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises DiagnosticError with what to do when the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise _no_address(host, port, error) from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # Asked here and not by the loop: two servers may bind one address, but only one may listen.
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise DiagnosticError(
+                Diagnostic(
+                    "port-in-use",
+                    f"port {port} is in use already",
+                    subject=f"{host}:{port}",
+                    hint="`imdsctl local status` shows what runs; `imdsctl local up --port N` takes another port",
+                )
+            ) from None
+        raise _no_address(host, port, error) from None
+    return listener
+
+
+def serve(
+    spec: WorldSpec,
+    state: StateDirectory | None,
+    settings: Settings,
+    announce: Callable[[Entry, World], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT. `announce` is called when requests are answered.
+
+    Raises DiagnosticError for everything that the user can mend.
+    """
+    listener = listen(settings.host, settings.port)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(spec, state, settings, listener, announce))
+    finally:
+        listener.close()
+
+
+async def _serve(
+    spec: WorldSpec,
+    state: StateDirectory | None,
+    settings: Settings,
+    listener: socket.socket,
+    announce: Callable[[Entry, World], None],
+) -> None:
+    world = make_world(spec)
+    host, port = listener.getsockname()[:2]
+    entry = Entry(
+        pid=os.getpid(),
+        token=secrets.token_hex(16),
+        host={"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host),
+        port=port,
+        state=str(state.path.resolve()) if state is not None else None,
+        spec=spec,
+        log=settings.log,
+    )
+
+    def status() -> dict[str, Any]:
+        return {
+            "imdsctl": __version__,
+            "pid": entry.pid,
+            "token": entry.token,
+            "accounts": len(world.accounts),
+            "writes": world.sequence,
+            "regions_touched": sum(1 for _ in world.touched()),
+        }
+
+    aws = local_aws(world, state, status=status)
+    for name in ("ec2", "sts"):
+        load_service(name)
+    server = HttpServer(aws.handle, state)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stopped.set)
+    # What exists now lives as long as the server does: no collection has to walk it again.
+    gc.collect()
+    gc.freeze()
+    await server.start(listener)
+    try:
+        settings.registry.register(entry)
+    except OSError as error:
+        await server.close()
+        raise DiagnosticError(
+            Diagnostic(
+                "runtime-not-writable",
+                f"the server cannot be registered: {error.strerror or error}",
+                subject=str(settings.registry.path),
+                hint="set XDG_RUNTIME_DIR to a directory of yours",
+            )
+        ) from None
+    try:
+        announce(entry, world)
+        await server.stopped.wait()
+        await server.close()
+    finally:
+        if state is not None:
+            state.close()
+        settings.registry.remove(entry)
+    if server.failure is not None:
+        raise DiagnosticError(
+            Diagnostic(
+                "state-not-writable",
+                f"the log could not be written: {server.failure.strerror or server.failure}; no write was answered "
+                "that is not on disk",
+                subject=entry.state,
+                hint="make room on the disk and start again with the same `--state`",
+            )
+        )
+
+
+def state_path(text: str) -> Path:
+    """A state directory as the user wrote it."""
+    return Path(text).expanduser()
+
+
+def _no_address(host: str, port: int, error: Exception) -> DiagnosticError:
+    what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return DiagnosticError(
+        Diagnostic(
+            "address-not-available",
+            f"cannot listen there: {what}",
+            subject=f"{host}:{port}",
+            hint="`--host` takes an address of this machine, `--port` a port from 1024 up (0: any free one)",
+        )
+    )
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return loop_factory
