@@ -59,6 +59,11 @@ class Filters(Generic[T]):
         self._tags = tags
         self._tag_value = tag_value
 
+    @property
+    def names(self) -> list[str]:
+        """The filters' names, without those of tags."""
+        return list(self._fields)
+
     def compile(self, filters: Iterable[Mapping[str, Any]] | None) -> Callable[[T], bool] | None:
         """The request's filters as one test, or None when there are none.
 

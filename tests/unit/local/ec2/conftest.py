@@ -1,0 +1,109 @@
+"""A little EC2: a world of two accounts whose Regions are empty, spoken to without a wire."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from imdsctl.local.call import AwsError, Call, Ids
+from imdsctl.local.ec2 import OPERATIONS
+from imdsctl.local.ec2.public_images import public_image
+from imdsctl.local.ec2.state import RegionState
+from imdsctl.local.world import Account, Organization, World, WorldSpec
+
+NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+ACCOUNT = "111122223333"
+OTHER_ACCOUNT = "444455556666"
+
+
+def empty_region(world: World, account_id: str, region: str) -> RegionState:
+    return RegionState(account_id, region, seed=world.seed)
+
+
+class Ec2:
+    """Calls handlers the way the pipeline does: settle what is due, then the handler with a `Call` of its own."""
+
+    def __init__(self, settle_seconds: float = 0.0) -> None:
+        accounts = {
+            each: Account(each, each, f"{each}@example.org", NOON, "r-root") for each in (ACCOUNT, OTHER_ACCOUNT)
+        }
+        self.world = World(
+            WorldSpec(seed=1, created=NOON, settle_seconds=settle_seconds),
+            Organization("o-example", "r-root", ACCOUNT, ()),
+            accounts,
+            empty_region,
+        )
+        self.now = NOON
+        self.account_id = ACCOUNT
+        self.region = "us-east-1"
+        self._sequence = 0
+
+    def __call__(self, action: str, **params: Any) -> dict[str, Any]:
+        self._sequence += 1
+        credentials = self.world.admin_credentials(self.account_id)
+        call = Call(
+            service="ec2",
+            action=action,
+            caller=credentials.caller,
+            account_id=self.account_id,
+            region=self.region,
+            params=params,
+            now=self.now,
+            request_id="request",
+            ids=Ids(self.world.seed, self._sequence),
+            world=self.world,
+        )
+        self.state.settle(self.now)
+        return dict(OPERATIONS[action].handler(call))
+
+    def refusal(self, action: str, **params: Any) -> tuple[str, str]:
+        """The code and the sentence with which a call is refused."""
+        with pytest.raises(AwsError) as refused:
+            self(action, **params)
+        assert refused.value.status in (400, 403)
+        return refused.value.code, refused.value.message
+
+    def code(self, action: str, **params: Any) -> str:
+        """The code with which a call is refused."""
+        return self.refusal(action, **params)[0]
+
+    def wait(self, **time: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(**time)
+
+    @property
+    def state(self) -> RegionState:
+        return self.world.region(self.account_id, self.region)
+
+    def image(self, family: str = "al2", architecture: str = "x86_64") -> str:
+        """A public image's id."""
+        return public_image(self.region, family, architecture).id
+
+    def launch(self, count: int = 1, *, family: str = "al2", **params: Any) -> list[dict[str, Any]]:
+        """Instances of a type that every image here runs on."""
+        params = {"ImageId": self.image(family), "InstanceType": "t3.micro", **params}
+        launched: list[dict[str, Any]] = self("RunInstances", MinCount=count, MaxCount=count, **params)["Instances"]
+        return launched
+
+    def instances(self, **params: Any) -> list[dict[str, Any]]:
+        """What DescribeInstances shows, without the reservations."""
+        return [each for group in self("DescribeInstances", **params)["Reservations"] for each in group["Instances"]]
+
+    def options(self, instance_id: str) -> dict[str, Any]:
+        """The metadata options of an instance."""
+        [instance] = self.instances(InstanceIds=[instance_id])
+        shown: dict[str, Any] = instance["MetadataOptions"]
+        return shown
+
+
+@pytest.fixture
+def ec2() -> Ec2:
+    return Ec2()
+
+
+@pytest.fixture
+def slow_ec2() -> Ec2:
+    """Transitions take five seconds."""
+    return Ec2(settle_seconds=5.0)
