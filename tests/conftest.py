@@ -1,0 +1,120 @@
+"""What whole-program tests share: `imdsctl` as a process, and a local AWS that really listens.
+
+Nothing here reaches the user's AWS settings or directories, and nothing waits for time to pass: `local up --detach`
+returns when the server answers.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parent.parent / "src"
+COMMAND_SECONDS_MAX = 120.0
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A user's shell: a home of its own, and the environment variables that were exported in it."""
+
+    home: Path
+    env: Mapping[str, str]
+
+    def run(self, *command: str, **changed: str | None) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; `changed` sets environment variables for it, or (None) takes them away."""
+        env = {**self.env, **{name: value for name, value in changed.items() if value is not None}}
+        for name, value in changed.items():
+            if value is None:
+                env.pop(name, None)
+        return subprocess.run(
+            command,
+            env=env,
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_SECONDS_MAX,
+        )
+
+    def imdsctl(self, *arguments: str, **changed: str | None) -> subprocess.CompletedProcess[str]:
+        """Run `imdsctl`, as a process."""
+        return self.run(sys.executable, "-m", "imdsctl", *arguments, **changed)
+
+    def aws(self, *arguments: str, **changed: str | None) -> subprocess.CompletedProcess[str]:
+        """Run the AWS CLI that stands beside this Python."""
+        return self.run(sys.executable, str(Path(sys.executable).parent / "aws"), *arguments, **changed)
+
+    def exporting(self, script: str) -> Shell:
+        """This shell after `eval "$(...)"` of a script of exports."""
+        pairs = [word.split("=", 1) for line in script.splitlines() for word in shlex.split(line) if "=" in word]
+        return Shell(self.home, {**self.env, **dict(pairs)})
+
+
+StartLocal = Callable[..., Shell]
+
+
+@pytest.fixture(scope="session")
+def new_shell(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Shell]:
+    """Makes shells with an empty home and no AWS setting, proxy or colour."""
+
+    def make() -> Shell:
+        home = tmp_path_factory.mktemp("home")
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not re.match(r"(?i)(AWS|XDG|IMDSCTL)_|\w+_proxy$", name)
+        }
+        env = {
+            **inherited,
+            "HOME": str(home),
+            "XDG_RUNTIME_DIR": str(home / "run"),
+            "XDG_DATA_HOME": str(home / "data"),
+            "XDG_STATE_HOME": str(home / "state"),
+            "XDG_CONFIG_HOME": str(home / "config"),
+            "AWS_CONFIG_FILE": str(home / "no-config"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(home / "no-credentials"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_PAGER": "",
+            "NO_COLOR": "1",
+            "COLUMNS": "160",
+            "PYTHONPATH": os.pathsep.join([str(SOURCE), *filter(None, [inherited.get("PYTHONPATH")])]),
+        }
+        (home / "run").mkdir(mode=0o700)
+        return Shell(home, env)
+
+    return make
+
+
+@pytest.fixture
+def shell(new_shell: Callable[[], Shell]) -> Shell:
+    """A new user's shell."""
+    return new_shell()
+
+
+@pytest.fixture(scope="session")
+def start_local(new_shell: Callable[[], Shell]) -> Iterator[StartLocal]:
+    """Starts `imdsctl local up` with options, on a free port; gives a shell that did `eval "$(imdsctl local env)"`."""
+    started: list[Shell] = []
+
+    def start(*options: str) -> Shell:
+        shell = new_shell()
+        up = shell.imdsctl("local", "up", "--detach", "--port", "0", *options)
+        assert up.returncode == 0, up.stderr
+        started.append(shell)
+        printed = shell.imdsctl("local", "env")
+        assert printed.returncode == 0, printed.stderr
+        return shell.exporting(printed.stdout)
+
+    yield start
+    for shell in started:
+        down = shell.imdsctl("local", "down")
+        assert down.returncode == 0, down.stderr

@@ -1,0 +1,138 @@
+"""boto3 and the AWS CLI as the other end of a local AWS that is shared by all tests.
+
+Tests that write take a `place` of their own, so they need no clean-up and no order.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+
+ACCOUNTS = 45
+ROLE = "OrganizationAccountAccessRole"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One account's Region that no other test touches: a client for boto3, a shell for the AWS CLI."""
+
+    account_id: str
+    region: str
+    ec2: Any
+    shell: Any
+
+    def launch(self, image_id: str, **parameters: Any) -> dict[str, Any]:
+        """Launch one instance, and what DescribeInstances then says of it."""
+        request = {"ImageId": image_id, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1, **parameters}
+        instance_id = self.ec2.run_instances(**request)["Instances"][0]["InstanceId"]
+        return self.instance(instance_id)
+
+    def instance(self, instance_id: str) -> dict[str, Any]:
+        """What DescribeInstances says of an instance."""
+        answer = self.ec2.describe_instances(InstanceIds=[instance_id])
+        return dict(answer["Reservations"][0]["Instances"][0])
+
+    def image(self, name: str) -> str:
+        """The id of the newest x86_64 image of Amazon whose name matches."""
+        filters = [{"Name": "name", "Values": [name]}, {"Name": "architecture", "Values": ["x86_64"]}]
+        images = self.ec2.describe_images(Owners=["amazon"], Filters=filters)["Images"]
+        return str(max(images, key=lambda image: image["CreationDate"])["ImageId"])
+
+    @property
+    def image_with_v2(self) -> str:
+        """Amazon Linux 2023: its image says `ImdsSupport=v2.0`."""
+        return self.image("al2023-ami-2023*")
+
+    @property
+    def image_without(self) -> str:
+        """Amazon Linux 2: its image says nothing about the metadata service."""
+        return self.image("amzn2-ami-kernel*")
+
+
+@pytest.fixture(scope="session")
+def aws_shell(start_local: Any) -> Any:
+    """A shell of the management account of an organization with 45 accounts."""
+    return start_local("--accounts", str(ACCOUNTS), "--instances", "4", "--seed", "7")
+
+
+@pytest.fixture(scope="session")
+def session() -> boto3.Session:
+    """One session: its loaded models are shared by all clients. It finds no credentials of its own."""
+    return boto3.Session()
+
+
+Client = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def client(aws_shell: Any, session: boto3.Session) -> Iterator[Client]:
+    """Makes boto3 clients of the local AWS: `client(service, region=..., credentials=...)`."""
+    env = aws_shell.env
+    made: list[Any] = []
+
+    def make(service: str, region: str = env["AWS_REGION"], credentials: dict[str, Any] | None = None) -> Any:
+        given = credentials or {
+            "AccessKeyId": env["AWS_ACCESS_KEY_ID"],
+            "SecretAccessKey": env["AWS_SECRET_ACCESS_KEY"],
+        }
+        made.append(
+            session.client(
+                service,
+                region_name=region,
+                endpoint_url=env["AWS_ENDPOINT_URL"],
+                aws_access_key_id=given["AccessKeyId"],
+                aws_secret_access_key=given["SecretAccessKey"],
+                aws_session_token=given.get("SessionToken"),
+            )
+        )
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture(scope="session")
+def accounts(client: Client) -> list[dict[str, Any]]:
+    """Every account of the organization, as ListAccounts says."""
+    return [
+        account
+        for page in client("organizations").get_paginator("list_accounts").paginate()
+        for account in page["Accounts"]
+    ]
+
+
+@pytest.fixture(scope="session")
+def places(aws_shell: Any, client: Client) -> Iterator[Place]:
+    """Places, one after another; the management account has enough Regions for every test."""
+    identity = client("sts").get_caller_identity()
+    regions = [each["RegionName"] for each in client("ec2").describe_regions()["Regions"]]
+
+    def make() -> Iterator[Place]:
+        for region in regions:
+            there = type(aws_shell)(
+                aws_shell.home, {**aws_shell.env, "AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+            )
+            yield Place(identity["Account"], region, client("ec2", region), there)
+        raise AssertionError("more tests than Regions: let some share a place")
+
+    return itertools.chain(make())
+
+
+@pytest.fixture
+def place(places: Iterator[Place]) -> Place:
+    """A Region of the management account that no other test touches, without a Region default."""
+    place = next(places)
+    place.ec2.modify_instance_metadata_defaults(
+        HttpTokens="no-preference",
+        HttpPutResponseHopLimit=-1,
+        HttpEndpoint="no-preference",
+        InstanceMetadataTags="no-preference",
+        HttpTokensEnforced="no-preference",
+    )
+    return place
