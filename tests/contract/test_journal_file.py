@@ -89,7 +89,7 @@ def test_entries_of_many_tasks_share_their_syncs_and_none_is_lost(tmp_path: Path
 
     async def many(path: Path) -> None:
         with path.open("ab") as file:
-            journal = JournalFile(file, Progress(), syncs.append)
+            journal = JournalFile(file, path, Progress(), syncs.append)
             await asyncio.gather(*(journal.append(Began(str(number), OLD)) for number in range(500)))
 
     path = tmp_path / "journal"
@@ -105,7 +105,7 @@ def test_a_disk_that_does_not_take_the_entry_stops_the_task_that_waits(tmp_path:
 
     async def append(path: Path) -> None:
         with path.open("ab") as file:
-            await JournalFile(file, Progress(), full).append(Began("a", OLD))
+            await JournalFile(file, path, Progress(), full).append(Began("a", OLD))
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DiagnosticError, match="journal-unwritable: .*no space"):
         asyncio.run(append(tmp_path / "journal"))

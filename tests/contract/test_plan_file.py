@@ -90,3 +90,9 @@ def test_a_file_that_is_not_there_says_how_to_make_one(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_a_diagnostic(tmp_path: Path, plan: Plan) -> None:
     with pytest.raises(DiagnosticError, match="plan-unwritable"):
         write_plan(plan, tmp_path / "missing" / "plan.json")
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "."])
+def test_what_is_no_file_is_not_replaced(place: str, plan: Plan) -> None:
+    with pytest.raises(DiagnosticError, match="plan-unwritable: this is not a file"):
+        write_plan(plan, Path(place))

@@ -28,8 +28,9 @@ from imdsctl.domain.journal import (
 class JournalFile:
     """An open journal. Entries of many tasks that wait at the same time reach the disk with one fsync."""
 
-    def __init__(self, file: BinaryIO, progress: Progress, sync: Callable[[int], None] = os.fsync) -> None:
+    def __init__(self, file: BinaryIO, path: Path, progress: Progress, sync: Callable[[int], None] = os.fsync) -> None:
         self._file = file
+        self._path = path
         self._progress = progress
         self._sync = sync
         self._waiting: list[bytes] = []
@@ -42,7 +43,10 @@ class JournalFile:
         return self._progress
 
     async def append(self, entry: Entry) -> None:
-        """Record one entry; returns when it is on the disk. Raises OSError when the disk does not take it."""
+        """Record one entry; returns when it is on the disk.
+
+        Raises DiagnosticError `journal-unwritable` when the disk does not take it.
+        """
         self._waiting.append(orjson.dumps(entry_to_plain(entry)) + b"\n")
         if self._flush is None:
             self._flush = asyncio.create_task(self._flush_waiting())
@@ -52,7 +56,10 @@ class JournalFile:
         async with self._writing:
             # Whoever comes from here on waits for the next flush.
             lines, self._waiting, self._flush = self._waiting, [], None
-            await asyncio.to_thread(self._write, b"".join(lines))
+            try:
+                await asyncio.to_thread(self._write, b"".join(lines))
+            except OSError as error:
+                raise _unwritable(self._path, error, "free the disk; then the same command goes on") from None
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)
@@ -71,10 +78,7 @@ def open_journal(path: Path, plan_digest: str, at: str) -> Iterator[JournalFile]
     try:
         file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")  # noqa: SIM115 (closed below)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise DiagnosticError(
-            Diagnostic("journal-unwritable", why, str(path), "name another file with `--journal FILE`"), exit_code=2
-        ) from None
+        raise _unwritable(path, error, "name another file with `--journal FILE`") from None
     with file:
         _lock(file, path)
         try:
@@ -82,7 +86,12 @@ def open_journal(path: Path, plan_digest: str, at: str) -> Iterator[JournalFile]
         except DiagnosticError as error:
             raise DiagnosticError([each.about(str(path)) for each in error.diagnostics]) from None
         _sync_folder(path.parent)
-        yield JournalFile(file, progress)
+        yield JournalFile(file, path, progress)
+
+
+def _unwritable(path: Path, error: OSError, hint: str) -> DiagnosticError:
+    why = f"nothing is changed without a record: {(error.strerror or str(error)).lower()}"
+    return DiagnosticError(Diagnostic("journal-unwritable", why, str(path), hint))
 
 
 def _continue(file: BinaryIO, plan_digest: str, at: str) -> Progress:

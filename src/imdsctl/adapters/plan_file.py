@@ -17,6 +17,10 @@ def write_plan(plan: Plan, path: Path) -> str:
 
     Raises DiagnosticError `plan-unwritable`.
     """
+    if path.exists() and not path.is_file():
+        # Renaming a file onto /dev/stdout, as root, would replace the device.
+        hint = "name a file; `imdsctl plan --json` prints the plan"
+        raise DiagnosticError(Diagnostic("plan-unwritable", "this is not a file", str(path), hint), exit_code=2)
     plain = plan_to_plain(plan)
     content = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     try:

@@ -50,7 +50,11 @@ def command(
     plan = read_plan(file)
     count = len(plan.ready)
     _confirmed(confirm, count, file)
-    with open_journal(journal or file.with_name(file.name + ".journal"), plan.digest, _at(dependencies)) as opened:
+    where = journal or file.with_name(file.name + ".journal")
+    with open_journal(where, plan.digest, dependencies.now().isoformat()) as opened:
+        done, doubt = len(opened.progress.done), len(opened.progress.in_doubt)
+        if (done or doubt) and not as_json:
+            print(f"Going on from {where}: {done} done, {doubt} in doubt (read back from AWS first).", file=sys.stderr)
         ended = options.run_async(
             _run(dependencies, plan, opened, role, profile, keep_going=keep_going, as_json=as_json)
         )
@@ -179,7 +183,3 @@ def _stopping() -> Iterator[Callable[[], bool]]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-
-
-def _at(dependencies: Dependencies) -> str:
-    return dependencies.now().isoformat()

@@ -152,7 +152,8 @@ class Applying:
         """Carry the plan out. Refusals of AWS are in the report; a bug, or a journal that cannot be written, raises."""
         for wave, changes in self.plan.waves():
             left = self._undecided(wave, changes)
-            self.listener(WaveBegan(wave, len(left)))
+            if left and not self.stopped():
+                self.listener(WaveBegan(wave, len(left)))
             await self._wave(left)
         interrupted = any(result.outcome is Outcome.NOT_REACHED for result in self.results.values())
         return Report(tuple(self.results[change.id] for change in self.plan.ready), interrupted)
