@@ -85,7 +85,7 @@ def test_a_folder_that_is_not_there_is_a_diagnostic(tmp_path: Path) -> None:
 
 
 def test_entries_of_many_tasks_share_their_syncs_and_none_is_lost(tmp_path: Path) -> None:
-    syncs = []
+    syncs: list[int] = []
 
     async def many(path: Path) -> None:
         with path.open("ab") as file:
@@ -107,5 +107,5 @@ def test_a_disk_that_does_not_take_the_entry_stops_the_task_that_waits(tmp_path:
         with path.open("ab") as file:
             await JournalFile(file, path, Progress(), full).append(Began("a", OLD))
 
-    with pytest.raises(DiagnosticError, match="journal-unwritable: .*no space"):
+    with pytest.raises(DiagnosticError, match=r"journal-unwritable: .*no space"):
         asyncio.run(append(tmp_path / "journal"))
