@@ -65,8 +65,9 @@ def modify_instance_metadata_options(call: Call) -> dict[str, Any]:
         check_metadata_tag_keys(key for key in state.tags.get(instance.id, {}) if not key.startswith("aws:"))
     instance.options = interned(asked.over(instance.options))
     instance.options_state = OPTIONS_PENDING
+    instance.options_due = _settled(call)
     instance.changed()
-    state.schedule(_settled(call), instance.id, OPTIONS_APPLIED)
+    state.schedule(instance.options_due, instance.id, OPTIONS_APPLIED)
     return {"InstanceId": instance.id, "InstanceMetadataOptions": render.metadata_options(instance)}
 
 

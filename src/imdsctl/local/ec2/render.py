@@ -32,8 +32,7 @@ Encode = Callable[[str, Mapping[str, Any]], bytes]
 
 def encoder(call: Call) -> Encode | None:
     """How the world's server writes fragments (`World.fragment`); None where nothing goes over a wire."""
-    encode: Encode | None = getattr(call.world, "fragment", None)
-    return encode
+    return call.world.fragment
 
 
 def reservation(

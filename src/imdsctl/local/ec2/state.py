@@ -195,6 +195,7 @@ class Instance:
     launch_time: datetime
     options: MetadataOptions
     options_state: str = OPTIONS_APPLIED
+    options_due: datetime | None = None  # when the latest change of the options is applied
     state: str = RUNNING
     launch_index: int = 0
     public: bool = True
@@ -483,7 +484,8 @@ def _settle_terminated(state: RegionState, instance: Instance, when: datetime) -
 
 
 def _settle_applied(state: RegionState, instance: Instance, when: datetime) -> None:
-    if instance.options_state == OPTIONS_PENDING:
+    # An earlier change that falls due says nothing about a later one.
+    if instance.options_state == OPTIONS_PENDING and (instance.options_due is None or when >= instance.options_due):
         instance.options_state = OPTIONS_APPLIED
         instance.changed()
 

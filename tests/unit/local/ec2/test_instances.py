@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from imdsctl.local.ec2.errors import HTTP_TOKENS_ENFORCED_MODIFY
+from imdsctl.local.ec2.instances import INSTANCE_FILTERS
 
 # -- ModifyInstanceMetadataOptions ------------------------------------------------------------------------------------
 
@@ -38,6 +39,19 @@ def test_pending_lasts_as_long_as_the_world_takes_to_settle(slow_ec2: Any) -> No
     slow_ec2.wait(seconds=4)
     assert slow_ec2.options(instance["InstanceId"])["State"] == "pending"
     slow_ec2.wait(seconds=1)
+    assert slow_ec2.options(instance["InstanceId"])["State"] == "applied"
+
+
+def test_an_earlier_change_does_not_settle_a_later_one(slow_ec2: Any) -> None:
+    [instance] = slow_ec2.launch()
+    named = {"InstanceId": instance["InstanceId"]}
+    slow_ec2.wait(seconds=10)
+    slow_ec2("ModifyInstanceMetadataOptions", **named, HttpTokens="required")
+    slow_ec2.wait(seconds=3)
+    slow_ec2("ModifyInstanceMetadataOptions", **named, HttpPutResponseHopLimit=2)
+    slow_ec2.wait(seconds=3)
+    assert slow_ec2.options(instance["InstanceId"])["State"] == "pending"
+    slow_ec2.wait(seconds=2)
     assert slow_ec2.options(instance["InstanceId"])["State"] == "applied"
 
 
@@ -213,8 +227,6 @@ def test_an_unknown_filter_is_an_error(ec2: Any) -> None:
 
 
 def test_every_filter_can_be_asked_of_every_instance(fleet: Any) -> None:
-    from imdsctl.local.ec2.instances import INSTANCE_FILTERS
-
     for name in INSTANCE_FILTERS.names:
         fleet("DescribeInstances", Filters=[{"Name": name, "Values": ["x*"]}])
 
