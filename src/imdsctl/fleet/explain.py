@@ -23,7 +23,6 @@ from imdsctl.fleet.scan import INSTANCES, TEMPLATE_VERSIONS, PublicImages, Targe
 from imdsctl.fleet.targets import Caller, check_regions, code_of, enter, home_region, said, who_am_i
 from imdsctl.wire.errors import ServiceError
 
-
 SAYS_NOTHING = MetadataOptions()
 
 

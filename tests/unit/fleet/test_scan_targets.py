@@ -1,0 +1,215 @@
+"""Whom a sweep visits: accounts, units and Regions, and one clear diagnostic for each name that does not exist."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from imdsctl.domain.diagnostics import DiagnosticError, Severity
+from imdsctl.domain.regions import DEFAULT_REGIONS
+from imdsctl.domain.verdicts import ACCOUNT_NOT_ACTIVE, NOT_INSPECTABLE
+from imdsctl.fleet.ports import Unreachable
+from imdsctl.fleet.targets import AccountRegions, Selection, Visit, enter, find_accounts, regions_of
+from imdsctl.wire.errors import ServiceError
+
+DENIED = ServiceError("AccessDeniedException", "You don't have permissions to access this resource.", 400)
+NO_ORGANIZATION = ServiceError("AWSOrganizationsNotInUseException", "Your account is not a member.", 400)
+TREE = {
+    "ListRoots": {"Roots": [{"Id": "r-1", "Name": "Root"}]},
+    "ListOrganizationalUnitsForParent": lambda params: {
+        "r-1": {"OrganizationalUnits": [{"Id": "ou-w", "Name": "Workloads"}, {"Id": "ou-s", "Name": "Sandbox"}]},
+        "ou-w": {"OrganizationalUnits": [{"Id": "ou-p", "Name": "Prod"}]},
+    }.get(params["ParentId"], {}),
+    "ListAccountsForParent": lambda params: {
+        "r-1": {"Accounts": [{"Id": "111111111111"}]},
+        "ou-p": {"Accounts": [{"Id": "222222222222"}]},
+    }.get(params["ParentId"], {}),
+}
+
+
+def found(aws: Any, **selection: Any) -> Visit:
+    return asyncio.run(find_accounts(aws, Selection(**selection)))
+
+
+def ids(visit: Visit) -> list[str]:
+    return [each.account_id for each in visit.accounts]
+
+
+def codes(aws: Any, **selection: Any) -> list[str]:
+    with pytest.raises(DiagnosticError) as refused:
+        found(aws, **selection)
+    assert refused.value.exit_code == 2
+    assert all(each.hint for each in refused.value.diagnostics)
+    return [each.code for each in refused.value.diagnostics]
+
+
+def regions(aws: Any, **selection: Any) -> AccountRegions:
+    return asyncio.run(regions_of(aws, None, "111111111111", Selection(**selection)))
+
+
+def test_without_options_every_account_of_the_organization_is_visited(fake_aws: Any) -> None:
+    assert ids(found(fake_aws(**TREE))) == ["111111111111", "222222222222"]
+
+
+def test_an_account_knows_its_place_in_the_tree(fake_aws: Any) -> None:
+    assert [each.ou_path for each in found(fake_aws(**TREE)).accounts] == ["Root", "Root/Workloads/Prod"]
+
+
+def test_a_tree_that_cannot_be_read_only_costs_the_paths(fake_aws: Any) -> None:
+    assert [each.ou_path for each in found(fake_aws(ListRoots=DENIED)).accounts] == ["", ""]
+
+
+@pytest.mark.parametrize("name", ["ou-w", "ou-p", "Root/Workloads", "Workloads/Prod", "/Workloads/Prod/"])
+def test_a_unit_is_named_by_id_or_path_and_holds_what_is_below_it(fake_aws: Any, name: str) -> None:
+    assert ids(found(fake_aws(**TREE), ous=(name,))) == ["222222222222"]
+    assert ids(found(fake_aws(**TREE), exclude_ous=(name,))) == ["111111111111"]
+
+
+def test_an_account_is_named_by_id_or_name(fake_aws: Any) -> None:
+    assert ids(found(fake_aws(), accounts=("shop",))) == ["222222222222"]
+    assert ids(found(fake_aws(), exclude_accounts=("222222222222",))) == ["111111111111"]
+
+
+def test_unknown_accounts_are_reported_together(fake_aws: Any) -> None:
+    assert codes(fake_aws(), accounts=("999999999999",), exclude_accounts=("shopp",)) == ["account-unknown"] * 2
+
+
+def test_an_unknown_name_suggests_the_one_that_was_meant(fake_aws: Any) -> None:
+    with pytest.raises(DiagnosticError) as refused:
+        found(fake_aws(), accounts=("shopp",))
+    assert refused.value.diagnostics[0].hint == "did you mean `shop`?"
+
+
+def test_an_unknown_unit_is_a_diagnostic(fake_aws: Any) -> None:
+    assert codes(fake_aws(**TREE), ous=("Workloads/Production",)) == ["ou-unknown"]
+
+
+def test_a_region_that_does_not_exist_is_a_diagnostic(fake_aws: Any) -> None:
+    assert codes(fake_aws(), regions=("eu-west-1", "eu-west-9")) == ["region-unknown"]
+    assert codes(fake_aws(DescribeRegions=DENIED), exclude_regions=("mars-1",)) == ["region-unknown"]
+
+
+def test_a_selection_that_leaves_nobody_is_a_diagnostic(fake_aws: Any) -> None:
+    assert codes(fake_aws(), accounts=("shop",), exclude_accounts=("shop",)) == ["nothing-selected"]
+
+
+def test_a_suspended_account_is_reported_and_not_entered(fake_aws: Any) -> None:
+    listed = {
+        "Accounts": [
+            {"Id": "111111111111", "Name": "management", "State": "ACTIVE"},
+            {"Id": "333333333333", "Name": "old", "State": "SUSPENDED"},
+        ]
+    }
+    visit = found(fake_aws(ListAccounts=listed))
+    assert ids(visit) == ["111111111111"]
+    assert [(each.account_id, each.unseen.code) for each in visit.unseen] == [("333333333333", ACCOUNT_NOT_ACTIVE)]
+
+
+def test_an_empty_page_of_accounts_does_not_end_the_list(fake_aws: Any) -> None:
+    pages = [{"Accounts": []}, {"Accounts": [{"Id": "222222222222", "Name": "shop", "State": "ACTIVE"}]}]
+    assert ids(found(fake_aws(ListAccounts=pages))) == ["222222222222"]
+
+
+@pytest.mark.parametrize("error", [DENIED, NO_ORGANIZATION])
+def test_without_an_organization_the_current_account_is_scanned_and_that_is_said(
+    fake_aws: Any, error: ServiceError
+) -> None:
+    visit = found(fake_aws(ListAccounts=error))
+    assert ids(visit) == ["111111111111"]
+    assert [(each.code, each.severity) for each in visit.notices] == [("current-account-only", Severity.WARNING)]
+
+
+def test_named_accounts_are_entered_without_an_organization(fake_aws: Any) -> None:
+    visit = found(fake_aws(ListAccounts=DENIED), accounts=("222222222222", "333333333333"))
+    assert ids(visit) == ["222222222222", "333333333333"]
+    assert codes(fake_aws(ListAccounts=DENIED), accounts=("shop",)) == ["account-unknown"]
+
+
+def test_units_need_the_organization(fake_aws: Any) -> None:
+    assert codes(fake_aws(ListAccounts=DENIED), ous=("Workloads",)) == ["organization-needed"]
+    assert codes(fake_aws(), current_account=True, ous=("Workloads",)) == ["organization-needed"]
+
+
+def test_the_current_account_asks_no_organization(fake_aws: Any) -> None:
+    aws = fake_aws()
+    assert ids(found(aws, current_account=True)) == ["111111111111"]
+    assert aws.places("ListAccounts") == []
+    assert codes(fake_aws(), current_account=True, accounts=("222222222222",)) == ["account-unknown"]
+
+
+def test_our_own_account_is_entered_with_our_own_credentials(fake_aws: Any) -> None:
+    async def run() -> None:
+        aws = fake_aws()
+        caller = (await find_accounts(aws, Selection())).caller
+        assert await enter(aws, caller, "111111111111", "Admin") is None
+        held = await enter(aws, caller, "222222222222", "path/Admin")
+        assert held is not None
+        assert held.access_key == "222222222222"
+        (asked,) = [params for _, _, operation, params in aws.asked if operation == "AssumeRole"]
+        assert asked["RoleArn"] == "arn:aws:iam::222222222222:role/path/Admin"
+
+    asyncio.run(run())
+
+
+def test_the_role_is_of_the_callers_partition(fake_aws: Any) -> None:
+    async def run() -> None:
+        aws = fake_aws(GetCallerIdentity={"Account": "111111111111", "Arn": "arn:aws-cn:iam::111111111111:root"})
+        caller = (await find_accounts(aws, Selection())).caller
+        await enter(aws, caller, "222222222222", "Admin")
+        assert aws.asked[-1][3]["RoleArn"].startswith("arn:aws-cn:iam::")
+
+    asyncio.run(run())
+
+
+STATUSES = {
+    "Regions": [
+        {"RegionName": "us-east-1", "RegionOptStatus": "ENABLED_BY_DEFAULT"},
+        {"RegionName": "me-south-1", "RegionOptStatus": "ENABLED"},
+        {"RegionName": "af-south-1", "RegionOptStatus": "DISABLED"},
+        {"RegionName": "ca-west-1", "RegionOptStatus": "DISABLING"},
+        {"RegionName": "mx-central-1", "RegionOptStatus": "ENABLING"},
+    ]
+}
+
+
+def test_enabled_regions_are_read_and_the_others_are_reported(fake_aws: Any) -> None:
+    answer = regions(fake_aws(ListRegions=STATUSES))
+    assert answer.enabled == ("me-south-1", "us-east-1")
+    assert {each.region: each.unseen.code in NOT_INSPECTABLE for each in answer.unseen} == {
+        "af-south-1": True,
+        "ca-west-1": False,
+        "mx-central-1": False,
+    }
+
+
+def test_regions_that_the_selection_leaves_out_are_not_reported(fake_aws: Any) -> None:
+    answer = regions(fake_aws(ListRegions=STATUSES), regions=("us-east-1", "af-south-1"))
+    assert (answer.enabled, [each.region for each in answer.unseen]) == (("us-east-1",), ["af-south-1"])
+    assert regions(fake_aws(ListRegions=STATUSES), exclude_regions=("us-east-1",)).enabled == ("me-south-1",)
+
+
+def test_ec2_lists_the_regions_where_account_management_may_not(fake_aws: Any) -> None:
+    answer = regions(fake_aws(ListRegions=DENIED))
+    assert answer.enabled == ("eu-west-1", "us-east-1")
+    assert [each.region for each in answer.unseen] == ["af-south-1"]
+
+
+def test_when_nobody_lists_the_regions_the_ones_that_always_exist_are_read_and_the_rest_is_unknown(
+    fake_aws: Any,
+) -> None:
+    answer = regions(fake_aws(ListRegions=DENIED, DescribeRegions=DENIED))
+    assert answer.enabled == DEFAULT_REGIONS
+    (unseen,) = answer.unseen
+    assert (unseen.region, unseen.unseen.what) == (None, "Regions")
+    assert unseen.unseen.code not in NOT_INSPECTABLE
+
+
+def test_a_network_that_is_down_names_the_host_and_the_next_step(fake_aws: Any) -> None:
+    down = Unreachable("sts.us-east-1.amazonaws.com", "connection refused", "check the proxy settings")
+    with pytest.raises(DiagnosticError) as refused:
+        found(fake_aws(GetCallerIdentity=down))
+    (diagnostic,) = refused.value.diagnostics
+    assert (diagnostic.code, diagnostic.hint) == ("aws-unreachable", "check the proxy settings")
+    assert "sts.us-east-1.amazonaws.com" in diagnostic.summary
