@@ -84,13 +84,15 @@ class LocalAws:
     def _handle(self, request: HttpRequest) -> HttpResponse:
         if request.path == STATUS_PATH:
             return HttpResponse(200, {"content-type": "application/json"}, orjson.dumps(dict(self._status())))
-        now = self._now()
+        clock = self._clock()
+        # Never earlier than a time that was used before, whatever the machine's clock does: the log stays in order.
+        now = self._latest = max(self._latest, clock)
         request_id = self._request_id()
         self._requests += 1
         service, name, protocol = self._guess(request)
         try:
             authorization = _authorization(request, refusals_of(protocol))
-            credentials = self._authenticate(request, authorization, refusals_of(protocol), now)
+            credentials = self._authenticate(request, authorization, refusals_of(protocol), clock)
             if name not in self._services:
                 raise _not_here(name, request.headers.get("x-amz-target", "*").rpartition(".")[2])
             routed = service.route(request)
@@ -133,7 +135,7 @@ class LocalAws:
             response = service.encode_error(bug, protocol, request_id)
         return HttpResponse(
             response.status,
-            {**response.headers, "x-amzn-requestid": request_id, "date": self._http_date(now)},
+            {**response.headers, "x-amzn-requestid": request_id, "date": self._http_date(clock)},
             response.body,
         )
 
@@ -142,6 +144,8 @@ class LocalAws:
     def _run(self, call: Call, known: Operation) -> Mapping[str, Any]:
         """Settle what is due, call the handler, and log the write that it accepted."""
         if call.service == "ec2":
+            if self.world.fragment is None:
+                self.world.fragment = self._services["ec2"].fragment
             self.world.region(call.account_id, call.region).settle(call.now)
         result = known.handler(call)
         if known.writes:
@@ -255,11 +259,6 @@ class LocalAws:
         return "sts" if version == "2011-06-15" else "ec2"
 
     # -- small things ------------------------------------------------------------------------------------------------
-
-    def _now(self) -> datetime:
-        """The clock's time, never earlier than a time that was used before: the log must stay in order."""
-        self._latest = max(self._latest, self._clock())
-        return self._latest
 
     def _request_id(self) -> str:
         digits = f"{self._random.getrandbits(128):032x}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -145,6 +145,9 @@ class World:
         self.organization = organization
         self.accounts = accounts
         self.sequence = 0  # of the last write; the pipeline counts it up
+        # How EC2 writes a structure as an item of a list, so that its XML can be kept until it changes; None while no
+        # response is written (a replay).
+        self.fragment: Callable[[str, Mapping[str, Any]], bytes] | None = None
         self._generate = generate
         self._regions: dict[tuple[str, str], RegionState] = {}
         self._sessions: dict[str, Credentials] = {}
