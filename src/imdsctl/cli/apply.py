@@ -7,9 +7,9 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -145,15 +145,16 @@ async def _run(
 def _listening(*, as_json: bool) -> Iterator[Callable[[Event], None]]:
     from imdsctl.views.apply import ProgressLines, event_json
 
+    def write(stream: TextIO, text: str) -> None:
+        # A reader that went away (`| head`) must not leave a change half made: go on without telling.
+        with suppress(BrokenPipeError):
+            stream.write(text)
+            stream.flush()
+
     if as_json:
-        yield lambda event: print(event_json(event).decode(), flush=True)
+        yield lambda event: write(sys.stdout, event_json(event).decode() + "\n")
         return
-
-    def write(text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
-
-    lines = ProgressLines(write, moving=sys.stderr.isatty())
+    lines = ProgressLines(lambda text: write(sys.stderr, text), moving=sys.stderr.isatty())
     try:
         yield lines
     finally:
