@@ -1,0 +1,233 @@
+"""`imdsctl demo`: the main job from the first command to the last, on a local AWS of its own.
+
+Every step is the real command in a process of its own, with nothing of the user's AWS settings in reach.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.views.text import table_text
+
+ACCOUNTS_MIN = 2
+ABRIDGED_HEAD = 14
+ABRIDGED_TAIL = 24
+"""Lines shown of a longer answer, from its beginning and from its end."""
+
+
+def command(
+    accounts: int = typer.Option(14, "--accounts", min=ACCOUNTS_MIN, help="accounts of the organization"),
+    instances: int = typer.Option(8, "--instances", min=0, help="instances in a Region, on average"),
+    seed: int = typer.Option(2019, "--seed", help="another number makes another organization"),
+) -> None:
+    """Watch an organization go from "IMDSv1 possible" to "IMDSv2 enforced", without an AWS account."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="imdsctl-demo-") as folder, _ended_politely():
+        stage = Stage(Path(folder))
+        try:
+            _play(stage, accounts, instances, seed)
+        finally:
+            stage.close()
+    _say(f"\nThe local AWS of this demo is stopped; it took {time.monotonic() - started:.0f} seconds.")
+    _say(
+        "Try next:\n"
+        "  imdsctl local up --detach --accounts 12      # the same stage, yours to keep\n"
+        '  eval "$(imdsctl local env)"                  # now boto3, the AWS CLI and imdsctl talk to it\n'
+        "  aws ec2 get-instance-metadata-defaults       # if you have the AWS CLI\n"
+        "  imdsctl explain --launch --region eu-west-1  # what would an instance get, and why?\n"
+        "  imdsctl scan                                 # with your own credentials instead: reads only"
+    )
+
+
+def _play(stage: Stage, accounts: int, instances: int, seed: int) -> None:
+    stage.open("--port", "0", "--accounts", str(accounts), "--instances", str(instances), "--seed", str(seed))
+
+    _say("\n# 1. Where does the organization stand? A scan only reads.")
+    stage.run_abridged("scan")
+    before = stage.json("scan")
+
+    _say("\n# 2. What would an instance get that is launched here today, and why?")
+    here = stage.env.get("AWS_REGION", "us-east-1")
+    stage.run("explain", "--launch", "--region", here)
+
+    _say("\n# 3. Plan: the changes, in waves, as a file to read and to review. Nothing is changed yet.")
+    stage.run_abridged("plan", "-o", "plan.json")
+
+    _say("\n# 4. Apply: what the plan says and nothing else; the old values are recorded first.")
+    count = json.loads((stage.folder / "plan.json").read_text())["count"]
+    stage.run("apply", "plan.json", "--confirm", str(count))
+
+    _say("\n# 5. Verify: scan again; nothing left to plan and nothing unknown is the proof.")
+    refused = sorted(each["subject"] for each in before["unknown"] if each["what"] == "account")
+    if refused:
+        stage.run_abridged("verify", allowed=(0, 1))
+        _say(
+            f"\n# Account {', '.join(refused)} refuses our role, so nobody has looked inside. Unknown is not enforced,"
+            "\n# and verify fails until its owner grants the role. To prove the rest, leave it out by name:"
+        )
+        stage.run_abridged("verify", "--exclude-accounts", ",".join(refused))
+    else:
+        stage.run_abridged("verify")
+    stage.run("explain", "--launch", "--region", here, "--http-tokens", "optional")
+
+    _say("\n# Before and after\n")
+    _say(before_and_after(before, stage.json("scan")))
+
+
+def before_and_after(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Two scans (`--json`) as one table: a line an account, what is exposed or unknown then and now."""
+    rows = [["ACCOUNT", "", "REGIONS ENFORCED", "INSTANCES EXPOSED", "TEMPLATES EXPOSED", "VERDICT NOW"]]
+    sums = [0] * 7
+    refused = {each["subject"]: each["code"] for each in after["unknown"] if each["what"] == "account"}
+    for account in after["accounts"]:
+        number = account["account_id"]
+        then, now = (_figures(scan, number) for scan in (before, after))
+        if number in refused:
+            rows.append([number, account["name"], "?", "?", "?", f"unknown ({refused[number]})"])
+        elif now[0]:
+            exposed = now[1] < now[0] or now[2] or now[3]
+            verdict = "exposed" if exposed else "enforced"
+            rows.append([number, account["name"], *_cells(then, now), verdict])
+            sums = [total + figure for total, figure in zip(sums, (*now[:1], *then[1:], *now[1:]), strict=True)]
+        else:
+            rows.append([number, account["name"], "-", "-", "-", f"not entered ({account['state']})"])
+    total = sums[0]
+    rows.append(["all", "", *_cells((total, *sums[1:4]), (total, *sums[4:7])), ""])
+    return table_text(rows)
+
+
+def _figures(scan: dict[str, Any], account_id: str) -> tuple[int, int, int, int]:
+    """Regions, Regions enforced, instances exposed, template versions exposed."""
+    targets = [each for each in scan["targets"] if each["account_id"] == account_id]
+
+    def exposed(part: str) -> int:
+        return sum(each["verdict"] == "exposed" for target in targets for each in target[part])
+
+    enforced = sum(each["default"]["verdict"] == "enforced" for each in targets)
+    return len(targets), enforced, exposed("instances"), exposed("launch_templates")
+
+
+def _cells(then: tuple[int, ...], now: tuple[int, ...]) -> list[str]:
+    regions = f"{then[1]} -> {now[1]} of {now[0]}"
+    return [regions, *(f"{earlier} -> {later}" for earlier, later in zip(then[2:], now[2:], strict=True))]
+
+
+class Stage:
+    """The demo's folder, environment and local AWS."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        # None of the user's AWS settings may leak in: this must not touch a real account.
+        self.env = {name: value for name, value in os.environ.items() if not name.upper().startswith("AWS_")}
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            self.env.pop(name, None)
+            self.env.pop(name.upper(), None)
+        for name in ("XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+            self.env[name] = str(folder / name.lower())
+            Path(self.env[name]).mkdir(mode=0o700)
+        self.env["AWS_CONFIG_FILE"] = self.env["AWS_SHARED_CREDENTIALS_FILE"] = str(folder / "no-aws-config")
+        self.env["AWS_EC2_METADATA_DISABLED"] = "true"
+        self.running = False
+
+    def open(self, *arguments: str) -> None:
+        """Start the local AWS and take its environment."""
+        self.running = True
+        self.run("local", "up", "--detach", *arguments)
+        for line in self.output("local", "env").splitlines():
+            name, _, value = line.removeprefix("export ").partition("=")
+            self.env[name] = shlex.split(value)[0] if value else ""
+
+    def close(self) -> None:
+        """End the local AWS, however far the demo came."""
+        if self.running:
+            self.running = False
+            self.run("local", "down", shown=False, allowed=(0, 1))
+
+    def run(self, *arguments: str, shown: bool = True, allowed: tuple[int, ...] = (0,)) -> int:
+        """One command of imdsctl, as a person would type it; its exit code, if it is an allowed one."""
+        if shown:
+            _say(f"\n$ imdsctl {shlex.join(arguments)}")
+        sink = None if shown else subprocess.DEVNULL
+        code = self._finished(arguments, sink, sink).returncode
+        if code not in allowed:
+            raise _broken(arguments, code)
+        return code
+
+    def run_abridged(self, *arguments: str, allowed: tuple[int, ...] = (0,)) -> None:
+        """Like `run`, with the middle of a long answer left out."""
+        _say(f"\n$ imdsctl {shlex.join(arguments)}")
+        done = self._finished(arguments, subprocess.PIPE)
+        lines = done.stdout.splitlines()
+        if len(lines) > ABRIDGED_HEAD + ABRIDGED_TAIL + 1:
+            left_out = len(lines) - ABRIDGED_HEAD - ABRIDGED_TAIL
+            lines[ABRIDGED_HEAD:-ABRIDGED_TAIL] = [f"  ... ({left_out} more lines)"]
+        _say("\n".join(lines))
+        if done.returncode not in allowed:
+            raise _broken(arguments, done.returncode)
+
+    def output(self, *arguments: str) -> str:
+        """What a command prints on stdout."""
+        done = self._finished(arguments, subprocess.PIPE)
+        if done.returncode:
+            raise _broken(arguments, done.returncode)
+        return done.stdout
+
+    def _finished(
+        self, arguments: Sequence[str], stdout: int | None, stderr: int | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "imdsctl", *arguments],
+            env=self.env,
+            cwd=self.folder,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+            check=False,
+        )
+
+    def json(self, *arguments: str) -> Any:
+        """What a command prints with --json."""
+        return json.loads(self.output(*arguments, "--json"))
+
+
+def _broken(arguments: Sequence[str], code: int) -> DiagnosticError:
+    return DiagnosticError(
+        Diagnostic(
+            "demo-failed",
+            f"a step of the demo ended with exit code {code}",
+            subject=f"imdsctl {shlex.join(arguments)}",
+            hint="its own message stands above; the local AWS of the demo has been stopped",
+        )
+    )
+
+
+@contextmanager
+def _ended_politely() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C, so that the local AWS is stopped and the folder removed."""
+
+    def unwind(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

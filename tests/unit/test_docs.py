@@ -1,0 +1,88 @@
+"""The documents and the program say the same."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def codes_raised() -> set[str]:
+    """The first argument of every `Diagnostic(...)` in the source; one that is no literal is found by its own test."""
+    return {
+        call.args[0].value
+        for path in SOURCES
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and getattr(call.func, "id", getattr(call.func, "attr", "")) == "Diagnostic"
+        if call.args and isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str)
+    }
+
+
+def codes_documented() -> set[str]:
+    text = (ROOT / "docs" / "messages.md").read_text()
+    return set(re.findall(r"^\| `([a-z0-9-]+)` \|", text, re.MULTILINE))
+
+
+def test_every_diagnostic_code_is_explained_and_every_explanation_is_in_use() -> None:
+    assert codes_raised() == codes_documented()
+
+
+def test_every_diagnostic_names_its_code_where_it_is_made() -> None:
+    unnamed = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path in SOURCES
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Diagnostic"
+        if not (call.args and isinstance(call.args[0], ast.Constant))
+    ]
+    assert unnamed == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def children(command: Any) -> dict[str, Any]:
+    """A group's commands by name (they are imported when asked for); nothing for a single command."""
+    names = command.list_commands(None) if hasattr(command, "list_commands") else []
+    return {name: command.get_command(None, name) for name in names}
+
+
+def test_every_command_explains_itself() -> None:
+    from imdsctl.cli.app import program
+
+    def walk(command: Any, path: str) -> list[str]:
+        found = [] if getattr(command, "help", None) else [path]
+        for name, child in children(command).items():
+            found += walk(child, f"{path} {name}")
+        return found
+
+    assert walk(program(), "imdsctl") == []
+
+
+def test_the_guide_names_every_command_and_every_option() -> None:
+    from imdsctl.cli.app import program
+
+    guide = (ROOT / "docs" / "guide.md").read_text()
+
+    def walk(command: Any, path: str) -> list[str]:
+        below = children(command)
+        missing = [] if below or f"`{path}" in guide else [path]
+        for option in [] if below else getattr(command, "params", []):
+            long = next((name for name in option.opts if name.startswith("--") and name != "--help"), None)
+            if long and long not in guide:
+                missing.append(f"{path} {long}")
+        for name, child in below.items():
+            missing += walk(child, f"{path} {name}")
+        return missing
+
+    assert walk(program(), "imdsctl") == []
