@@ -53,27 +53,27 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when it answers, and let it run on.")] = False,
     state: StateOption = None,
     accounts: Annotated[
-        int | None, typer.Option(min=1, max=ACCOUNTS_MAX, help=f"Accounts of the organization.  [default: {ACCOUNTS}]")
+        int | None, typer.Option(min=1, max=ACCOUNTS_MAX, help=f"Accounts of the organization (default: {ACCOUNTS}).")
     ] = None,
     regions: Annotated[
         str | None,
         typer.Option(
             metavar="default|all|LIST",
             help="Regions with resources: those enabled by default, all of them, or a list with commas. "
-            "Opt-in Regions among them are enabled.  [default: default]",
+            "Opt-in Regions among them are enabled (default: `default`).",
         ),
     ] = None,
     instances: Annotated[
         int | None,
-        typer.Option(min=0, max=100_000, help=f"Instances in a Region, on average.  [default: {INSTANCES}]"),
+        typer.Option(min=0, max=100_000, help=f"Instances in a Region, on average (default: {INSTANCES})."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help=f"Another number makes another organization.  [default: {SEED}]")
+        int | None, typer.Option(help=f"Another number makes another organization (default: {SEED}).")
     ] = None,
     settle_seconds: Annotated[
         float | None,
         typer.Option(
-            min=0.0, max=3600.0, help="How long changes of state take; 0: done at the next request.  [default: 0]"
+            min=0.0, max=3600.0, help="How long changes of state take; 0: done at the next request (default: 0)."
         ),
     ] = None,
 ) -> int:
