@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import cbor2
 import pytest
@@ -31,6 +31,9 @@ from imdsctl.wire.errors import ServiceError
 from imdsctl.wire.http import HttpRequest, HttpResponse
 from imdsctl.wire.service import Service
 
+# Their models use rules that the nine have no example of: URI labels, query maps, headers, status codes, payloads, flat
+# lists and maps, recursion, former query services.
+OTHERS = ("apigateway", "dynamodb", "eks", "elasticache", "lambda", "rds", "sns", "sqs")
 SERVICES = ("ec2", "sts", "iam", "organizations", "autoscaling", "cloudwatch", "account", "ssm", "cloudtrail")
 FORM = ("ec2", "query")
 REQUEST_ID = "59dbff89-35bd-4eac-99ed-be587EXAMPLE"
@@ -54,10 +57,10 @@ def theirs(service: str) -> ServiceModel:
     return ServiceModel(model(service), service)
 
 
-def cases() -> list[tuple[str, str]]:
+def cases(services: tuple[str, ...] = SERVICES) -> list[tuple[str, str]]:
     return [
         (service, protocol)
-        for service in SERVICES
+        for service in services
         for protocol in model(service)["metadata"].get("protocols", [model(service)["metadata"]["protocol"]])
     ]
 
@@ -79,7 +82,8 @@ class Values:
                 return self.structure(shape, around)
             case "list":
                 # An empty list has no form in `ec2`, so every list has an item; the unit tests have the empty ones.
-                return [self.value(shape.member, around) for _ in range(draw.choice((1, 1, 2)))]
+                count = max(shape.metadata.get("min", 1), draw.choice((1, 1, 2)))
+                return [self.value(shape.member, around) for _ in range(count)]
             case "map":
                 return {self.value(shape.key): self.value(shape.value, around) for _ in range(draw.randint(1, 2))}
             case "string":
@@ -93,6 +97,8 @@ class Values:
             case "boolean":
                 return draw.random() < 0.5
             case "integer" | "long":
+                if shape.serialization.get("location") == "statusCode":
+                    return 200
                 low = shape.metadata.get("min", -5)
                 return draw.randint(low, max(low, min(shape.metadata.get("max", low + 9), low + 9)))
             case "float" | "double":
@@ -108,14 +114,20 @@ class Values:
         draw = self._random
         leave_out = 0.95 if shape.name in around else self._leave_out
         if shape.is_tagged_union:
-            # Exactly one; preferably one that ends the recursion.
-            names = sorted(shape.members, key=lambda name: shape.members[name].type_name in ("structure", "list"))[:1]
+            # Exactly one; preferably one that does not lead back here.
+            names = sorted(shape.members, key=lambda name: self._depth(shape.members[name], around))[:1]
         else:
             required = set(shape.required_members)
             names = [name for name in shape.members if name in required or draw.random() >= leave_out]
             names = names or list(shape.members)[:1]
             draw.shuffle(names)
         return {name: self.value(shape.members[name], (*around, shape.name)) for name in names}
+
+    @staticmethod
+    def _depth(shape: Shape, around: tuple[str, ...]) -> int:
+        while shape.type_name in ("list", "map"):
+            shape = shape.member if shape.type_name == "list" else shape.value
+        return 0 if shape.type_name != "structure" else 2 if shape.name in around else 1
 
 
 def without_empties(value: Any) -> Any:
@@ -136,18 +148,18 @@ def botocore_request(service: str, protocol: str, operation: Any, params: dict[s
     serialized = create_serializer(protocol).serialize_to_request(params, operation)
     prepare_request_dict(serialized, endpoint_url="https://host.example")
     prepared = create_request_object(serialized).prepare()
-    path, _, query = prepared.url.removeprefix("https://host.example").partition("?")
+    url = urlsplit(prepared.url)
     body = prepared.body or b""
     return HttpRequest(
         prepared.method,
-        path or "/",
-        query,
+        url.path or "/",
+        url.query,
         {
             name.lower(): value.decode() if isinstance(value, bytes) else str(value)
             for name, value in prepared.headers.items()
         },
         body.encode() if isinstance(body, str) else bytes(body),
-        serialized.get("host_prefix", ""),
+        url.netloc.removesuffix("host.example"),
     )
 
 
@@ -163,7 +175,7 @@ def comparable(request: HttpRequest, protocol: str) -> dict[str, Any]:
     else:
         body = json.loads(request.body) if request.body else None
     query = sorted(parse_qsl(request.query, keep_blank_values=True))
-    return {"line": (request.method, request.path, query), "headers": headers, "body": body}
+    return {"line": (request.method, request.host_prefix, request.path, query), "headers": headers, "body": body}
 
 
 def operations(service: str) -> Iterator[tuple[str, Any]]:
@@ -192,12 +204,15 @@ def check_requests(service: str, protocol: str) -> int:
             params = Values(seed, leave_out=leave_out).value(shape) if shape is not None else {}
             # A token that is left out is made up, by botocore and by us: a different one.
             for token in operation.idempotent_members:
-                params.setdefault(token, "token")
+                params.setdefault(token, "0123456789abcdef0123456789abcdef-token")
             sent = botocore_request(service, protocol, operation, params)
             routed = ours(service).route(sent)
             assert (routed.operation.name, routed.protocol) == (name, protocol)
-            wanted = without_empties(params) if protocol in FORM else params
-            assert compiled.decode_request(sent, protocol) == wanted, f"{service}.{name}: we decode"
+            got, wanted = compiled.decode_request(sent, protocol), params
+            # Nor does a payload that is left out: it is sent as an empty structure.
+            if protocol in FORM or (shape is not None and "payload" in shape.serialization):
+                got, wanted = without_empties(got), without_empties(params)
+            assert got == wanted, f"{service}.{name}: we decode"
             encoded = compiled.encode_request(params, protocol)
             assert comparable(encoded, protocol) == comparable(sent, protocol), f"{service}.{name}: we encode"
         count += 1
@@ -298,7 +313,7 @@ def check_responses(service: str, protocol: str) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("service", "protocol"), cases())
+@pytest.mark.parametrize(("service", "protocol"), cases(SERVICES + OTHERS))
 def test_every_request_is_the_one_that_botocore_writes(service: str, protocol: str) -> None:
     covered = check_requests(service, protocol)
     assert covered == sum(1 for _ in operations(service)) - excused(service, protocol)
@@ -306,7 +321,7 @@ def test_every_request_is_the_one_that_botocore_writes(service: str, protocol: s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("service", "protocol"), cases())
+@pytest.mark.parametrize(("service", "protocol"), cases(SERVICES + OTHERS))
 def test_every_response_reads_as_botocore_reads_it(service: str, protocol: str) -> None:
     covered = check_responses(service, protocol)
     assert covered == sum(1 for _ in operations(service)) - excused(service, protocol)
@@ -338,7 +353,7 @@ def botocore_error(service: str, protocol: str, response: HttpResponse) -> tuple
     return parsed, parser.parse(raw, shape) if shape is not None else {}
 
 
-@pytest.mark.parametrize(("service", "protocol"), cases())
+@pytest.mark.parametrize(("service", "protocol"), cases(SERVICES + OTHERS))
 def test_every_modeled_error_reads_as_botocore_reads_it_and_comes_back_whole(service: str, protocol: str) -> None:
     seen = 0
     for shape in theirs(service).error_shapes:

@@ -6,7 +6,7 @@ Rules: Smithy's "HTTP bindings" and "AWS restJson1" pages.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -37,6 +37,7 @@ class Template:
 
     def __init__(self, uri: str) -> None:
         path, _, self.query = uri.partition("?")
+        self.fixed = frozenset(filter(None, self.query.split("&")))
         self._parts = _LABEL.split(path)  # literal, label, "+" or "", literal, label, ...
         self.labels = self._parts[1::3]
         pattern = "".join(
@@ -45,7 +46,7 @@ class Template:
             if i % 3 != 2
         )
         self._pattern = re.compile(f"{pattern}\\Z")
-        self.rank = (len(self.labels), -len(path), not self.query)
+        self.rank = ("+" in self._parts[2::3], len(self.labels), -len(path), -len(self.fixed))
 
     def fill(self, values: Mapping[str, str]) -> str:
         path = self._parts[0]
@@ -67,7 +68,7 @@ class Template:
 class _Located:
     """A member in a header, the path or the query string, as text. A list has one codec for its items."""
 
-    __slots__ = ("_scalar", "is_list", "is_map", "json", "name", "strings", "wire")
+    __slots__ = ("_scalar", "is_list", "is_map", "json", "many", "name", "strings", "wire")
 
     def __init__(self, name: str, shape: Shape, timestamps: str) -> None:
         self.name = name
@@ -76,7 +77,8 @@ class _Located:
         self.json = bool(shape.traits.get("jsonvalue"))
         item = shape.child("member") if self.is_list else shape.child("value") if self.is_map else shape
         # A query string may hold a map of lists; its items are then the strings.
-        if self.is_map and item.type == "list":
+        self.many = self.is_map and item.type == "list"
+        if self.many:
             item = item.child("member")
         self.strings = item.type == "string"
         self._scalar = text_scalar(item, timestamps)
@@ -247,7 +249,7 @@ class RestJson(_Tree):
             self._routes = sorted(routes, key=lambda route: route[1].rank)
         for method, template, name in self._routes:
             if method == request.method and template.match(request.path) is not None:
-                if template.query and template.query not in request.query.split("&"):
+                if not template.fixed <= set(request.query.split("&")):
                     continue
                 return name
         raise ServiceError("UnknownOperationException", "", 404)
@@ -394,10 +396,12 @@ class _Rest:
 
     def stream(self, projection: Projection | None) -> Decoder:
         """Headers and the status are not part of a stream: only the members of the body are decoded."""
-        status = self._operation.status
-        finish: Callable[[bytes], dict[str, Any]] = lambda body: self.decode_response(  # noqa: E731
-            HttpResponse(status, {}, body), projection
-        )
+
+        def finish(body: bytes) -> dict[str, Any]:
+            result: dict[str, Any] = {}
+            self._out.decode_body(body, projection, result)
+            return result
+
         return _Buffer(finish)
 
 
@@ -417,7 +421,7 @@ def _from_query(member: _Located, query: Mapping[str, list[str]], bound: Mapping
     if member.is_map:
         taken = {other.wire for other in bound.values() if other is not member}
         found = {key: [member.decode(text) for text in texts] for key, texts in query.items() if key not in taken}
-        return {key: texts[0] if len(texts) == 1 else texts for key, texts in found.items()} or None
+        return (found if member.many else {key: texts[-1] for key, texts in found.items()}) or None
     texts = query.get(member.wire)
     if texts is None:
         return None
