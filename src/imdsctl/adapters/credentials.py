@@ -57,7 +57,7 @@ class OwnCredentials:
                         code="credentials-missing",
                         summary="no AWS credentials were found",
                         hint="set AWS_PROFILE, pass `--profile`, or run `aws configure`; without an AWS account, "
-                        "run `imdsctl local` and follow its first lines",
+                        "`imdsctl demo` shows everything",
                     ),
                     exit_code=2,
                 )

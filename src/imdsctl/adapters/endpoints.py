@@ -117,7 +117,7 @@ def _endpoint(url: str, signing_name: str, signing_region: str) -> Endpoint:
             Diagnostic(
                 code="endpoint-invalid",
                 summary=f"`{url}` is not the address of an AWS endpoint",
-                hint="write AWS_ENDPOINT_URL (or `endpoint_url`) like `http://127.0.0.1:4566`",
+                hint="write AWS_ENDPOINT_URL (or `endpoint_url`) like `http://127.0.0.1:16925`",
             ),
             exit_code=2,
         )
