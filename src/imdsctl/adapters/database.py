@@ -1,13 +1,14 @@
 """Scans in a database: SQLite in the user's data directory, or any other that SQLAlchemy reaches by URL.
 
-A scan is one row of `scans` and one row of `targets` per account and Region. What was seen stands in a JSON document
-per target; the columns beside it are what somebody may want to ask in SQL. Rows are only ever inserted.
+A scan is one row of `scans` and one row of `targets` per account and Region. What was seen stands in a compressed JSON
+document per target; the columns beside it are what somebody may want to ask in SQL. Rows are only ever inserted.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=StrEnum)
 SCHEMA_VERSION = 1
 ROWS_PER_INSERT = 500
+COMPRESSION_LEVEL = 1
+"""The fastest: names and tags repeat so much that a higher level gains little."""
 FILE_NAME = "scans.sqlite3"
 
 
@@ -82,7 +85,7 @@ class ScanDatabase:
                     "finished": scan.finished.isoformat(),
                     "accounts": len(scan.accounts),
                     "targets": len(scan.regions),
-                    "document": orjson.dumps(header),
+                    "document": zlib.compress(orjson.dumps(header), COMPRESSION_LEVEL),
                 },
             )
             rows = (_row(scan.scan_id, position, region) for position, region in enumerate(scan.regions))
@@ -124,13 +127,13 @@ class ScanDatabase:
             documents = connection.execute(
                 select(targets.c.document).where(targets.c.scan_id == row["scan_id"]).order_by(targets.c.position)
             )
-            header = orjson.loads(row["document"])
+            header = orjson.loads(zlib.decompress(row["document"]))
             return Scan(
                 scan_id=row["scan_id"],
                 started=datetime.fromisoformat(row["started"]),
                 finished=datetime.fromisoformat(row["finished"]),
                 accounts=tuple(Account(**each) for each in header["accounts"]),
-                regions=tuple(_region(orjson.loads(document)) for (document,) in documents),
+                regions=tuple(_region(orjson.loads(zlib.decompress(document))) for (document,) in documents),
                 unseen=tuple(
                     AccountUnseen(each["account_id"], each["region"], Unseen(**each["unseen"]))
                     for each in header["unseen"]
@@ -264,7 +267,7 @@ def _row(scan_id: str, position: int, region: RegionSeen) -> dict[str, Any]:
         "instances_exposed": summary.instances.exposed,
         "templates_exposed": summary.templates.exposed,
         "unseen": len(region.unseen),
-        "document": orjson.dumps(region),
+        "document": zlib.compress(orjson.dumps(region), COMPRESSION_LEVEL),
     }
 
 

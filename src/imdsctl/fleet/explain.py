@@ -23,6 +23,8 @@ from imdsctl.fleet.scan import INSTANCES, TEMPLATE_VERSIONS, PublicImages, Targe
 from imdsctl.fleet.targets import Caller, check_regions, code_of, enter, home_region, said, who_am_i
 from imdsctl.wire.errors import ServiceError
 
+LIVE = "live"
+"""`Explanation.source` of an answer that AWS gave just now."""
 SAYS_NOTHING = MetadataOptions()
 
 
@@ -61,14 +63,21 @@ class Explanation:
     kind: Kind
     target: Target
     source: str
-    """`live`, or the id of the scan it was read from."""
+    """LIVE, or the id of the scan it was read from."""
     resolution: Resolution
     exposure: Exposure
     """Of an instance: as it is now. Of anything else: of the next launch."""
     sources: Mapping[Layer, str]
+    image_unknown: bool = False
+    """True when an image is named that was not found: what its layer says is not known."""
     held: MetadataOptions | None = None
     """What an instance holds now."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def live(self) -> bool:
+        """True when AWS gave the answer just now."""
+        return self.source == LIVE
 
     @property
     def changed_by_relaunch(self) -> MetadataOptions:
@@ -101,7 +110,11 @@ def parse_resource(text: str) -> tuple[Subject, Target | None]:
     found = _SUBJECT.fullmatch(text.strip())
     if found is None:
         raise _usage(
-            "resource-invalid", "no resource is named", "name an instance, template or image, or use `--launch`"
+            Diagnostic(
+                "resource-invalid",
+                "no resource is named",
+                hint="name an instance, template or image, or use `--launch`",
+            )
         )
     name = found["name"]
     target = Target(found["account"], found["region"]) if found["account"] else None
@@ -109,7 +122,11 @@ def parse_resource(text: str) -> tuple[Subject, Target | None]:
         return Subject(Kind.IMAGE, name, image_id=name), target
     if name.startswith("i-"):
         if not _INSTANCE_ID.fullmatch(name):
-            raise _usage("resource-invalid", f"`{name}` is not an instance id", "ids look like `i-0123456789abcdef0`")
+            raise _usage(
+                Diagnostic(
+                    "resource-invalid", f"`{name}` is not an instance id", hint="ids look like `i-0123456789abcdef0`"
+                )
+            )
         return Subject(Kind.INSTANCE, name), target
     template, version = split_version(name)
     return Subject(Kind.TEMPLATE, template, version), target
@@ -120,7 +137,11 @@ def split_version(text: str) -> tuple[str, str | None]:
     name, _, version = text.partition(":")
     if version and not version.isdecimal() and version not in ("$Default", "$Latest"):
         raise _usage(
-            "resource-invalid", f"`{version}` is not a template version", "use a number, `$Default` or `$Latest`"
+            Diagnostic(
+                "resource-invalid",
+                f"`{version}` is not a template version",
+                hint="use a number, `$Default` or `$Latest`",
+            )
         )
     return name, version or None
 
@@ -155,12 +176,13 @@ def explain(subject: Subject, parts: Parts) -> Explanation:
     notes = list(parts.notes)
     exposure = launch_exposure(resolution)
     if image is not None and not image.found:
-        notes.append(f"image {image.image_id} was not found: what it says is not known")
+        missing = "found: nothing launches from it" if parts.source == LIVE else "seen by the scan"
+        notes.append(f"image {image.image_id} was not {missing}; what it says is not known")
         other = launch_exposure(
             resolve(subject.launch, parts.defaults, IMAGE_IMDS_V2, launch_template=template_options)
         )
         if other.verdict is not exposure.verdict:
-            exposure = Exposure(Verdict.UNKNOWN, f"image {image.image_id} was not found, and nothing stronger decides")
+            exposure = Exposure(Verdict.UNKNOWN, f"image {image.image_id} was not seen, and nothing stronger decides")
     if parts.defaults.managed_by != "account":
         message = parts.defaults.managed_exception_message
         notes.append(
@@ -187,13 +209,14 @@ def explain(subject: Subject, parts: Parts) -> Explanation:
         resolution=resolution,
         exposure=exposure,
         sources=_sources(subject, parts),
+        image_unknown=image is not None and not image.found,
         held=held,
         notes=tuple(notes),
     )
 
 
 def _sources(subject: Subject, parts: Parts) -> dict[Layer, str]:
-    out = {Layer.ACCOUNT_DEFAULT: f"{parts.target}, managed by {parts.defaults.managed_by}"}
+    out: dict[Layer, str] = {}
     if subject.kind is Kind.LAUNCH:
         out[Layer.LAUNCH] = "as asked"
     if parts.template is not None:
@@ -204,9 +227,11 @@ def _sources(subject: Subject, parts: Parts) -> dict[Layer, str]:
         out[Layer.LAUNCH_TEMPLATE] = (
             f"{parts.template.template_id}:{parts.template.version} {parts.template.template_name}{words}"
         )
+    out[Layer.ACCOUNT_DEFAULT] = f"{parts.target}, managed by {parts.defaults.managed_by}"
     if parts.image is not None:
         says = f"ImdsSupport={parts.image.imds_support}" if parts.image.imds_support else "no ImdsSupport"
-        out[Layer.IMAGE] = f"{parts.image.image_id} {parts.image.name} ({says if parts.image.found else 'not found'})"
+        words = " ".join(filter(None, (parts.image.image_id, parts.image.name)))
+        out[Layer.IMAGE] = f"{words} ({says if parts.image.found else 'not found'})"
     return out
 
 
@@ -260,7 +285,7 @@ class _Reader:
 
     async def parts(self, subject: Subject) -> Parts:
         answer = await self._call("GetInstanceMetadataDefaults", {})
-        parts = Parts(self._target, "live", AccountDefaults.from_aws(answer.get("AccountLevel")))
+        parts = Parts(self._target, LIVE, AccountDefaults.from_aws(answer.get("AccountLevel")))
         match subject.kind:
             case Kind.INSTANCE:
                 return await self._instance(subject, parts)
@@ -413,7 +438,9 @@ def launch_options(values: Mapping[str, Any]) -> MetadataOptions:
         return MetadataOptions.from_aws({name: values.get(name) for name in AWS_NAMES.values()})
     except InvalidOption as error:
         raise _usage(
-            "option-invalid", f"`{error.value}` is not valid for {error.option}", f"use {error.allowed}"
+            Diagnostic(
+                "option-invalid", f"`{error.value}` is not valid for {error.option}", hint=f"use {error.allowed}"
+            )
         ) from None
 
 
@@ -428,5 +455,5 @@ def _missing(subject: Subject, target: Target) -> DiagnosticError:
     )
 
 
-def _usage(code: str, summary: str, hint: str) -> DiagnosticError:
-    return DiagnosticError(Diagnostic(code, summary, hint=hint), exit_code=2)
+def _usage(diagnostic: Diagnostic) -> DiagnosticError:
+    return DiagnosticError(diagnostic, exit_code=2)

@@ -145,6 +145,7 @@ def explanation_json(explanation: Explanation) -> str:
         options=options,
         enforced=resolution.enforced,
         refused=resolution.refused,
+        image_unknown=explanation.image_unknown,
         sources={str(layer): text for layer, text in explanation.sources.items()},
         notes=list(explanation.notes),
     )

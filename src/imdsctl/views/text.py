@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from imdsctl.domain.diagnostics import Diagnostic, Severity
 from imdsctl.domain.exposure import Verdict
 from imdsctl.domain.options import AWS_NAMES
+from imdsctl.domain.precedence import IMAGE_IMDS_V2, Layer
 
 if TYPE_CHECKING:
     from imdsctl.domain.observations import Account, Scan
+    from imdsctl.domain.options import AccountDefaults
     from imdsctl.domain.verdicts import Count, ScanSummary, TargetSummary
     from imdsctl.fleet.explain import Explanation
 
@@ -118,26 +120,34 @@ def _account_heading(account: Account, colour: bool) -> str:
 
 
 def _region_rows(targets: Sequence[TargetSummary], colour: bool) -> list[list[str]]:
-    quiet: dict[Verdict, list[str]] = {}
+    quiet: dict[str, list[str]] = {}
     rows = []
     for each in targets:
         if each.region.unseen or each.instances.total or each.templates.total or each.images.total:
             rows.append(
                 [
                     each.region.target.region,
-                    verdict_text(each.default.verdict, colour),
+                    _default_text(each.default.verdict, each.region.defaults, colour),
                     count_text(each.instances, colour),
                     count_text(each.templates, colour),
                     count_text(each.images, colour),
                 ]
             )
         else:
-            quiet.setdefault(each.default.verdict, []).append(each.region.target.region)
-    for verdict, regions in quiet.items():
+            default = _default_text(each.default.verdict, each.region.defaults, colour)
+            quiet.setdefault(default, []).append(each.region.target.region)
+    for default, regions in quiet.items():
         many = len(regions) >= QUIET_REGIONS_MIN
         names = [f"{len(regions)} {'other ' if rows else ''}Regions"] if many else regions
-        rows.extend([[name, verdict_text(verdict, colour), "-", "-", "-"] for name in names])
+        rows.extend([[name, default, "-", "-", "-"] for name in names])
     return rows
+
+
+def _default_text(verdict: Verdict, defaults: AccountDefaults | None, colour: bool) -> str:
+    """The verdict on a Region's default, and what stands behind one that does not enforce."""
+    if verdict is not Verdict.EXPOSED or defaults is None:
+        return verdict_text(verdict, colour)
+    return f"{verdict_text(verdict, colour)} ({defaults.http_tokens or 'no default'})"
 
 
 def _totals(scan: Scan, summary: ScanSummary, colour: bool) -> str:
@@ -171,8 +181,9 @@ NAMES_MAX = 4
 
 
 def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:NAMES_MAX])
-    return shown if len(names) <= NAMES_MAX else f"{shown} and {len(names) - NAMES_MAX} more"
+    if len(names) <= NAMES_MAX:
+        return ", ".join(names)
+    return f"{', '.join(names[: NAMES_MAX - 1])} and {len(names) - NAMES_MAX + 1} more"
 
 
 def _not_inspectable(summary: ScanSummary) -> str:
@@ -187,11 +198,11 @@ def _not_inspectable(summary: ScanSummary) -> str:
     for account_id, names in by_account.items():
         regions.setdefault(tuple(names), []).append(account_id)
     for region_names, accounts in regions.items():
-        lines.append(f"  {_names(accounts)}: Regions not enabled: {', '.join(region_names)}")
+        lines.append(f"  {_names(accounts)}: not enabled: {', '.join(region_names)}")
     count = sum(len(names) for names in by_account.values())
-    accounts_count = _many(len(summary.not_inspectable) - count, "account")
-    head = f"Not inspectable: {accounts_count}, {_many(count, 'Region')} not enabled"
-    return "\n".join([head, *lines])
+    inactive = len(summary.not_inspectable) - count
+    counts = [_many(inactive, "account") if inactive else "", f"{_many(count, 'Region')} not enabled" if count else ""]
+    return "\n".join([f"Not inspectable: {', '.join(filter(None, counts))}", *lines])
 
 
 def _next_step(summary: ScanSummary) -> str:
@@ -209,7 +220,7 @@ def _many(number: int, noun: str) -> str:
 def explanation_text(explanation: Explanation, *, colour: bool = False) -> str:
     """The verdict, the layers side by side with the deciding value in brackets, enforcement, and the notes."""
     verdict = verdict_text(explanation.exposure.verdict, colour)
-    source = "" if explanation.source == "live" else f", as scan {explanation.source} saw it"
+    source = "" if explanation.live else f", as scan {explanation.source} saw it"
     head = f"{explanation.kind} " if explanation.subject != "a launch" else ""
     parts = [
         f"{head}{painted(explanation.subject, 'bold', colour)} in {explanation.target}{source}\n"
@@ -222,7 +233,7 @@ def explanation_text(explanation: Explanation, *, colour: bool = False) -> str:
         changed = explanation.changed_by_relaunch.to_aws()
         held = explanation.held.to_aws()
         words = ", ".join(f"{name} {held.get(name, 'unset')} -> {value}" for name, value in changed.items())
-        parts.append(f"A relaunch would change {words}." if changed else "A relaunch would get the same.")
+        parts.append(f"A relaunch would change {words}." if changed else "A relaunch would get the same options.")
     if explanation.notes:
         parts.append("\n".join(f"note: {note}" for note in explanation.notes))
     return "\n\n".join(parts)
@@ -238,6 +249,8 @@ def _layers_table(explanation: Explanation, colour: bool) -> str:
         row = [aws, *([_value(getattr(held, name))] if held is not None else [])]
         for layer, says in resolution.layers:
             text = _value(getattr(says, name))
+            if layer is Layer.IMAGE and explanation.image_unknown and getattr(IMAGE_IMDS_V2, name) is not None:
+                text = "?"
             row.append(painted(f"[{text}]", "bold", colour) if layer is decided.layer else text)
         rows.append([*row, _value(decided.value)])
     lines = table_text(rows).split("\n")

@@ -1,0 +1,199 @@
+"""Commands with fakes for what they need: exit codes, what goes to which stream, and what Ctrl-C says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from imdsctl.cli.app import COMMANDS, program, run
+from imdsctl.cli.dependencies import Dependencies
+from imdsctl.cli.errors import wants_colour
+from imdsctl.domain.observations import Scan
+from imdsctl.wire.errors import ServiceError
+
+NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
+ANSWERS: Mapping[str, Any] = {
+    "GetCallerIdentity": {"Account": "111111111111", "Arn": "arn:aws:iam::111111111111:user/me"},
+    "ListRegions": {"Regions": [{"RegionName": "eu-west-1", "RegionOptStatus": "ENABLED_BY_DEFAULT"}]},
+    "DescribeRegions": {"Regions": [{"RegionName": "eu-west-1", "OptInStatus": "opt-in-not-required"}]},
+    "GetInstanceMetadataDefaults": {"AccountLevel": {"HttpTokensEnforced": "enabled"}},
+}
+"""One account with one Region that enforces, and nothing in it."""
+
+
+class OneAccount:
+    default_region = "eu-west-1"
+
+    def __init__(self, answers: Mapping[str, Any]) -> None:
+        self.answers = {**ANSWERS, **answers}
+
+    async def call(self, credentials: Any, service: str, region: str, operation: str, *rest: Any) -> Any:
+        answer = self.answers.get(operation, {})
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    async def paginate(self, *args: Any) -> AsyncIterator[Any]:
+        yield await self.call(*args)
+
+
+class Memory:
+    def __init__(self) -> None:
+        self.scans: list[Scan] = []
+
+    def prepare(self) -> None: ...
+
+    def save(self, scan: Scan) -> None:
+        self.scans.append(scan)
+
+    def latest(self) -> Scan | None:
+        return self.scans[-1] if self.scans else None
+
+
+class World:
+    """Runs command lines against one account."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.store = Memory()
+        self.answers = answers
+
+    def run(self, *argv: str) -> int:
+        @asynccontextmanager
+        async def aws(profile: str | None) -> AsyncIterator[Any]:
+            yield OneAccount(self.answers)
+
+        deps = Dependencies(aws=aws, scans=lambda url: self.store, now=lambda: NOON, new_id=lambda: "s1")  # type: ignore[arg-type]
+        return run(argv, deps)
+
+
+SCAN = ("scan", "--current-account")
+DENIED = ServiceError("UnauthorizedOperation", "You are not authorized", 403)
+
+
+def test_a_scan_is_printed_kept_and_ends_with_the_next_command(capsys: pytest.CaptureFixture[str]) -> None:
+    world = World()
+    assert world.run(*SCAN) == 0
+    said = capsys.readouterr()
+    assert "eu-west-1  enforced" in said.out
+    assert said.err == ""
+    assert said.out.rstrip().splitlines()[-1].startswith("Nothing that was seen allows IMDSv1. Next: `imdsctl verify`")
+    assert [each.scan_id for each in world.store.scans] == ["s1"]
+
+
+def test_json_is_one_object_with_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert World(GetInstanceMetadataDefaults=DENIED).run(*SCAN, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["format_version"] == 1
+    assert document["imdsctl_version"]
+    assert document["totals"]["region_defaults"] == {"exposed": 0, "enforced": 0, "unknown": 1}
+    assert document["unknown"] == [
+        {
+            "subject": "111111111111/eu-west-1",
+            "what": "defaults",
+            "code": "UnauthorizedOperation",
+            "reason": "You are not authorized",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "fail_on", "exit_code"),
+    [
+        ({}, ("unknown", "exposed"), 0),
+        ({"GetInstanceMetadataDefaults": {}}, ("unknown",), 0),
+        ({"GetInstanceMetadataDefaults": {}}, ("exposed",), 1),
+        ({"GetInstanceMetadataDefaults": {}}, ("unknown", "exposed"), 1),
+        ({"DescribeInstances": DENIED}, (), 0),
+        ({"DescribeInstances": DENIED}, ("exposed",), 0),
+        ({"DescribeInstances": DENIED}, ("unknown",), 1),
+        ({"DescribeImages": DENIED}, ("unknown",), 1),
+    ],
+)
+def test_fail_on_decides_the_exit_code(answers: dict[str, Any], fail_on: tuple[str, ...], exit_code: int) -> None:
+    flags = [flag for each in fail_on for flag in ("--fail-on", each)]
+    assert World(**answers).run(*SCAN, *flags) == exit_code
+
+
+def test_the_unknown_is_listed_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    World(DescribeInstances=DENIED).run(*SCAN)
+    out = capsys.readouterr().out
+    assert "Unknown (1)" in out
+    assert "111111111111/eu-west-1: instances (UnauthorizedOperation): You are not authorized" in out
+
+
+def test_ctrl_c_says_that_nothing_was_changed_and_keeps_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    world = World(DescribeInstances=KeyboardInterrupt())
+    assert world.run(*SCAN) == 130
+    assert "nothing was changed" in capsys.readouterr().err
+    assert world.store.scans == []
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("scan", "--accounts", ","),
+        ("scan", "--fail-on", "everything"),
+        ("scan", "--nosuch"),
+        ("nosuch",),
+        ("explain",),
+        ("explain", "--launch", "i-0123456789abcdef0"),
+        ("explain", "web", "--http-tokens", "required"),
+        ("explain", "--launch", "--http-tokens", "require"),
+        ("explain", "--launch", "--hop-limit", "65"),
+    ],
+)
+def test_a_wrong_command_line_gives_2_and_says_why_on_standard_error(
+    argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert World().run(*argv) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "rror" in said.err
+
+
+def test_explain_shows_the_layers_and_that_enforcement_refuses(capsys: pytest.CaptureFixture[str]) -> None:
+    assert World().run("explain", "--launch", "--http-tokens", "optional") == 0
+    out = capsys.readouterr().out
+    assert "[optional]" in out
+    assert "REFUSED with UnsupportedOperation" in out
+
+
+def test_explain_as_json_names_the_layer_of_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert World().run("explain", "--launch", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["format_version"], document["refused"]) == (1, True)
+    assert {each["decided_by"] for each in document["options"].values()} == {"built-in"}
+
+
+def test_explain_from_a_scan_needs_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert World().run("explain", "i-0123456789abcdef0", "--from-scan") == 1
+    assert "error[scan-missing]" in capsys.readouterr().err
+
+
+def test_a_bug_is_a_traceback_not_a_diagnostic() -> None:
+    with pytest.raises(BaseExceptionGroup):
+        World(DescribeInstances=ZeroDivisionError()).run(*SCAN)
+
+
+def test_no_colour_leaves_a_file_or_a_terminal_that_asked_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert wants_colour(Terminal())
+    assert not wants_colour(object())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not wants_colour(Terminal())
+
+
+def test_every_command_that_is_listed_can_be_loaded() -> None:
+    commands = program()
+    assert commands.list_commands(None) == list(COMMANDS)
+    assert all(commands.get_command(None, name) is not None for name in COMMANDS)
