@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -36,7 +38,7 @@ class OneAccount:
         answer = self.answers.get(operation, {})
         if isinstance(answer, BaseException):
             raise answer
-        return answer
+        return await answer() if callable(answer) else answer
 
     async def paginate(self, *args: Any) -> AsyncIterator[Any]:
         yield await self.call(*args)
@@ -127,7 +129,11 @@ def test_the_unknown_is_listed_with_its_reason(capsys: pytest.CaptureFixture[str
 
 
 def test_ctrl_c_says_that_nothing_was_changed_and_keeps_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    world = World(DescribeInstances=KeyboardInterrupt())
+    async def interrupted() -> None:
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.Event().wait()
+
+    world = World(DescribeInstances=interrupted)
     assert world.run(*SCAN) == 130
     assert "nothing was changed" in capsys.readouterr().err
     assert world.store.scans == []
