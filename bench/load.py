@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 from bench.measure import cpu_seconds_of
 from imdsctl.wire.sigv4 import sign
 
-RESPONSE_BYTES_MAX = 32 * 2**20
+BUFFER_BYTES = 256 * 1024
 ANSWER_SECONDS_MAX = 30.0
 CONTENT_TYPE = "application/x-www-form-urlencoded; charset=utf-8"
 
@@ -155,7 +155,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._buffer = bytearray(RESPONSE_BYTES_MAX)
+        self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._transport: asyncio.Transport | None = None
         self._forget()
@@ -168,7 +168,7 @@ class Connection(asyncio.BufferedProtocol):
         self._reusable = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is not a subclass
+        self._transport = cast(asyncio.Transport, transport)
         self._send()
 
     def _send(self) -> None:
@@ -182,6 +182,8 @@ class Connection(asyncio.BufferedProtocol):
             self._run.idle()
 
     def get_buffer(self, sizehint: int) -> memoryview:
+        if self._filled == len(self._buffer):
+            self._grow(2 * len(self._buffer))
         return self._view[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -190,6 +192,11 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self._length is not None and self._filled >= self._body_at + self._length:
             self._answered(self._body_at + self._length)
+
+    def _grow(self, size: int) -> None:
+        """Make room; the buffer is kept for the answers to come."""
+        self._buffer = self._buffer[: self._filled] + bytes(size - self._filled)
+        self._view = memoryview(self._buffer)
 
     def _read_head(self) -> bool:
         end = self._buffer.find(b"\r\n\r\n", 0, self._filled)
@@ -204,6 +211,8 @@ class Connection(asyncio.BufferedProtocol):
             elif name == b"connection" and value.strip() == b"close":
                 self._reusable = False
         self._reusable = self._reusable and not head.startswith(b"http/1.0")
+        if self._length is not None and self._body_at + self._length > len(self._buffer):
+            self._grow(self._body_at + self._length)
         return True
 
     def _answered(self, end: int) -> None:
@@ -268,13 +277,8 @@ async def ask(target: Target, question: Question, volume: Volume, server_pid: in
 def main() -> int:
     """The process: a job on stdin, its rate (or `error`) on stdout."""
     job: dict[str, Any] = json.load(sys.stdin)
-    try:
-        import uvloop as fast
-    except ImportError:
-        runner = asyncio.Runner()
-    else:
-        runner = asyncio.Runner(loop_factory=fast.new_event_loop)
-    with runner:
+    # Not uvloop: it holds writes back until its turn ends, and server and generator would then wait for each other.
+    with asyncio.Runner() as runner:
         try:
             rate = runner.run(
                 ask(Target(**job["target"]), Question(**job["question"]), Volume(**job["volume"]), job["server_pid"])

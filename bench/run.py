@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ REGIONS = 17
 INSTANCES = 20
 PAGE = 1000
 SCAN_SECONDS_MAX = 600.0
-REQUESTS_AT_LEAST = 3
+ROUNDS = 3
 
 
 class NotMeasured(Exception):
@@ -158,16 +159,17 @@ def _raw(cost: Cost) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """One operation asked of both servers. `connections` are tried in turn; each server keeps its best."""
+    """One operation asked of both servers. A response counts with `occurrences` (at least) of `marker` in it."""
 
     name: str
     what: str
     params: Mapping[str, str]
-    marker: str
     occurrences: int
-    at_least: bool
-    requests_max: int
     target: float
+    marker: str = "<instanceId>"
+    at_least: bool = False
+    connections: tuple[int, ...] = (8, 16)
+    requests_max: int = 1_000_000
 
 
 def races(image_id: str) -> list[Race]:
@@ -176,57 +178,79 @@ def races(image_id: str) -> list[Race]:
     launch = {"ImageId": image_id, "InstanceType": "t3.micro", "MinCount": "1", "MaxCount": "1"}
     return [
         Race(
-            "DescribeRegions", "DescribeRegions", version | {"Action": "DescribeRegions"},
-            "<regionName>", REGIONS, True, 10**9, 20,
+            "DescribeRegions",
+            "DescribeRegions",
+            {**version, "Action": "DescribeRegions"},
+            occurrences=REGIONS,
+            target=20,
+            marker="<regionName>",
+            at_least=True,
         ),
         Race(
-            "DescribeInstances", f"DescribeInstances, a page of {PAGE:,}",
-            version | {"Action": "DescribeInstances", "MaxResults": str(PAGE)},
-            "<instanceId>", PAGE, False, 10**9, 100,
+            "DescribeInstances",
+            f"DescribeInstances, a page of {PAGE:,}",
+            {**version, "Action": "DescribeInstances", "MaxResults": str(PAGE)},
+            occurrences=PAGE,
+            target=100,
+            connections=(1, 4),
         ),
         Race(
-            "RunInstances", f"RunInstances, with {PAGE:,} instances there",
-            version | {"Action": "RunInstances"} | launch, "<instanceId>", 1, False, PAGE, 20,
+            "RunInstances",
+            f"RunInstances, with {PAGE:,} instances there",
+            {**version, "Action": "RunInstances", **launch},
+            occurrences=1,
+            target=20,
+            requests_max=PAGE,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def race_servers(
     moto_python: Path | None, cores: Cores, seconds: float
 ) -> tuple[list[Line], dict[str, Any], list[str]]:
-    """Ask both servers the same. Returns the lines, the raw figures and what was left out, with its reason."""
-    with tempfile.TemporaryDirectory(prefix="imdsctl-bench-") as name:
+    """Ask both servers the same. Returns the lines, the raw figures and what was left out, with its reason.
+
+    Both are up all the time and asked in turn, so that a busy moment of this machine meets both; each keeps its best
+    run. Raises NotMeasured, ServerFailed.
+    """
+    with tempfile.TemporaryDirectory(prefix="imdsctl-bench-") as name, ExitStack() as stack:
         directory = Path(name)
-        with local_aws(directory, cores.server, accounts=2, instances=0) as server:
-            ours = measure_server(server, cores, seconds)
+        servers = {"imdsctl": stack.enter_context(local_aws(directory, cores.server, accounts=2, instances=0))}
         left_out = []
-        peer: dict[str, Any] = {}
         if moto_python is None or not moto_python.exists():
             left_out.append("moto_server: no interpreter that has it (--moto-python)")
         else:
-            with moto(moto_python, directory, cores.server) as server:
-                peer = measure_server(server, cores, seconds)
-    return server_lines(ours, peer), {"imdsctl": ours, "moto": peer}, left_out
+            servers["moto"] = stack.enter_context(moto(moto_python, directory, cores.server))
+        measured = measure_servers(servers, cores, seconds)
+    return server_lines(measured["imdsctl"], measured.get("moto")), measured, left_out
 
 
-def measure_server(server: Server, cores: Cores, seconds: float) -> dict[str, Any]:
-    """The best rate of every operation, and what the process weighs. Raises NotMeasured."""
-    image_id = an_image(server, cores)
-    launch = {**races(image_id)[-1].params, "MinCount": "100", "MaxCount": "100"}
-    for _ in range(PAGE // 100):
-        load(server, cores, launch, "<instanceId>", 100, connections=1, seconds=1, requests_max=1, warm_up=0)
-    rates = {}
-    for race in races(image_id):
-        tried = [
-            load(
-                server, cores, race.params, race.marker, race.occurrences, at_least=race.at_least,
-                connections=connections, seconds=seconds, requests_max=race.requests_max // 2,
-            )
-            for connections in (1, 8)
-        ]  # fmt: skip
-        best = max(tried, key=lambda rate: rate["per_second"])
-        rates[race.name] = best | {"tried": tried}
-    return {"start_seconds": server.start_seconds, "peak_rss_mib": rss_mib_of(server.pid), "rates": rates}
+def measure_servers(servers: Mapping[str, Server], cores: Cores, seconds: float) -> dict[str, dict[str, Any]]:
+    """The best rate of every operation, and what each process weighs. Raises NotMeasured."""
+    planned = {name: races(an_image(server, cores)) for name, server in servers.items()}
+    tried: dict[str, dict[str, list[dict[str, Any]]]] = {name: {} for name in servers}
+    for name, server in servers.items():
+        launch = planned[name][-1]
+        hundred = replace(launch, params={**launch.params, "MinCount": "100", "MaxCount": "100"}, occurrences=100)
+        for _ in range(PAGE // 100):
+            load(server, cores, replace(hundred, requests_max=1), connections=1, seconds=1, warm_up=0)
+    for position in range(len(races(""))):
+        for _ in range(ROUNDS):
+            for name, server in servers.items():
+                race = planned[name][position]
+                runs = [load(server, cores, race, connections=each, seconds=seconds) for each in race.connections]
+                tried[name].setdefault(race.name, []).extend(runs)
+    return {
+        name: {
+            "start_seconds": server.start_seconds,
+            "peak_rss_mib": rss_mib_of(server.pid),
+            "rates": {
+                race: {**max(runs, key=lambda run: float(run["per_second"])), "tried": runs}
+                for race, runs in tried[name].items()
+            },
+        }
+        for name, server in servers.items()
+    }
 
 
 def an_image(server: Server, cores: Cores) -> str:
@@ -243,17 +267,7 @@ def an_image(server: Server, cores: Cores) -> str:
 
 
 def load(
-    server: Server,
-    cores: Cores,
-    params: Mapping[str, str],
-    marker: str,
-    occurrences: int,
-    *,
-    connections: int,
-    seconds: float,
-    requests_max: int,
-    at_least: bool = False,
-    warm_up: int = 1,
+    server: Server, cores: Cores, race: Race, *, connections: int, seconds: float, warm_up: int = 1
 ) -> dict[str, Any]:
     """One run of bench/load.py, on the clients' core. Raises NotMeasured."""
     job = {
@@ -265,12 +279,20 @@ def load(
             "token": server.env.get("AWS_SESSION_TOKEN"),
             "region": server.env["AWS_REGION"],
         },
-        "question": {"params": params, "marker": marker, "occurrences": occurrences, "at_least": at_least},
+        "question": {
+            "params": race.params,
+            "marker": race.marker,
+            "occurrences": race.occurrences,
+            "at_least": race.at_least,
+        },
         "volume": {
-            "connections": connections, "seconds": seconds, "requests_max": requests_max, "warm_up": warm_up,
+            "connections": connections,
+            "seconds": seconds,
+            "requests_max": race.requests_max,
+            "warm_up": warm_up,
         },
         "server_pid": server.pid,
-    }  # fmt: skip
+    }
     with on_core(cores.clients):
         done = subprocess.run(
             [sys.executable, "-m", "bench.load"],
@@ -285,13 +307,13 @@ def load(
     try:
         rate: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
-        raise NotMeasured(f"{params['Action']} of {server.name}: {done.stderr[-500:]}") from None
+        raise NotMeasured(f"{race.name} of {server.name}: {done.stderr[-500:]}") from None
     if "error" in rate:
-        raise NotMeasured(f"{params['Action']} of {server.name}: {rate['error']}")
+        raise NotMeasured(f"{race.name} of {server.name}: {rate['error']}")
     return rate | {"per_second": rate["requests"] / rate["seconds"]}
 
 
-def server_lines(ours: Mapping[str, Any], peer: Mapping[str, Any]) -> list[Line]:
+def server_lines(ours: Mapping[str, Any], peer: Mapping[str, Any] | None) -> list[Line]:
     """The table's lines for two measured servers, or for one."""
     section = "local AWS against moto_server (each on one core)"
     lines = []
@@ -438,7 +460,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", choices=("scan", "local"), help="one half of the comparison")
     parser.add_argument("--accounts", type=int, nargs="+", default=[5, 50], help="sizes of the scanned organization")
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long each operation is asked for")
+    parser.add_argument("--seconds", type=float, default=1.5, help="how long one run of an operation lasts")
     parser.add_argument(
         "--moto-python", type=Path, default=_default_moto(), help="an interpreter that has moto[server]"
     )
