@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,13 +44,14 @@ def command(
         finally:
             stage.close()
     _say(f"\nThe local AWS of this demo is stopped; it took {time.monotonic() - started:.0f} seconds.")
+    me = _typed()
     _say(
         "Try next:\n"
-        "  imdsctl local up --detach --accounts 12      # the same stage, yours to keep\n"
-        '  eval "$(imdsctl local env)"                  # now boto3, the AWS CLI and imdsctl talk to it\n'
-        "  aws ec2 get-instance-metadata-defaults       # if you have the AWS CLI\n"
-        "  imdsctl explain --launch --region eu-west-1  # what would an instance get, and why?\n"
-        "  imdsctl scan                                 # with your own credentials instead: reads only"
+        f"  {me} local up --detach --accounts 12      # the same stage, yours to keep\n"
+        f'  eval "$({me} local env)"                  # now boto3, the AWS CLI and imdsctl talk to it\n'
+        "  aws ec2 get-instance-metadata-defaults    # if you have the AWS CLI\n"
+        f"  {me} explain --launch --region eu-west-1  # what would an instance get, and why?\n"
+        f"  {me} scan                                 # with your own credentials instead: reads only"
     )
 
 
@@ -227,6 +229,15 @@ def _ended_politely() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _typed() -> str:
+    """How a person has to type this program's name: a virtual environment need not be on PATH."""
+    own = Path(sys.executable).with_name("imdsctl")
+    found = shutil.which("imdsctl")
+    if (found and Path(found) == own) or not own.exists():
+        return "imdsctl"
+    return str(own.relative_to(Path.cwd())) if own.is_relative_to(Path.cwd()) else str(own)
 
 
 def _say(text: str) -> None:

@@ -1,0 +1,72 @@
+"""`imdsctl demo`: the newcomer's first command, whole, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def demo(folder: Path) -> subprocess.CompletedProcess[str]:
+    hostile = {
+        "AWS_PROFILE": "production",
+        "AWS_ACCESS_KEY_ID": "AKIAREALACCOUNT00000",
+        "AWS_SECRET_ACCESS_KEY": "a key of the user's own",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "TMPDIR": str(folder),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "imdsctl", "demo", "--accounts", "8", "--instances", "3"],
+        env={**os.environ, **hostile},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_it_ends_well_whatever_the_users_own_aws_settings_are(demo: subprocess.CompletedProcess[str]) -> None:
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "Traceback" not in demo.stderr
+
+
+def test_it_goes_through_every_step_in_order(demo: subprocess.CompletedProcess[str]) -> None:
+    commands = re.findall(r"^\$ imdsctl (\w+)", demo.stdout, re.MULTILINE)
+    assert [each for each in commands if each != "explain"][:4] == ["local", "scan", "plan", "apply"]
+    assert commands.count("verify") >= 1
+
+
+def test_it_ends_with_every_region_enforced_and_nothing_exposed(demo: subprocess.CompletedProcess[str]) -> None:
+    total = re.search(r"^\s+all\s+(\d+) -> (\d+) of (\d+)\s+(\d+) -> (\d+)\s+(\d+) -> (\d+)", demo.stdout, re.MULTILINE)
+    assert total, demo.stdout
+    before, after, regions, instances, instances_left, templates, templates_left = map(int, total.groups())
+    assert before < after == regions
+    assert regions % 17 == 0
+    assert instances > 0 == instances_left
+    assert templates > 0 == templates_left
+
+
+def test_an_account_that_refuses_the_role_stays_unknown_to_the_end(demo: subprocess.CompletedProcess[str]) -> None:
+    assert "Not verified" in demo.stdout
+    assert re.search(r"unknown \(AccessDenied\)", demo.stdout)
+
+
+def test_it_leaves_nothing_running_and_nothing_behind(demo: subprocess.CompletedProcess[str], folder: Path) -> None:
+    port = re.search(r"local AWS at http://127\.0\.0\.1:(\d+)", demo.stdout + demo.stderr)
+    assert port
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(port.group(1)))) != 0
+    assert list(folder.iterdir()) == []
