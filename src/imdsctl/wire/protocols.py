@@ -153,6 +153,7 @@ class Query(ProtocolOf):
     name = "query"
     form: type[QueryForm] = QueryForm
     milliseconds = False
+    wraps = True
 
     def __init__(self, model: ServiceModel) -> None:
         super().__init__(model)
@@ -265,6 +266,7 @@ class Ec2(Query):
     name = "ec2"
     form = Ec2Form
     milliseconds = True
+    wraps = False
 
     def envelope(self, operation: str, result: bytes | None, wrapper: str | None, request_id: str) -> bytes:
         return b'%b<%bResponse xmlns="%b/"><requestId>%b</requestId>%b</%bResponse>' % (
@@ -347,7 +349,8 @@ class _FormXml:
         return reader.close()
 
     def stream(self, projection: Projection | None) -> Decoder:
-        return XmlReader(self._output, projection, f"{self._operation.name}Response", self._operation.result_wrapper)
+        wrapper = self._operation.result_wrapper if self._protocol.wraps else None
+        return XmlReader(self._output, projection, f"{self._operation.name}Response", wrapper)
 
 
 # --- json, rest-json, cbor: a tree out, a tree back -------------------------------------------------------------------
@@ -398,7 +401,7 @@ class _Tree(ProtocolOf):
             document = self.read(response.body)
         except WireError:
             return unreadable_error(response)
-        if not isinstance(document, dict):
+        if not isinstance(document, dict) or not (document or "x-amzn-errortype" in response.headers):
             return unreadable_error(response)
         named = self._error_name(response, document)
         name = str(named).split(":", 1)[0].rsplit("#", 1)[-1]

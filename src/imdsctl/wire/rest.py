@@ -380,9 +380,7 @@ class _Rest:
 
     def decode_response(self, response: HttpResponse, projection: Projection | None) -> dict[str, Any]:
         bound = self._out
-        for name in projection or ():
-            if name not in bound.members:
-                raise WireError("the model has no such member", name)
+        self._check(projection)
         result: dict[str, Any] = {}
         bound.decode_body(response.body, projection, result)
         for name, member in bound.header.items():
@@ -394,8 +392,14 @@ class _Rest:
             result[bound.status] = response.status
         return result
 
+    def _check(self, projection: Projection | None) -> None:
+        for name in projection or ():
+            if name not in self._out.members:
+                raise WireError("the model has no such member", name)
+
     def stream(self, projection: Projection | None) -> Decoder:
         """Headers and the status are not part of a stream: only the members of the body are decoded."""
+        self._check(projection)
 
         def finish(body: bytes) -> dict[str, Any]:
             result: dict[str, Any] = {}
