@@ -46,13 +46,15 @@ def read_json(body: bytes) -> Any:
         raise BrokenSyntax(f"the body is not JSON: {error}") from None
 
 
-def _refuse_tag(decoder: object) -> object:
+def _refuse_tag(_value: object, _immutable: bool) -> object:
     raise ValueError("the body has a tag that the protocol does not use")
 
 
 # RPC v2 CBOR knows tag 1 (time). cbor2 makes more of others: shared values (28, 29) can be a cycle, or a few bytes that
 # are a huge tree; 35 compiles a regular expression, 36 parses mail.
-_REFUSED_TAGS: Final = dict.fromkeys((4, 5, 25, 28, 29, 30, 35, 36, 37, 43000, 256, 258, 260, 261), _refuse_tag)
+_REFUSED_TAGS: Final[dict[int, Callable[[Any, bool], Any]]] = dict.fromkeys(
+    (4, 5, 25, 28, 29, 30, 35, 36, 37, 43000, 256, 258, 260, 261), _refuse_tag
+)
 
 
 def write_cbor(tree: object) -> bytes:
