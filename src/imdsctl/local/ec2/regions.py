@@ -5,7 +5,9 @@ Source: EC2 API Reference, both pages: without AllRegions only the Regions that 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any
 
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, OPT_IN_REGIONS
@@ -49,7 +51,7 @@ def describe_regions(call: Call) -> dict[str, Any]:
     Raises InvalidParameterValue for a filter or a Region that does not exist.
     """
     params = call.params
-    regions = [RegionStatus(name, _status(call, name)) for name in COMMERCIAL_REGIONS]
+    regions = [_region(name, _status(call, name)) for name in COMMERCIAL_REGIONS]
     names = params.get("RegionNames")
     if names:
         for name in names:
@@ -58,12 +60,26 @@ def describe_regions(call: Call) -> dict[str, Any]:
         regions = [region for region in regions if region.name in names]
     if not params.get("AllRegions"):
         regions = [region for region in regions if region.status != NOT_OPTED_IN]
-    return {
-        "Regions": [
-            {"OptInStatus": region.status, "RegionName": region.name, "Endpoint": region.endpoint}
-            for region in REGION_FILTERS.select(regions, params.get("Filters"))
-        ]
-    }
+    fragment = call.world.fragment
+    selected = REGION_FILTERS.select(regions, params.get("Filters"))
+    if fragment is None:
+        return {"Regions": [_rendered(region) for region in selected]}
+    return {"Regions": [_encoded(fragment, region) for region in selected]}
+
+
+# There are 34 Regions with at most three statuses: each is made, and encoded, once.
+@cache
+def _region(name: str, status: str) -> RegionStatus:
+    return RegionStatus(name, status)
+
+
+def _rendered(region: RegionStatus) -> dict[str, str]:
+    return {"OptInStatus": region.status, "RegionName": region.name, "Endpoint": region.endpoint}
+
+
+@lru_cache(maxsize=4 * len(COMMERCIAL_REGIONS))
+def _encoded(fragment: Callable[[str, Mapping[str, Any]], bytes], region: RegionStatus) -> bytes:
+    return fragment("Region", _rendered(region))
 
 
 def _status(call: Call, region: str) -> str:
