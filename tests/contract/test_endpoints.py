@@ -247,3 +247,20 @@ def test_keys_and_an_address_in_the_environment_need_no_botocore(monkeypatch: py
         "sys.exit(any(name.split('.')[0] in ('botocore', 'boto3', 'sqlalchemy', 'rich') for name in sys.modules))\n"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_number_of_attempts_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert Profile().attempts_max is None
+    config = tmp_path / "attempts"
+    config.write_text("[default]\nmax_attempts = 7\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    assert Profile().attempts_max == 7
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    assert Profile().attempts_max == 2
+
+
+@pytest.mark.parametrize("attempts", ["0", "-1", "many", "1.5"])
+def test_a_number_of_attempts_that_is_none_is_said_so(attempts: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", attempts)
+    with pytest.raises(DiagnosticError, match="profile-unreadable"):
+        assert Profile().attempts_max

@@ -255,11 +255,10 @@ def between(user: Any, damaged: set[str], damage: Damage, times: int | None = No
         thread.join()
 
 
-@pytest.mark.slow  # imdsctl itself waits between its attempts
 @pytest.mark.parametrize("damage", [cut, page_of_a_proxy])
 def test_an_endpoint_that_does_not_speak_aws_ends_the_scan_with_a_diagnostic(user: Any, damage: Any) -> None:
     with between(user, {"GetCallerIdentity"}, damage) as stands:
-        done = user.imdsctl("scan", "--json", AWS_ENDPOINT_URL=stands.url)
+        done = user.imdsctl("scan", "--json", AWS_ENDPOINT_URL=stands.url, AWS_MAX_ATTEMPTS="1")
     code, said = only_diagnostic(done, FAILED)
     assert code == "aws-unreachable"
     assert "127.0.0.1" in said

@@ -92,7 +92,7 @@ class AwsClient:
         *,
         http: HttpClient | None = None,
         clock: Clock | None = None,
-        attempts_max: int = ATTEMPTS_MAX,
+        attempts_max: int | None = None,
         retry_delay_seconds_max: float = RETRY_DELAY_SECONDS_MAX,
     ) -> None:
         self._profile = profile
@@ -100,7 +100,7 @@ class AwsClient:
         self._endpoints = Endpoints(profile)
         self._http = http or HttpClient(ca_bundle=lambda: profile.ca_bundle)
         self._clock = clock or SystemClock()
-        self._attempts_max = attempts_max
+        self._attempts_max = attempts_max or profile.attempts_max or ATTEMPTS_MAX
         self._retry_delay_seconds_max = retry_delay_seconds_max
         self._targets: dict[tuple[str, str], _Target] = {}
         self.stats = Stats(traffic=self._http.traffic)

@@ -106,6 +106,24 @@ class Profile:
         return url
 
     @cached_property
+    def attempts_max(self) -> int | None:
+        """How often a call is sent at most, the first time included; None when the user says nothing.
+
+        Raises `DiagnosticError` (`profile-unreadable`) for what is no whole number above zero.
+        Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+        """
+        value = self.variable("max_attempts", "AWS_MAX_ATTEMPTS")
+        if value is None:
+            return None
+        try:
+            attempts = int(value)
+        except ValueError:
+            attempts = 0
+        if attempts < 1:
+            raise unreadable(ValueError(f"max_attempts (AWS_MAX_ATTEMPTS) is `{value}`: use a whole number from 1"))
+        return attempts
+
+    @cached_property
     def ca_bundle(self) -> str:
         """The file or folder of certificates that HTTPS trusts."""
         chosen = self.variable("ca_bundle", "AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
