@@ -68,7 +68,7 @@ def local_aws(directory: Path, core: int, *, accounts: int, instances: int) -> I
     """`imdsctl local up` with 17 Regions for each account, in memory."""
     port = _free_port()
     env = client_env(directory)
-    command = imdsctl("local", "up", "--port", str(port), "--regions", "default", "--seed", "1")
+    command = imdsctl("local", "up", "--no-throttle", "--port", str(port), "--regions", "default", "--seed", "1")
     command += ["--accounts", str(accounts), "--instances", str(instances)]
     log = directory / "local.log"
     with _running("imdsctl local", command, env=env, port=port, core=core, log=log) as (pid, seconds):

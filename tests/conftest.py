@@ -102,12 +102,16 @@ def shell(new_shell: Callable[[], Shell]) -> Shell:
 
 @pytest.fixture(scope="session")
 def start_local(new_shell: Callable[[], Shell]) -> Iterator[StartLocal]:
-    """Starts `imdsctl local up` with options, on a free port; gives a shell that did `eval "$(imdsctl local env)"`."""
+    """Starts `imdsctl local up` with options, on a free port; gives a shell that did `eval "$(imdsctl local env)"`.
+
+    It throttles only when a test asks for it: how soon a client is over a limit depends on the machine's speed.
+    """
     started: list[Shell] = []
 
     def start(*options: str) -> Shell:
         shell = new_shell()
-        up = shell.imdsctl("local", "up", "--detach", "--port", "0", *options)
+        throttling = () if "--throttle" in options else ("--no-throttle",)
+        up = shell.imdsctl("local", "up", "--detach", "--port", "0", *throttling, *options)
         assert up.returncode == 0, up.stderr
         started.append(shell)
         printed = shell.imdsctl("local", "env")

@@ -26,6 +26,7 @@ from imdsctl.local import account, ec2, organizations, sts
 from imdsctl.local.call import Operations
 from imdsctl.local.generator import make_world
 from imdsctl.local.pipeline import LocalAws
+from imdsctl.local.throttle import Throttle, Throttling
 from imdsctl.local.world import World, WorldSpec
 from imdsctl.wire.service import Service
 
@@ -64,6 +65,7 @@ class Settings:
     port: int
     registry: Registry
     log: str | None = None
+    throttling: Throttling = Throttling.WRITES
 
 
 def local_aws(
@@ -73,12 +75,13 @@ def local_aws(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     status: Callable[[], Mapping[str, Any]] = dict,
     report: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+    throttle: Throttle | None = None,
 ) -> LocalAws:
     """The local AWS of a world, with what a state directory remembers applied to it.
 
     Raises DiagnosticError when the state is damaged.
     """
-    aws = LocalAws(world, Services(), OPERATIONS, clock, state, status=status, report=report)
+    aws = LocalAws(world, Services(), OPERATIONS, clock, state, status=status, report=report, throttle=throttle)
     if state is not None:
         for record in state.records():
             aws.replay(record)
@@ -161,7 +164,7 @@ async def _serve(
             "regions_touched": sum(1 for _ in world.touched()),
         }
 
-    aws = local_aws(world, state, status=status)
+    aws = local_aws(world, state, status=status, throttle=Throttle(settings.throttling))
     for name in ("ec2", "sts"):
         load_service(name)
     server = HttpServer(aws.handle, state)

@@ -19,6 +19,7 @@ import typer
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS
+from imdsctl.local.throttle import Throttling
 
 if TYPE_CHECKING:
     from imdsctl.adapters.local_registry import Entry, Registry
@@ -70,6 +71,11 @@ def up(
     seed: Annotated[
         int | None, typer.Option(help=f"Another number makes another organization (default: {SEED}).")
     ] = None,
+    throttle: Annotated[
+        Throttling,
+        typer.Option(help="Which EC2 calls to throttle, with AWS's buckets for each account, Region and API."),
+    ] = Throttling.WRITES,
+    no_throttle: Annotated[bool, typer.Option("--no-throttle", help="The same as `--throttle none`.")] = False,
     settle_seconds: Annotated[
         float | None,
         typer.Option(
@@ -90,9 +96,11 @@ def up(
         "settle_seconds": settle_seconds,
     }
     asked = {name: value for name, value in asked.items() if value is not None}
+    if no_throttle:
+        throttle = Throttling.NONE
     if detach:
-        return _detach(_up_arguments(host, port, state, regions, asked), state)
-    return _serve_here(host, port, state, asked)
+        return _detach([*_up_arguments(host, port, state, regions, asked), "--throttle", throttle], state)
+    return _serve_here(host, port, state, throttle, asked)
 
 
 @app.command()
@@ -225,14 +233,14 @@ def _unknown_region(name: str) -> Diagnostic:
     )
 
 
-def _serve_here(host: str, port: int, path: Path | None, asked: dict[str, Any]) -> int:
+def _serve_here(host: str, port: int, path: Path | None, throttle: Throttling, asked: dict[str, Any]) -> int:
     from imdsctl.adapters.local_server import Settings, serve
     from imdsctl.adapters.state_directory import StateDirectory
 
     state = None if path is None else StateDirectory(path.expanduser())
     try:
         spec = _spec(state, asked)
-        serve(spec, state, Settings(host, port, _registry(), os.environ.get(_LOG_VARIABLE)), _announce)
+        serve(spec, state, Settings(host, port, _registry(), os.environ.get(_LOG_VARIABLE), throttle), _announce)
     finally:
         if state is not None:
             state.close()

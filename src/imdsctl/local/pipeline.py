@@ -21,6 +21,7 @@ from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.local.call import AwsError, Call, Ids, Operation, Operations
 from imdsctl.local.log import Record, encode
 from imdsctl.local.refusals import CLOCK_SKEW_MAX, Refusals, refusals_of
+from imdsctl.local.throttle import Throttle
 from imdsctl.local.world import KNOWN_REGIONS, Credentials, World
 from imdsctl.wire.errors import ServiceError, WireError
 from imdsctl.wire.http import HttpRequest, HttpResponse
@@ -46,7 +47,7 @@ class LocalAws:
 
     `services` are the compiled models by signing name (`ec2`, `sts`, ...), which may be loaded when first asked for;
     `operations` what is implemented, by the same names. `clock` gives the time (aware, UTC), `status` what
-    `GET /_imdsctl/status` tells, `report` takes the traceback of a bug.
+    `GET /_imdsctl/status` tells, `report` takes the traceback of a bug. Without a `throttle` no call is one too many.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class LocalAws:
         *,
         status: Callable[[], Mapping[str, Any]] = dict,
         report: Callable[[str], None] = lambda text: None,
+        throttle: Throttle | None = None,
     ) -> None:
         self.world = world
         self._services = services
@@ -67,6 +69,7 @@ class LocalAws:
         self._log = log
         self._status = status
         self._report = report
+        self._throttle = throttle
         self._latest = world.created
         self._requests = 0
         # Only for request ids; nothing that is kept depends on it.
@@ -115,8 +118,18 @@ class LocalAws:
                 world=self.world,
                 endpoint_url=f"http://{request.headers.get('host', '')}",
             )
-            if name == "ec2" and params.get("DryRun"):
-                raise DRY_RUN
+            if name == "ec2":
+                if self._throttle is not None:
+                    self._throttle.admit(
+                        caller.account_id,
+                        authorization.region,
+                        operation.name,
+                        params,
+                        now.timestamp(),
+                        writes=known.writes,
+                    )
+                if params.get("DryRun"):
+                    raise DRY_RUN
             result = self._run(call, known)
             response = operation.encode_response(result, request_id=request_id, protocol=protocol)
         except ServiceError as refusal:
