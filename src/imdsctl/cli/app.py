@@ -11,7 +11,7 @@ import typer.core
 import typer.main
 
 from imdsctl import __version__
-from imdsctl.cli.errors import guarded
+from imdsctl.cli.errors import guarded, interruptible
 
 if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
@@ -33,11 +33,18 @@ class Commands(typer.core.TyperGroup):
             self.commands[cmd_name] = _load(cmd_name)
         return self.commands[cmd_name]
 
+    def invoke(self, ctx: Any) -> Any:
+        # A command says itself what is safe while it works. Around that, typer would end Ctrl-C without a word.
+        with interruptible("nothing is left half done"):
+            return super().invoke(ctx)
+
 
 def _load(name: str) -> Any:
     module = import_module(f"imdsctl.cli.{name}")
     if hasattr(module, "app"):
-        return typer.main.get_command(module.app)
+        group = typer.main.get_command(module.app)
+        group.name = name  # help lists commands by their own names
+        return group
     single = typer.Typer(add_completion=False)
     single.command(name)(module.command)
     return typer.main.get_command(single)

@@ -15,7 +15,7 @@ import typer
 
 from imdsctl.cli import options
 from imdsctl.cli.dependencies import Dependencies, of
-from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, report
+from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, interruptible, report
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.fleet.targets import ROLE_NAME
 
@@ -51,14 +51,17 @@ def command(
     count = len(plan.ready)
     _confirmed(confirm, count, file)
     where = journal or file.with_name(file.name + ".journal")
-    with open_journal(where, plan.digest, dependencies.now().isoformat()) as opened:
+    again = _again(file, count, journal, role=role, profile=profile, keep_going=keep_going)
+    with (
+        interruptible("calls that were under way are in the journal", hint=f"`{again}` reads them back and goes on"),
+        open_journal(where, plan.digest, dependencies.now().isoformat()) as opened,
+    ):
         done, doubt = len(opened.progress.done), len(opened.progress.in_doubt)
         if (done or doubt) and not as_json:
             print(f"Going on from {where}: {done} done, {doubt} in doubt (read back from AWS first).", file=sys.stderr)
         ended = options.run_async(
             _run(dependencies, plan, opened, role, profile, keep_going=keep_going, as_json=as_json)
         )
-    again = shlex.join(["imdsctl", "apply", str(file), "--confirm", str(count)])
     if as_json:
         sys.stdout.write(report_json(ended).decode() + "\n")
     else:
@@ -78,6 +81,16 @@ def command(
     if ended.interrupted:
         return EXIT_INTERRUPTED
     return EXIT_DONE if ended.done else EXIT_FAILED
+
+
+def _again(file: Path, count: int, journal: Path | None, *, role: str, profile: str | None, keep_going: bool) -> str:
+    """The command line that goes on from here, with the options that it depends on."""
+    words = ["imdsctl", "apply", str(file), "--confirm", str(count)]
+    words += ["--journal", str(journal)] if journal else []
+    words += ["--role", role] if role != ROLE_NAME else []
+    words += ["--profile", profile] if profile else []
+    words += ["--keep-going"] if keep_going else []
+    return shlex.join(words)
 
 
 def _confirmed(confirm: int | None, count: int, file: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,6 +138,38 @@ def test_ctrl_c_says_that_nothing_was_changed_and_keeps_nothing(capsys: pytest.C
     assert world.run(*SCAN) == 130
     assert "nothing was changed" in capsys.readouterr().err
     assert world.store.scans == []
+
+
+def test_ctrl_c_outside_of_a_commands_work_is_said_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    world = World()
+    world.store.latest = _ctrl_c  # type: ignore[method-assign]
+    assert world.run("plan") == 130
+    assert "error[interrupted]: stopped by Ctrl-C; nothing is left half done" in capsys.readouterr().err
+
+
+def _ctrl_c(*_: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+def test_a_second_ctrl_c_during_apply_names_the_command_that_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(GetInstanceMetadataDefaults={}, ModifyInstanceMetadataDefaults=_ctrl_c)
+    plan, journal = str(tmp_path / "plan.json"), str(tmp_path / "memory")
+    world.run(*SCAN)
+    assert world.run("plan", "-o", plan) == 0
+    options = ("--confirm", "2", "--journal", journal, "--role", "Auditor", "--profile", "me", "--keep-going")
+    assert world.run("apply", plan, *options) == 130
+    said = capsys.readouterr().err
+    assert "error[interrupted]" in said
+    assert f"`imdsctl apply {plan} {' '.join(options)}` reads them back and goes on" in said
+    assert '"entry":"began"' in Path(journal).read_text()
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    World().run("--help")
+    listed = capsys.readouterr().out.partition("Commands")[2]
+    assert [name for name in COMMANDS if f" {name} " not in listed] == []
 
 
 @pytest.mark.parametrize(
