@@ -8,10 +8,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from imdsctl.adapters.local_server import local_aws
+from imdsctl.adapters.state_directory import StateDirectory
+from imdsctl.local.generator import make_world
+from imdsctl.local.world import WorldSpec
+from imdsctl.wire.http import HttpRequest
 
 ACCOUNTS = 45
 ROLE = "OrganizationAccountAccessRole"
@@ -136,3 +149,113 @@ def place(places: Iterator[Place]) -> Place:
         HttpTokensEnforced="no-preference",
     )
     return place
+
+
+# -- without a socket ------------------------------------------------------------------------------------------------
+
+
+class Offline:
+    """A local AWS in this process, with a clock that can be moved, a log, and botocore clients for it."""
+
+    def __init__(self, session: botocore.session.Session, state: StateDirectory | None, spec: WorldSpec) -> None:
+        self.session = session
+        self.offset = timedelta()
+        self.bugs: list[str] = []
+        self.world = make_world(spec)
+        self.aws = local_aws(self.world, state, clock=lambda: datetime.now(UTC) + self.offset, report=self.bugs.append)
+        self.management = self.world.management.id
+
+    @property
+    def member(self) -> str:
+        """The id of an ordinary member account."""
+        return list(self.world.accounts)[3]
+
+    def client(
+        self,
+        service: str,
+        account: str | None = None,
+        credentials: dict[str, Any] | None = None,
+        *,
+        region: str = "us-east-1",
+        checked: bool = True,
+    ) -> Any:
+        """A client of an account's administrator (the management account's when none is named), or of `credentials`.
+
+        One that is not `checked` leaves the checking of parameters to the server.
+        """
+        if credentials is None:
+            key = self.world.admin_credentials(account or self.management)
+            credentials = {"AccessKeyId": key.access_key_id, "SecretAccessKey": key.secret_access_key}
+        client = self.session.create_client(
+            service,
+            region_name=region,
+            endpoint_url="http://127.0.0.1:16925",
+            config=Config(retries={"total_max_attempts": 1}, parameter_validation=checked),
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=credentials.get("SessionToken"),
+        )
+        client.meta.events.register("before-send", self._send)
+        return client
+
+    def _send(self, request: Any, **_: Any) -> AWSResponse:
+        parts = urlsplit(request.url)
+        headers = {
+            name.lower(): value.decode() if isinstance(value, bytes) else value
+            for name, value in request.headers.items()
+        }
+        headers.setdefault("host", parts.netloc)
+        body = request.body or b""
+        data = body.encode() if isinstance(body, str) else bytes(body)
+        response = self.aws.handle(HttpRequest(request.method, parts.path or "/", parts.query, headers, data))
+        assert not self.bugs, self.bugs[-1]
+        return AWSResponse(request.url, response.status, dict(response.headers), _Body(response.body))
+
+    @staticmethod
+    def refused(call: Callable[[], Any]) -> tuple[str, int, str]:
+        """The code, status and message of AWS's refusal."""
+        with pytest.raises(ClientError) as caught:
+            call()
+        response = caught.value.response
+        return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Message"]
+
+
+class _Body:
+    """A body, as urllib3 would hand it to botocore."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        yield self.body
+
+
+MakeOffline = Callable[..., Offline]
+
+
+@pytest.fixture(scope="session")
+def make_offline() -> Iterator[MakeOffline]:
+    """Makes a local AWS: `make_offline(folder=None, **spec)`. One made of the same folder goes on from its log."""
+    session = botocore.session.Session()
+    created = datetime.now(UTC).replace(microsecond=0)
+    opened: list[StateDirectory] = []
+
+    def make(folder: Path | None = None, **spec: Any) -> Offline:
+        state = None
+        if folder is not None:
+            while opened:  # no goodbye for the one before: its process is gone after its last answer
+                before = opened.pop()
+                before.sync()
+                before.close()
+            opened.append(state := StateDirectory(folder))
+        return Offline(session, state, WorldSpec(**{"seed": 11, "created": created, "instances": 3, **spec}))
+
+    yield make
+    for state in opened:
+        state.close()
+
+
+@pytest.fixture
+def offline(make_offline: MakeOffline) -> Offline:
+    """A new local AWS of the default size."""
+    return make_offline()

@@ -251,18 +251,18 @@ def test_a_presigned_request_is_good_until_it_expires() -> None:
 
 
 def test_a_service_that_is_not_here_is_said_in_words(stage: Stage) -> None:
-    code, status, message = refused(lambda: stage.client("iam").list_users())
+    code, status, message = refused(lambda: stage.client("rds").describe_db_instances())
     assert (code, status) == ("UnsupportedOperation", 400)
-    assert "does not implement iam" in message
+    assert "does not implement rds" in message
     code, _, message = refused(lambda: stage.client("ssm").describe_parameters())
     assert code == "UnsupportedOperation"
     assert "ssm:DescribeParameters" in message
 
 
 def test_an_operation_that_is_not_here_is_said_in_words(stage: Stage) -> None:
-    code, status, message = refused(lambda: stage.client("organizations").list_policies(Filter="TAG_POLICY"))
+    code, status, message = refused(lambda: stage.client("organizations").list_handshakes_for_organization())
     assert (code, status) == ("UnsupportedOperation", 400)
-    assert "organizations:ListPolicies" in message
+    assert "organizations:ListHandshakesForOrganization" in message
 
 
 def test_an_action_that_does_not_exist(stage: Stage) -> None:
@@ -632,15 +632,36 @@ NAMES = st.sampled_from(
         *("LaunchTemplateId", "LaunchTemplateName", "LaunchTemplateData.MetadataOptions.HttpTokens", "ClientToken"),
         *("ResourceId.1", "Tag.1.Key", "Tag.1.Value", "TagSpecification.1.ResourceType", "AvailabilityZone", "Size"),
         *("RoleArn", "RoleSessionName", "DurationSeconds", "Attribute", "ImdsSupport.Value", "SnapshotId", "Name"),
+        *("UserName", "RoleName", "PolicyName", "PolicyDocument", "PolicyArn", "InstanceProfileName", "VersionId"),
+        *("AssumeRolePolicyDocument", "Path", "Marker", "MaxItems", "Tags.member.1.Key", "Tags.member.1.Value"),
+        *("TagKeys.member.1", "PathPrefix", "AccessKeyId", "Status", "Policy", "PolicyArns.member.1.arn"),
         *("BlockDeviceMapping.1.Ebs.SnapshotId", "BlockDeviceMapping.1.DeviceName", "Owner.1", "RegionName.1"),
     ]
 )
 VALUES = st.sampled_from(
-    ["required", "optional", "1", "-1", "0", "true", "99999999999999999999", "1e400", "i-00000000000000000", "$Default"]
+    [
+        "imdsctl-admin",
+        "x",
+        "/",
+        "required",
+        "optional",
+        "1",
+        "-1",
+        "0",
+        "true",
+        "99999999999999999999",
+        "1e400",
+        "i-00000000000000000",
+        "$Default",
+    ]
 )
 FORMS = st.dictionaries(NAMES | TEXT, VALUES | TEXT, max_size=7)
 FORM_ACTIONS = st.sampled_from(
-    [(service, action) for service in ("ec2", "sts") for action in (*OPERATIONS[service], "DescribeVpcs", "Nothing")]
+    [
+        (service, action)
+        for service in ("ec2", "sts", "iam")
+        for action in (*OPERATIONS[service], "DescribeVpcs", "Nothing")
+    ]
 )
 JSON_ACTIONS = st.sampled_from([*OPERATIONS["organizations"], "ListPolicies", "Nothing", ""])
 JSON_VALUES = st.recursive(

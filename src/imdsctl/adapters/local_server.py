@@ -22,7 +22,7 @@ from imdsctl.adapters.local_registry import Entry, Registry
 from imdsctl.adapters.models import load_service
 from imdsctl.adapters.state_directory import StateDirectory
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.local import account, ec2, organizations, sts
+from imdsctl.local import account, ec2, iam, organizations, sts
 from imdsctl.local.call import Operations
 from imdsctl.local.generator import make_world
 from imdsctl.local.pipeline import LocalAws
@@ -32,6 +32,7 @@ from imdsctl.wire.service import Service
 
 OPERATIONS: Mapping[str, Operations] = {
     "ec2": ec2.OPERATIONS,
+    "iam": iam.OPERATIONS,
     "sts": sts.OPERATIONS,
     "organizations": organizations.OPERATIONS,
     "account": account.OPERATIONS,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from imdsctl.wire.errors import ServiceError
 
 if TYPE_CHECKING:
+    from imdsctl.local.sessions import Session
     from imdsctl.local.world import World
 
 AwsError = ServiceError
@@ -82,7 +83,8 @@ class Call:
     """One authenticated, decoded request, as a handler sees it.
 
     `now` is the only clock (aware, UTC); `ids` the only source of new identifiers. A handler that writes must be a
-    deterministic function of the world and this call: the log replays it.
+    deterministic function of the world and this call: the log replays it, without the `session`, so that only what
+    does not write may look at it.
     """
 
     service: str
@@ -96,6 +98,7 @@ class Call:
     ids: Ids
     world: World
     endpoint_url: str = ""
+    session: Session | None = None
 
 
 @dataclass(frozen=True, slots=True)

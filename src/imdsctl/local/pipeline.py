@@ -117,6 +117,7 @@ class LocalAws:
                 ids=Ids(self.world.seed, self.world.sequence + 1 if known.writes else -self._requests),
                 world=self.world,
                 endpoint_url=f"http://{request.headers.get('host', '')}",
+                session=credentials.session,
             )
             if name == "ec2":
                 if self._throttle is not None:
@@ -269,7 +270,7 @@ class LocalAws:
             return "account"
         form = request.query or request.body[:4096].decode("latin-1")
         version = next((value for key, value in parse_qsl(form) if key == "Version"), "")
-        return "sts" if version == "2011-06-15" else "ec2"
+        return {"2011-06-15": "sts", "2010-05-08": "iam"}.get(version, "ec2")
 
     # -- small things ------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,7 +16,11 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS, OPT_IN_REGIONS
-from imdsctl.local.call import Caller, base32_letters
+from imdsctl.local.call import Caller
+from imdsctl.local.iam.generator import ADMIN_USER, first_state
+from imdsctl.local.iam.state import ACTIVE, IamState, User
+from imdsctl.local.keys import key_id
+from imdsctl.local.sessions import ROLE, USER, Session
 
 if TYPE_CHECKING:
     from imdsctl.local.ec2.state import RegionState
@@ -25,8 +28,6 @@ if TYPE_CHECKING:
 ROLE_NAME = "OrganizationAccountAccessRole"
 """The role Organizations makes in every member account it creates (Organizations User Guide, "Accessing member
 accounts"); the management account has none."""
-
-ADMIN_USER = "imdsctl-admin"
 
 ENABLED_BY_DEFAULT = "ENABLED_BY_DEFAULT"
 ENABLED = "ENABLED"
@@ -56,7 +57,8 @@ class Account:
     """A member (or the management account) of the organization, with its administrator's access key.
 
     `state` is Organizations' (`ACTIVE`, `SUSPENDED`); `opt_in` holds the Regions whose status was ever set, each as
-    (status, when it becomes final); `refuses_role` marks the account whose role trusts nobody here.
+    (status, when it becomes final); `refuses_role` marks the account that was invited and never made the role.
+    An account that CreateAccount made has no access key, and nothing in it but `role_name`.
     """
 
     id: str
@@ -71,6 +73,7 @@ class Account:
     secret_access_key: str = ""
     user_id: str = ""
     role_id: str = ""
+    role_name: str = ROLE_NAME
     opt_in: dict[str, tuple[str, datetime]] = field(default_factory=dict)
 
     def arn(self, organization: Organization) -> str:
@@ -113,13 +116,17 @@ class Organization:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a request is signed with, and who that is. `expires` is None for an access key of a user."""
+    """What a request is signed with, and who that is.
+
+    `expires` and `session` are None for an access key of a user; `session` says what limits temporary credentials.
+    """
 
     access_key_id: str
     secret_access_key: str
     session_token: str | None
     expires: datetime | None
     caller: Caller
+    session: Session | None = None
 
 
 RegionGenerator = Callable[["World", str, str], "RegionState"]
@@ -150,6 +157,7 @@ class World:
         self.fragment: Callable[[str, Mapping[str, Any]], bytes] | None = None
         self._generate = generate
         self._regions: dict[tuple[str, str], RegionState] = {}
+        self._iam: dict[str, IamState] = {}
         self._sessions: dict[str, Credentials] = {}
 
     # -- accounts and credentials ------------------------------------------------------------------------------------
@@ -161,10 +169,17 @@ class World:
 
     @cached_property
     def _keys(self) -> dict[str, Credentials]:
-        return {account.access_key_id: self.admin_credentials(account.id) for account in self.accounts.values()}
+        return {
+            account.access_key_id: self.admin_credentials(account.id)
+            for account in self.accounts.values()
+            if account.access_key_id
+        }
 
     def admin_credentials(self, account_id: str) -> Credentials:
-        """The access key of the account's administrator. Raises KeyError for an account that is not ours."""
+        """The access key that the account's administrator was generated with.
+
+        Raises KeyError for an account that is not ours.
+        """
         account = self.accounts[account_id]
         caller = Caller(
             account_id, f"arn:aws:iam::{account_id}:user/{ADMIN_USER}", account.user_id, account.access_key_id
@@ -186,18 +201,12 @@ class World:
             if len(self._sessions) >= SESSIONS_REMEMBERED_MAX:
                 self._sessions.clear()
             self._sessions[session_token] = found
-        return found if found.access_key_id == access_key_id else None
+        return found if found.access_key_id == access_key_id and self._goes_on(found) else None
 
-    def assume(self, account: Account, role: str, session_name: str, expires: datetime, nonce: str) -> Credentials:
-        """Temporary credentials for a role session.
-
-        They are not stored: the session token carries the session and a MAC under the world's key, and the secret is
-        derived from the token, so that they outlive a restart.
-        """
-        fields = [account.id, role, session_name, int(expires.timestamp()), nonce]
-        body = json.dumps(fields, separators=(",", ":")).encode()
-        mac = self._mac(b"session", body)
-        token = TOKEN_PREFIX + base64.b64encode(mac + body).decode()
+    def open_session(self, session: Session) -> Credentials:
+        """Temporary credentials for a session (sessions.py). Nothing is stored: they outlive a restart."""
+        body = session.pack()
+        token = TOKEN_PREFIX + base64.b64encode(self._mac(b"session", body) + body).decode()
         opened = self._open_session(token)
         assert opened is not None
         return opened
@@ -212,23 +221,62 @@ class World:
         mac, body = sealed[:32], sealed[32:]
         if not hmac.compare_digest(mac, self._mac(b"session", body)):
             return None
-        account_id, role, session_name, expires, _nonce = json.loads(body)
-        account = self.accounts.get(account_id)
-        if account is None:
-            return None
-        access_key_id = "ASIA" + base32_letters(int.from_bytes(self._mac(b"access-key", body), "big"), 16)
+        session = Session.unpack(body)
+        access_key_id = key_id("ASIA", session.account_id, int.from_bytes(self._mac(b"access-key", body), "big"))
+        if session.kind == ROLE:
+            user_id = f"{session.principal_id}:{session.name}"
+            arn = f"arn:aws:sts::{session.account_id}:assumed-role/{session.principal}/{session.name}"
+        else:
+            user = self.iam(session.account_id).user(session.principal)
+            if user is None:
+                return None
+            user_id, arn = session.principal_id, user.arn
         return Credentials(
             access_key_id,
             base64.b64encode(self._mac(b"secret", body)[:30]).decode(),
             token,
-            datetime.fromtimestamp(expires, UTC),
-            Caller(
-                account_id,
-                f"arn:aws:sts::{account_id}:assumed-role/{role}/{session_name}",
-                f"{account.role_id}:{session_name}",
-                access_key_id,
-            ),
+            datetime.fromtimestamp(session.expires, UTC),
+            Caller(session.account_id, arn, user_id, access_key_id),
+            session,
         )
+
+    def _goes_on(self, credentials: Credentials) -> bool:
+        """Whether the role or user of a session still exists; another of the same name is another."""
+        session = credentials.session
+        if session is None:
+            return True
+        iam = self.iam(session.account_id)
+        found = iam.role(session.principal) if session.kind == ROLE else iam.user(session.principal)
+        return found is not None and found.id == session.principal_id
+
+    # -- IAM ----------------------------------------------------------------------------------------------------------
+
+    def iam(self, account_id: str) -> IamState:
+        """An account's IAM, made when it is touched for the first time. Raises KeyError for an account not ours."""
+        state = self._iam.get(account_id)
+        if state is None:
+            state = self._iam[account_id] = first_state(self.organization, self.accounts[account_id])
+        return state
+
+    def refresh_keys(self, account_id: str, user: User) -> None:
+        """Make the user's active access keys authenticate, as the user is now, and no others of its keys."""
+        for key in user.keys.values():
+            if key.status == ACTIVE:
+                caller = Caller(account_id, user.arn, user.id, key.id)
+                self._keys[key.id] = Credentials(key.id, key.secret, None, None, caller)
+            else:
+                self._keys.pop(key.id, None)
+        # A user's sessions carry its ARN.
+        for token in [each for each, found in self._sessions.items() if _is_session_of(found, user)]:
+            del self._sessions[token]
+
+    def forget_key(self, access_key_id: str) -> None:
+        """An access key that was deleted authenticates nobody."""
+        self._keys.pop(access_key_id, None)
+
+    def account_of_key(self, access_key_id: str) -> str | None:
+        """The account of a long-term access key of ours that is active; None for any other."""
+        return found.caller.account_id if (found := self._keys.get(access_key_id)) is not None else None
 
     def _mac(self, purpose: bytes, body: bytes) -> bytes:
         return blake2b(body, key=self._secret, digest_size=32, person=purpose).digest()
@@ -292,6 +340,11 @@ KNOWN_REGIONS = frozenset(COMMERCIAL_REGIONS)
 SESSIONS_REMEMBERED_MAX = 100_000
 TOKEN_PREFIX = "IQoJb3JpZ2luX2Vj"
 """How session tokens of STS begin; scanners for leaked credentials look for it."""
+
+
+def _is_session_of(credentials: Credentials, user: User) -> bool:
+    session = credentials.session
+    return session is not None and session.kind == USER and session.principal_id == user.id
 
 
 def digest(*parts: Any) -> int:

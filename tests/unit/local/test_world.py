@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,8 @@ from imdsctl.domain.options import AccountDefaults, HttpTokens, Switch
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS
 from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.generator import make_world
-from imdsctl.local.world import World, WorldSpec
+from imdsctl.local.sessions import Session
+from imdsctl.local.world import ROLE_NAME, Credentials, World, WorldSpec
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -160,19 +162,37 @@ def test_what_does_not_exist_has_no_state(account: str | None, region: str) -> N
         one.region(account or one.management.id, region)
 
 
-def test_a_session_outlives_the_world_that_gave_it() -> None:
-    one, again = world(), world()
+def a_session(one: World) -> Credentials:
+    """A session of the role that Organizations made in a member account."""
     account = list(one.accounts.values())[2]
-    session = one.assume(account, "Role", "me", NOON, "00")
+    role = one.iam(account.id).role(ROLE_NAME)
+    assert role is not None
+    expires = int(NOON.timestamp()) + 900
+    return one.open_session(Session(account.id, "role", role.name, role.id, "me", expires, "00"))
+
+
+def test_a_session_outlives_the_world_that_gave_it() -> None:
+    session, again = a_session(world()), world()
     assert session.session_token is not None
     assert again.credentials(session.access_key_id, session.session_token) == session
     assert session.access_key_id.startswith("ASIA")
-    assert session.caller.arn == f"arn:aws:sts::{account.id}:assumed-role/Role/me"
+    assert session.caller.arn == f"arn:aws:sts::{session.caller.account_id}:assumed-role/{ROLE_NAME}/me"
+
+
+def test_a_session_ends_with_its_role() -> None:
+    one = world()
+    session = a_session(one)
+    iam = one.iam(session.caller.account_id)
+    role = iam.roles.pop(ROLE_NAME.lower())
+    assert one.credentials(session.access_key_id, session.session_token) is None
+    # One that is made under the same name is another role.
+    iam.roles[ROLE_NAME.lower()] = replace(role, id="AROAANOTHER")
+    assert one.credentials(session.access_key_id, session.session_token) is None
 
 
 def test_a_session_token_that_was_touched_is_nobodys() -> None:
     one = world()
-    session = one.assume(list(one.accounts.values())[2], "Role", "me", NOON, "00")
+    session = a_session(one)
     token = session.session_token
     assert token is not None
     for bad in (token[:-4], token[:40] + "A" + token[41:] if token[40] != "A" else token[1:], "x", "", token + "AAAA"):
