@@ -4,19 +4,39 @@ from __future__ import annotations
 
 from imdsctl.local.call import Operation
 from imdsctl.local.ec2 import (
+    attributes,
+    copies,
     defaults,
     images,
+    instance_type_offers,
     instances,
+    key_pairs,
     launch,
     launch_templates,
     lifecycle,
+    network,
     regions,
+    security_groups,
     storage,
     tags,
 )
 
-OPERATIONS: dict[str, Operation] = {
-    name: operation
-    for room in (defaults, images, instances, launch, launch_templates, lifecycle, regions, storage, tags)
-    for name, operation in room.OPERATIONS.items()
-}
+ROOMS = (
+    attributes,
+    copies,
+    defaults,
+    images,
+    instance_type_offers,
+    instances,
+    key_pairs,
+    launch,
+    launch_templates,
+    lifecycle,
+    network,
+    regions,
+    security_groups,
+    storage,
+    tags,
+)
+
+OPERATIONS: dict[str, Operation] = {name: operation for room in ROOMS for name, operation in room.OPERATIONS.items()}

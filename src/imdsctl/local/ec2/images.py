@@ -97,14 +97,7 @@ def register_image(call: Call) -> dict[str, Any]:
     """
     state, params = region_state(call), call.params
     name = params.get("Name")
-    if not name:
-        raise missing("name")
-    if not NAME.fullmatch(name):
-        raise refuse(
-            "InvalidAMIName.Malformed",
-            "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', "
-            "'-', '/' and '_'",
-        )
+    check_name(name)
     architecture = params.get("Architecture") or "i386"
     check_choice(architecture, "Architecture", ARCHITECTURES)
     check_imds_support(params.get("ImdsSupport"))
@@ -113,7 +106,7 @@ def register_image(call: Call) -> dict[str, Any]:
     virtualization = params.get("VirtualizationType") or "paravirtual"
     check_choice(virtualization, "VirtualizationType", ("hvm", "paravirtual"))
     description = params.get("Description") or None
-    _check_description(description)
+    check_description(description)
     devices = block_devices(state, params.get("BlockDeviceMappings"))
     location = params.get("ImageLocation") or None
     root = params.get("RootDeviceName") or (None if location else "")
@@ -123,12 +116,10 @@ def register_image(call: Call) -> dict[str, Any]:
         if backing is None or not backing.snapshot_id:
             raise refuse("InvalidBlockDeviceMapping", f"The root device {root} must be backed by a snapshot")
     tags = tag_specifications(params.get("TagSpecifications"), ["image", "snapshot"])
-    for image in state.images.values():
-        if image.name == name:
-            raise refuse("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {image.id}")
+    check_new_name(state, name)
     image = Image(
         id=f"ami-{call.ids.hex17()}",
-        name=name,
+        name=str(name),
         owner_id=call.account_id,
         created=call.now,
         architecture=architecture,
@@ -150,6 +141,26 @@ def register_image(call: Call) -> dict[str, Any]:
     return {"ImageId": image.id}
 
 
+def check_name(name: str | None) -> None:
+    """Refuse what cannot be an image's name. Raises MissingParameter and InvalidAMIName.Malformed."""
+    if not name:
+        raise missing("name")
+    if not NAME.fullmatch(name):
+        raise refuse(
+            "InvalidAMIName.Malformed",
+            "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', "
+            "'-', '/' and '_'",
+        )
+
+
+def check_new_name(state: RegionState, name: str | None) -> None:
+    """Refuse also a name that an image of the account has. Raises InvalidAMIName.Duplicate."""
+    check_name(name)
+    for image in state.images.values():
+        if image.name == name:
+            raise refuse("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {image.id}")
+
+
 def check_imds_support(value: str | None) -> None:
     """Refuse anything but `v2.0`."""
     if value is not None and value != IMDS_SUPPORT:
@@ -158,7 +169,8 @@ def check_imds_support(value: str | None) -> None:
         )
 
 
-def _check_description(description: str | None) -> None:
+def check_description(description: str | None) -> None:
+    """Refuse a description that is too long. Raises InvalidParameterValue."""
     if description is not None and len(description) > DESCRIPTION_LENGTH_MAX:
         raise invalid_value(f"AMI descriptions must be less than {DESCRIPTION_LENGTH_MAX + 1} characters long")
 
@@ -266,6 +278,8 @@ def image_structure(image: Image, tags: Mapping[str, str]) -> dict[str, Any]:
         "ImdsSupport": image.imds_support,
     }
     out.update((name, value) for name, value in optional.items() if value is not None)
+    if image.source is not None:
+        out["SourceImageRegion"], out["SourceImageId"] = image.source
     if tags:
         out["Tags"] = aws_tags(tags)
     return out
@@ -333,8 +347,8 @@ IMAGE_FILTERS: Filters[_Listed] = Filters(
         "ramdisk-id": nothing,
         "root-device-name": lambda listed: listed.image.root_device_name,
         "root-device-type": lambda listed: listed.image.root_device_type,
-        "source-image-id": nothing,
-        "source-image-region": nothing,
+        "source-image-id": lambda listed: listed.image.source[1] if listed.image.source else None,
+        "source-image-region": lambda listed: listed.image.source[0] if listed.image.source else None,
         "source-instance-id": nothing,
         "state": lambda listed: listed.image.state,
         "state-reason-code": nothing,
@@ -449,7 +463,7 @@ def modify_image_attribute(call: Call) -> dict[str, Any]:
     attribute = _attribute(params)
     if attribute == "description":
         value = _value(params, "Description")
-        _check_description(value)
+        check_description(value)
         image.description = value or None
     elif attribute == "imdsSupport":
         value = _value(params, "ImdsSupport")

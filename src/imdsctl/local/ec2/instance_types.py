@@ -41,6 +41,7 @@ XEN_GENERATIONS = {
     "p2",
     "g3",
 }
+BURSTABLE = {"t2", "t3", "t3a", "t4g"}
 SERIES_WITHOUT_GENERATION = {"mac", "u"}
 
 
@@ -53,6 +54,26 @@ class InstanceType:
     cores: int
     threads: int
     nitro: bool
+
+    @property
+    def family(self) -> str:
+        """What stands before the dot."""
+        return self.name.partition(".")[0]
+
+    @property
+    def vcpus(self) -> int:
+        """Cores times threads."""
+        return self.cores * self.threads
+
+    @property
+    def burstable(self) -> bool:
+        """Whether it earns CPU credits (EC2 User Guide, "Burstable performance instances": the T families)."""
+        return self.family in BURSTABLE
+
+    @property
+    def default_credits(self) -> str:
+        """The credit option of a launch that names none: T2 `standard`, later families `unlimited`."""
+        return "standard" if self.family == "t2" else "unlimited"
 
 
 @lru_cache(maxsize=1024)

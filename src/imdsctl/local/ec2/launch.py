@@ -10,6 +10,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import IPv4Address
 from typing import Any
 
 from imdsctl.domain.options import MetadataOptions, Switch
@@ -61,6 +62,8 @@ TAGGED_AT_LAUNCH = (
     "spot-instances-request",
     "elastic-gpu",
 )
+CPU_CREDITS = ("standard", "unlimited")
+PRIVATE_DNS_NAME_OPTIONS = render.PRIVATE_DNS_NAME_OPTIONS
 TENANCIES = ("default", "dedicated", "host")
 TEMPLATE_TAG_ID = "aws:ec2launchtemplate:id"
 TEMPLATE_TAG_VERSION = "aws:ec2launchtemplate:version"
@@ -89,6 +92,7 @@ def run_instances(call: Call) -> dict[str, Any]:
     image = find_image(call, image_id)
     kind = _instance_type(merged, image)
     subnet = _subnet(state, merged)
+    address = _address(subnet, merged, most)
     groups = _security_groups(state, merged)
     devices = block_devices(state, merged.get("BlockDeviceMappings"), image.block_devices)
     tags, volume_tags = _tags(template_data, params, template_tags)
@@ -103,7 +107,7 @@ def run_instances(call: Call) -> dict[str, Any]:
     if options.instance_metadata_tags is Switch.ENABLED:
         check_metadata_tag_keys(key for key in tags if not key.startswith("aws:"))
 
-    more = _more(call, merged)
+    more = _more(call, merged, subnet, kind)
     count = _affordable(subnet, least, most)
     reservation = state.add_reservation(
         f"r-{call.ids.hex17()}",
@@ -119,6 +123,7 @@ def run_instances(call: Call) -> dict[str, Any]:
         security_groups=groups,
         tags=tags,
         volume_tags=volume_tags,
+        address=address,
         **more,
     )
     settled = call.now + timedelta(seconds=call.world.settle_seconds)
@@ -220,8 +225,8 @@ def _subnet(state: RegionState, merged: Mapping[str, Any]) -> Subnet:
         raise invalid_combination(
             "Network interfaces and an instance-level subnet ID may not be specified on the same request"
         )
-    if merged.get("PrivateIpAddress") or interface.get("PrivateIpAddress") or interface.get("NetworkInterfaceId"):
-        raise unsupported("The local AWS of imdsctl chooses network interfaces and private addresses itself.")
+    if interface.get("NetworkInterfaceId") or len(merged.get("NetworkInterfaces") or ()) > 1:
+        raise unsupported("The local AWS of imdsctl gives every instance one network interface of its own.")
     subnet_id = merged.get("SubnetId") or interface.get("SubnetId")
     placement = merged.get("Placement") or {}
     check_choice(placement.get("Tenancy"), "Tenancy", TENANCIES)
@@ -246,6 +251,24 @@ def _subnet(state: RegionState, merged: Mapping[str, Any]) -> Subnet:
     return roomiest
 
 
+def _address(subnet: Subnet, merged: Mapping[str, Any], count: int) -> int | None:
+    """The private address that the request asks for, as an integer; None leaves it to the subnet."""
+    text = merged.get("PrivateIpAddress") or _interface(merged).get("PrivateIpAddress")
+    if not text:
+        return None
+    try:
+        address = int(IPv4Address(text))
+    except ValueError:
+        raise invalid_value(f"Invalid value '{text}' for PrivateIpAddress. Invalid IPv4 address.") from None
+    if count > 1:
+        raise invalid_combination("A private IP address can be specified for a single instance only.")
+    if not subnet.has_address(address):
+        raise invalid_value(f"Address {text} does not fall within the subnet's address range")
+    if not subnet.is_free(address):
+        raise refuse("InvalidIPAddress.InUse", f"Address {text} is in use.")
+    return address
+
+
 def _security_groups(state: RegionState, merged: Mapping[str, Any]) -> tuple[SecurityGroup, ...]:
     ids = merged.get("SecurityGroupIds") or _interface(merged).get("Groups") or ()
     names = merged.get("SecurityGroups") or ()
@@ -267,7 +290,7 @@ def _security_groups(state: RegionState, merged: Mapping[str, Any]) -> tuple[Sec
     return tuple(found.values()) or (state.default_security_group,)
 
 
-def _more(call: Call, merged: Mapping[str, Any]) -> dict[str, Any]:
+def _more(call: Call, merged: Mapping[str, Any], subnet: Subnet, kind: InstanceType) -> dict[str, Any]:
     """The fields of `Instance` that are taken from the request as they are, checked."""
     shutdown = merged.get("InstanceInitiatedShutdownBehavior") or "stop"
     check_choice(shutdown, "InstanceInitiatedShutdownBehavior", ("stop", "terminate"))
@@ -275,9 +298,9 @@ def _more(call: Call, merged: Mapping[str, Any]) -> dict[str, Any]:
     check_choice(market, "MarketType", ("spot", "capacity-block"))
     public = _interface(merged).get("AssociatePublicIpAddress")
     return {
-        "key_name": merged.get("KeyName"),
-        "user_data": _user_data(merged.get("UserData")),
-        "profile_arn": _profile_arn(call.account_id, merged.get("IamInstanceProfile")),
+        "key_name": _key_name(region_state(call), merged.get("KeyName")),
+        "user_data": user_data(merged.get("UserData")),
+        "profile_arn": profile_arn(call.account_id, merged.get("IamInstanceProfile")),
         "client_token": call.params.get("ClientToken") or "",
         "monitoring": "enabled" if (merged.get("Monitoring") or {}).get("Enabled") else "disabled",
         "tenancy": (merged.get("Placement") or {}).get("Tenancy") or "default",
@@ -286,11 +309,66 @@ def _more(call: Call, merged: Mapping[str, Any]) -> dict[str, Any]:
         "shutdown_behavior": shutdown,
         "termination_protected": bool(merged.get("DisableApiTermination")),
         "stop_protected": bool(merged.get("DisableApiStop")),
-        "public": True if public is None else public,
+        "public": subnet.public if public is None else public,
+        "extra": extra_of(merged, kind),
     }
 
 
-def _user_data(text: str | None) -> str | None:
+def extra_of(merged: Mapping[str, Any], kind: InstanceType) -> dict[str, Any] | None:
+    """What few launches ask for, in the structures of AWS's `Instance`; None when there is nothing of it.
+
+    `CpuCredits` is kept here as well, under the name DescribeInstanceCreditSpecifications gives it. Raises
+    InvalidParameterValue and InvalidParameterCombination.
+    """
+    out: dict[str, Any] = {}
+    credits = (merged.get("CreditSpecification") or {}).get("CpuCredits")
+    if credits is not None:
+        check_choice(credits, "CpuCredits", CPU_CREDITS)
+        if not kind.burstable:
+            raise invalid_combination(f"The instance type {kind.name} does not support CreditSpecification.")
+        if credits != kind.default_credits:
+            out["CpuCredits"] = credits
+    if (merged.get("HibernationOptions") or {}).get("Configured"):
+        out["HibernationOptions"] = {"Configured": True}
+    if (merged.get("EnclaveOptions") or {}).get("Enabled"):
+        out["EnclaveOptions"] = {"Enabled": True}
+    maintenance = merged.get("MaintenanceOptions") or {}
+    check_choice(maintenance.get("AutoRecovery"), "AutoRecovery", ("default", "disabled"))
+    if maintenance.get("AutoRecovery") == "disabled":
+        out["MaintenanceOptions"] = {"AutoRecovery": "disabled", "RebootMigration": "default"}
+    cpu = merged.get("CpuOptions") or {}
+    if cpu:
+        cores, threads = cpu.get("CoreCount") or kind.cores, cpu.get("ThreadsPerCore") or kind.threads
+        if not 1 <= cores <= kind.cores or threads not in (1, kind.threads):
+            raise invalid_combination(
+                f"CoreCount {cores} with ThreadsPerCore {threads} is not valid for the instance type {kind.name}."
+            )
+        if (cores, threads) != (kind.cores, kind.threads):
+            out["CpuOptions"] = {"CoreCount": cores, "ThreadsPerCore": threads}
+    names = merged.get("PrivateDnsNameOptions") or {}
+    check_choice(names.get("HostnameType"), "HostnameType", ("ip-name", "resource-name"))
+    if any(names.get(name) for name in ("EnableResourceNameDnsARecord", "EnableResourceNameDnsAAAARecord")) or (
+        names.get("HostnameType") == "resource-name"
+    ):
+        out["PrivateDnsNameOptions"] = {**PRIVATE_DNS_NAME_OPTIONS, **names}
+    reserve = (merged.get("CapacityReservationSpecification") or {}).get("CapacityReservationPreference")
+    check_choice(reserve, "CapacityReservationPreference", ("open", "none", "capacity-reservations-only"))
+    if reserve not in (None, "open"):
+        out["CapacityReservationSpecification"] = {"CapacityReservationPreference": reserve}
+    return out or None
+
+
+def _key_name(state: RegionState, name: str | None) -> str | None:
+    if name and name not in state.key_pairs:
+        raise refuse("InvalidKeyPair.NotFound", f"The key pair '{name}' does not exist")
+    return name or None
+
+
+def user_data(text: str | None) -> str | None:
+    """User data as the request has it, checked; None when there is none.
+
+    Raises InvalidUserData.Malformed and InvalidParameterValue for more than 16 KiB.
+    """
     if not text:
         return None
     try:
@@ -302,7 +380,7 @@ def _user_data(text: str | None) -> str | None:
     return text
 
 
-def _profile_arn(account_id: str, profile: Mapping[str, Any] | None) -> str | None:
+def profile_arn(account_id: str, profile: Mapping[str, Any] | None) -> str | None:
     """The profile's ARN; whether it exists is not looked up: there is no IAM behind this yet."""
     if not profile:
         return None

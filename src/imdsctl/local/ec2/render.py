@@ -30,6 +30,23 @@ Encode = Callable[[str, Mapping[str, Any]], bytes]
 """`wire.service.Service.fragment` of EC2: a structure's name and value to its XML as a list item."""
 
 
+PRIVATE_DNS_NAME_OPTIONS = {
+    "HostnameType": "ip-name",
+    "EnableResourceNameDnsARecord": False,
+    "EnableResourceNameDnsAAAARecord": False,
+}
+EXTRA = (
+    "CapacityReservationSpecification",
+    "CpuOptions",
+    "EnclaveOptions",
+    "HibernationOptions",
+    "MaintenanceOptions",
+    "PrivateDnsNameOptions",
+    "SpotInstanceRequestId",
+)
+"""Members of AWS's `Instance` that `Instance.extra` may have in place of what every instance shows."""
+
+
 def encoder(call: Call) -> Encode | None:
     """How the world's server writes fragments (`World.fragment`); None where nothing goes over a wire."""
     return call.world.fragment
@@ -132,12 +149,17 @@ def profile_id(arn: str) -> str:
     return "AIPA" + blake2b(arn.encode(), digest_size=8).hexdigest().upper()
 
 
+def groups_of(each: Instance) -> list[dict[str, str]]:
+    """AWS's `GroupIdentifier`s of an instance."""
+    return [{"GroupId": group.id, "GroupName": group.name} for group in each.security_groups]
+
+
 def instance(state: RegionState, each: Instance) -> dict[str, Any]:
     """AWS's `Instance`."""
     kind = instance_type(each.instance_type)
     zone = each.subnet.zone
     gone = each.state == TERMINATED
-    groups = [{"GroupId": group.id, "GroupName": group.name} for group in each.security_groups]
+    groups = groups_of(each)
     out: dict[str, Any] = {
         "InstanceId": each.id,
         "ImageId": each.image_id,
@@ -203,15 +225,13 @@ def instance(state: RegionState, each: Instance) -> dict[str, Any]:
     out["PrivateIpAddress"] = each.private_ip
     out["SecurityGroups"] = groups
     out["SourceDestCheck"] = each.source_dest_check
-    out["PrivateDnsNameOptions"] = {
-        "HostnameType": "ip-name",
-        "EnableResourceNameDnsARecord": False,
-        "EnableResourceNameDnsAAAARecord": False,
-    }
+    out["PrivateDnsNameOptions"] = PRIVATE_DNS_NAME_OPTIONS
+    if each.extra:
+        out.update((name, value) for name, value in each.extra.items() if name in EXTRA)
     address = public_ip(each)
     if address is not None:
         out["PublicIpAddress"] = address
-    out["NetworkInterfaces"] = [_interface(state, each, groups, address)]
+    out["NetworkInterfaces"] = [interface(state, each)]
     # The volumes appear when the instance runs; the answer to RunInstances comes before they are attached.
     if each.state not in (PENDING, SHUTTING_DOWN):
         out["BlockDeviceMappings"] = [
@@ -235,7 +255,9 @@ def _operator(each: Instance) -> dict[str, Any]:
     return {"Managed": True, "Principal": each.managed_by}
 
 
-def _interface(state: RegionState, each: Instance, groups: list[dict[str, str]], address: str | None) -> dict[str, Any]:
+def interface(state: RegionState, each: Instance) -> dict[str, Any]:
+    """AWS's `InstanceNetworkInterface` of the primary interface."""
+    groups, address = groups_of(each), public_ip(each)
     dns_name = private_dns_name(each)
     private: dict[str, Any] = {"Primary": True, "PrivateDnsName": dns_name, "PrivateIpAddress": each.private_ip}
     out: dict[str, Any] = {

@@ -84,6 +84,7 @@ class Image:
     image_location: str | None = None
     public: bool = False
     launch_permissions: tuple[str, ...] = ()
+    source: tuple[str, str] | None = None  # Region and id of the image that this is a copy of
     state: str = "available"
 
 
@@ -117,17 +118,24 @@ class Volume:
     instance_id: str | None = None
     device_name: str | None = None
     delete_on_termination: bool = False
+    modified: dict[str, Any] | None = None  # the latest ModifyVolume: what was before, and when
 
 
 @dataclass(slots=True)
 class Subnet:
-    """A default subnet. `network` is the first address as an integer; `used` counts the addresses taken so far."""
+    """A default subnet. `network` is the first address as an integer.
+
+    `used` counts the addresses that were given out in order, `free` are those of them that came back, and `ahead` the
+    ones beyond that somebody asked for by name.
+    """
 
     id: str
     zone: Zone
     network: int
     used: int = 0
     free: list[int] = field(default_factory=list)
+    ahead: set[int] = field(default_factory=set)
+    public: bool = True  # MapPublicIpOnLaunch
 
     @property
     def cidr(self) -> str:
@@ -137,19 +145,53 @@ class Subnet:
     @property
     def available(self) -> int:
         """How many addresses are left."""
-        return SUBNET_ADDRESSES - self.used + len(self.free)
+        return SUBNET_ADDRESSES - self.used - len(self.ahead) + len(self.free)
 
     def take_address(self) -> str:
         """The next free private address. The caller has looked at `available`."""
         if self.free:
             return dotted(self.free.pop())
+        while (taken := self._next()) in self.ahead:
+            self.ahead.remove(taken)
+            self.used += 1
         self.used += 1
-        return dotted(self.network + SUBNET_ADDRESSES_RESERVED + self.used - 1)
+        return dotted(taken)
+
+    def has_address(self, address: int) -> bool:
+        """Whether an address belongs to this subnet and is not one of the five that AWS keeps."""
+        first = self.network + SUBNET_ADDRESSES_RESERVED
+        return first <= address < first + SUBNET_ADDRESSES
+
+    def is_free(self, address: int) -> bool:
+        """Whether an address of this subnet can be taken."""
+        if address < self._next():
+            return address in self.free
+        return address not in self.ahead
+
+    def take_this(self, address: int) -> str:
+        """Take an address that `is_free`."""
+        if address < self._next():
+            self.free.remove(address)
+        else:
+            self.ahead.add(address)
+        return dotted(address)
 
     def give_back(self, address: str) -> None:
         """Make an address of this subnet free again."""
-        a, b, c, d = map(int, address.split("."))
-        self.free.append(a << 24 | b << 16 | c << 8 | d)
+        number = integer_of(address)
+        if number in self.ahead:
+            self.ahead.remove(number)
+        else:
+            self.free.append(number)
+
+    def _next(self) -> int:
+        return self.network + SUBNET_ADDRESSES_RESERVED + self.used
+
+
+def integer_of(address: str) -> int:
+    """The integer of a well-formed IPv4 address."""
+    a, b, c, d = map(int, address.split("."))
+    return a << 24 | b << 16 | c << 8 | d
 
 
 def dotted(address: int) -> str:
@@ -157,13 +199,89 @@ def dotted(address: int) -> str:
     return f"{address >> 24 & 255}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
 
 
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What one rule of a security group lets through: a protocol, its ports, and one source or destination.
+
+    `kind` says what `peer` is: `ipv4`, `ipv6` (CIDR blocks), `group` or `prefix-list` (identifiers).
+    """
+
+    egress: bool
+    protocol: str
+    from_port: int | None
+    to_port: int | None
+    kind: str
+    peer: str
+
+
+@dataclass(slots=True)
+class SecurityGroupRule:
+    """A rule with its identifier and description."""
+
+    id: str
+    permission: Permission
+    description: str | None = None
+
+
 @dataclass(slots=True)
 class SecurityGroup:
-    """A security group of the default VPC; rules do not matter to the metadata service."""
+    """A security group of the default VPC, with its rules by what they let through."""
 
     id: str
     name: str
     description: str
+    rules: dict[Permission, SecurityGroupRule] = field(default_factory=dict)
+
+
+EVERYWHERE = "0.0.0.0/0"
+
+
+def everything(*, egress: bool, kind: str = "ipv4", peer: str = EVERYWHERE) -> Permission:
+    """The permission for all protocols and ports."""
+    return Permission(egress, "-1", None, None, kind, peer)
+
+
+@dataclass(slots=True)
+class KeyPair:
+    """An imported public key. `kind` is `rsa` or `ed25519`."""
+
+    id: str
+    name: str
+    kind: str
+    fingerprint: str
+    public_key: str
+    created: datetime
+
+
+@dataclass(slots=True)
+class SpotRequest:
+    """A Spot Instance request. `specification` is the request's launch specification as AWS shows it."""
+
+    id: str
+    created: datetime
+    kind: str
+    price: str
+    specification: dict[str, Any]
+    instance_id: str | None
+    state: str = "active"
+    status: tuple[str, str] = ("fulfilled", "Your spot request is fulfilled.")
+    updated: datetime | None = None
+    interruption: str = "terminate"
+    valid_until: datetime | None = None
+    zone: str | None = None
+
+
+@dataclass(slots=True)
+class Fleet:
+    """An EC2 Fleet of type `instant`; `request` is what CreateFleet was given, without empty members."""
+
+    id: str
+    created: datetime
+    request: dict[str, Any]
+    instances: list[dict[str, Any]]
+    errors: list[dict[str, Any]]
+    fulfilled: dict[str, int]
+    state: str = "active"
 
 
 @dataclass(slots=True, eq=False)
@@ -220,6 +338,7 @@ class Instance:
     transition_reason: str = ""
     state_reason: tuple[str, str] | None = None
     managed_by: str | None = None
+    extra: dict[str, Any] | None = None  # what few launches ask for, in AWS's structures; see `launch.extra_of`
     fragment: bytes | None = None
 
     def changed(self) -> None:
@@ -291,7 +410,21 @@ class RegionState:
                 Subnet(f"subnet-{derived('subnet', f'{place}/{zone.name}')}", zone, 0xAC1F0000 + index * 4096)
             ]
         }
+        self.vpc_attributes = {
+            "enableDnsHostnames": True,
+            "enableDnsSupport": True,
+            "enableNetworkAddressUsageMetrics": False,
+        }
+        self.key_pairs: dict[str, KeyPair] = {}  # by name
+        self.spot_requests: dict[str, SpotRequest] = {}
+        self.fleets: dict[str, Fleet] = {}
         default = SecurityGroup(f"sg-{derived('sg', place)}", "default", "default VPC security group")
+        for permission in (
+            everything(egress=False, kind="group", peer=default.id),
+            everything(egress=True),
+        ):
+            rule_id = f"sgr-{derived(f'sgr/{permission.egress}', default.id)}"
+            default.rules[permission] = SecurityGroupRule(rule_id, permission)
         self.default_security_group = default
         self.security_groups = {default.id: default}
         self._due: list[tuple[datetime, int, str, str]] = []  # (when, tie-breaker, instance id, what)
@@ -336,12 +469,14 @@ class RegionState:
         security_groups: Sequence[SecurityGroup] | None = None,
         tags: Mapping[str, str] | None = None,
         volume_tags: Mapping[str, str] | None = None,
+        address: int | None = None,
         **more: Any,
     ) -> Reservation:
         """Put instances that one launch made into the Region; nothing is resolved, checked or scheduled here.
 
         `options` are the resolved ones (all five). `block_devices` defaults to the image's; each instance gets its own
-        volumes. `more` are further fields of `Instance`, the same for all of them.
+        volumes. `address` is the private address of a single instance that asked for one. `more` are further fields of
+        `Instance`, the same for all of them.
         """
         self._reservation_count += 1
         reservation = Reservation(reservation_id, order=self._reservation_count)
@@ -359,7 +494,7 @@ class RegionState:
                 root_device_name=image.root_device_name,
                 instance_type=instance_type,
                 subnet=place,
-                private_ip=place.take_address(),
+                private_ip=place.take_address() if address is None else place.take_this(address),
                 launch_time=launch_time,
                 options=options,
                 options_state=options_state,

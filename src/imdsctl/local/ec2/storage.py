@@ -1,11 +1,11 @@
 """Volumes and snapshots: as much as images and instances need.
 
-Source: EC2 API Reference (CreateVolume, CreateSnapshot, DescribeSnapshots).
+Source: EC2 API Reference (Create, Delete and Describe of both, ModifyVolume, DescribeVolumesModifications).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from imdsctl.local.ec2.errors import (
     invalid_value,
     missing,
     not_found,
+    refuse,
 )
 from imdsctl.local.ec2.filters import Filters, boolean, nothing
 from imdsctl.local.ec2.launch_templates import timestamp
@@ -167,16 +168,218 @@ def volume_structure(state: RegionState, volume: Volume) -> dict[str, Any]:
     return out
 
 
-def create_snapshot(call: Call) -> dict[str, Any]:
-    """Make a snapshot of a volume. Raises MissingParameter, InvalidVolumeID.Malformed, InvalidVolume.NotFound."""
-    state, params = region_state(call), call.params
-    volume_id = params.get("VolumeId")
+def find_volume(state: RegionState, volume_id: str | None) -> Volume:
+    """A volume by its identifier. Raises MissingParameter, InvalidVolumeID.Malformed and InvalidVolume.NotFound."""
     if not volume_id:
         raise missing("volumeId")
     check_identifiers("vol", [volume_id])
-    volume = state.volumes.get(volume_id)
-    if volume is None:
+    if volume_id not in state.volumes:
         raise not_found("vol", volume_id)
+    return state.volumes[volume_id]
+
+
+def delete_volume(call: Call) -> dict[str, Any]:
+    """Delete a volume that is attached to nothing. Raises like `find_volume`, and VolumeInUse."""
+    state = region_state(call)
+    volume = find_volume(state, call.params.get("VolumeId"))
+    if volume.instance_id is not None:
+        raise refuse("VolumeInUse", f"Volume {volume.id} is currently attached to {volume.instance_id}")
+    del state.volumes[volume.id]
+    state.tags.pop(volume.id, None)
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class _ListedVolume:
+    volume: Volume
+    tags: Mapping[str, str]
+    zone_id: str
+
+
+def _attachment(value: str | None) -> Any:
+    return lambda listed: value if listed.volume.instance_id else None
+
+
+VOLUME_FILTERS: Filters[_ListedVolume] = Filters(
+    {
+        "attachment.attach-time": lambda listed: (
+            timestamp(listed.volume.created) if listed.volume.instance_id else None
+        ),
+        "attachment.delete-on-termination": lambda listed: (
+            boolean(listed.volume.delete_on_termination) if listed.volume.instance_id else None
+        ),
+        "attachment.device": lambda listed: listed.volume.device_name,
+        "attachment.instance-id": lambda listed: listed.volume.instance_id,
+        "attachment.status": _attachment("attached"),
+        "availability-zone": lambda listed: listed.volume.zone,
+        "availability-zone-id": lambda listed: listed.zone_id,
+        "create-time": lambda listed: timestamp(listed.volume.created),
+        "encrypted": lambda listed: boolean(listed.volume.encrypted),
+        "fast-restored": lambda listed: "false",
+        "multi-attach-enabled": lambda listed: "false",
+        "operator.managed": lambda listed: "false",
+        "operator.principal": nothing,
+        "size": lambda listed: str(listed.volume.size),
+        "snapshot-id": lambda listed: listed.volume.snapshot_id,
+        "source-volume-id": nothing,
+        "status": lambda listed: listed.volume.state,
+        "volume-id": lambda listed: listed.volume.id,
+        "volume-type": lambda listed: listed.volume.volume_type,
+    },
+    lambda listed: listed.tags,
+)
+
+
+def describe_volumes(call: Call) -> dict[str, Any]:
+    """The volumes by id and filter, in pages of 5 to 1000.
+
+    Raises InvalidVolumeID.Malformed, InvalidVolume.NotFound, InvalidParameterCombination.
+    """
+    state, params = region_state(call), call.params
+    ids = params.get("VolumeIds")
+    if ids and params.get("MaxResults") is not None:
+        raise invalid_combination("The parameter volumeSet cannot be used with the parameter maxResults")
+    volumes = [find_volume(state, each) for each in set(ids)] if ids else list(_candidates(state, params))
+    volumes.sort(key=lambda each: each.id)
+    zone_ids = {zone.name: zone.id for zone in zones(state.region)}
+    listed = VOLUME_FILTERS.select(
+        (_ListedVolume(each, state.tags.get(each.id, {}), zone_ids[each.zone]) for each in volumes),
+        params.get("Filters"),
+    )
+    shown, token = page(listed, lambda each: each.volume.id, params, f"{call.account_id}/volumes")
+    out: dict[str, Any] = {"Volumes": [volume_structure(state, each.volume) for each in shown]}
+    if token:
+        out["NextToken"] = token
+    return out
+
+
+def _candidates(state: RegionState, params: Mapping[str, Any]) -> Iterable[Volume]:
+    """The volumes that can match: of the named instances when the request filters by them, so that it costs no more."""
+    for each in params.get("Filters") or ():
+        if each.get("Name") == "attachment.instance-id" and not any(
+            character in value for value in each.get("Values") or () for character in "*?\\"
+        ):
+            found = (state.instances.get(value) for value in dict.fromkeys(each.get("Values") or ()))
+            devices = (
+                device.volume_id for instance in found if instance is not None for device in instance.block_devices
+            )
+            return [state.volumes[volume_id] for volume_id in devices if volume_id in state.volumes]
+    return state.volumes.values()
+
+
+def modify_volume(call: Call) -> dict[str, Any]:
+    """Change the size (never down), type, IOPS or throughput of a volume; it is done at once.
+
+    Raises like `find_volume`, MissingParameter, InvalidParameterValue.
+    """
+    state, params = region_state(call), call.params
+    volume = find_volume(state, params.get("VolumeId"))
+    if all(params.get(name) is None for name in ("Size", "VolumeType", "Iops", "Throughput", "MultiAttachEnabled")):
+        raise missing("Size, VolumeType, Iops or Throughput")
+    if params.get("MultiAttachEnabled"):
+        raise refuse("UnsupportedOperation", "The local AWS of imdsctl has no volumes for several instances.")
+    volume_type = params.get("VolumeType") or volume.volume_type
+    check_choice(volume_type, "VolumeType", VOLUME_SIZES)
+    size = params.get("Size") or volume.size
+    if size < volume.size:
+        raise invalid_value("New size cannot be smaller than existing size")
+    check_volume_size(volume_type, size)
+    before = _performance("Original", volume)
+    same = volume_type == volume.volume_type and volume_type not in ("gp2", "standard", "st1", "sc1")
+    volume.iops = params.get("Iops") or (volume.iops if same else _iops(volume_type, size))
+    volume.throughput = params.get("Throughput") or (
+        (volume.throughput if same else 125) if volume_type == "gp3" else None
+    )
+    volume.size, volume.volume_type = size, volume_type
+    for device in state.instances[volume.instance_id].block_devices if volume.instance_id else ():
+        if device.volume_id == volume.id:
+            device.size, device.volume_type = size, volume_type
+    volume.modified = {**before, "StartTime": call.now, "EndTime": call.now}
+    return {"VolumeModification": {**_modification(volume), "ModificationState": "modifying", "Progress": 0}}
+
+
+def _performance(prefix: str, volume: Volume) -> dict[str, Any]:
+    values = {
+        "Size": volume.size,
+        "VolumeType": volume.volume_type,
+        "Iops": volume.iops,
+        "Throughput": volume.throughput,
+        "MultiAttachEnabled": False,
+    }
+    return {f"{prefix}{name}": value for name, value in values.items() if value is not None}
+
+
+def _modification(volume: Volume) -> dict[str, Any]:
+    return {
+        "VolumeId": volume.id,
+        "ModificationState": "completed",
+        "Progress": 100,
+        **(volume.modified or {}),
+        **_performance("Target", volume),
+    }
+
+
+MODIFICATION_FILTERS: Filters[Volume] = Filters(
+    {
+        "modification-state": lambda volume: "completed",
+        "original-iops": lambda volume: str((volume.modified or {}).get("OriginalIops", "")),
+        "original-size": lambda volume: str((volume.modified or {}).get("OriginalSize", "")),
+        "original-volume-type": lambda volume: (volume.modified or {}).get("OriginalVolumeType"),
+        "originalMultiAttachEnabled": lambda volume: "false",
+        "start-time": lambda volume: timestamp((volume.modified or {})["StartTime"]),
+        "target-iops": lambda volume: str(volume.iops),
+        "target-size": lambda volume: str(volume.size),
+        "target-volume-type": lambda volume: volume.volume_type,
+        "targetMultiAttachEnabled": lambda volume: "false",
+        "volume-id": lambda volume: volume.id,
+    }
+)
+
+
+def describe_volumes_modifications(call: Call) -> dict[str, Any]:
+    """The latest change of volumes that were changed.
+
+    Raises InvalidVolumeID.Malformed, InvalidVolume.NotFound, and InvalidVolumeModification.NotFound for a named volume
+    that never changed.
+    """
+    state, params = region_state(call), call.params
+    ids = params.get("VolumeIds")
+    for each in ids or ():
+        if find_volume(state, each).modified is None:
+            raise refuse("InvalidVolumeModification.NotFound", f"Modification for volume '{each}' does not exist.")
+    volumes = [state.volumes[each] for each in sorted(set(ids or state.volumes))]
+    found = MODIFICATION_FILTERS.select((each for each in volumes if each.modified), params.get("Filters"))
+    shown, token = page(found, lambda each: each.id, params, f"{call.account_id}/modifications", least=1, most=500)
+    out: dict[str, Any] = {"VolumesModifications": [_modification(each) for each in shown]}
+    if token:
+        out["NextToken"] = token
+    return out
+
+
+def delete_snapshot(call: Call) -> dict[str, Any]:
+    """Delete a snapshot that no image is made of.
+
+    Raises MissingParameter, InvalidSnapshotID.Malformed, InvalidSnapshot.NotFound, InvalidSnapshot.InUse.
+    """
+    state = region_state(call)
+    snapshot_id = call.params.get("SnapshotId")
+    if not snapshot_id:
+        raise missing("snapshotId")
+    check_identifiers("snap", [snapshot_id])
+    if snapshot_id not in state.snapshots:
+        raise not_found("snap", snapshot_id)
+    for image in state.images.values():
+        if any(device.snapshot_id == snapshot_id for device in image.block_devices):
+            raise refuse("InvalidSnapshot.InUse", f"The snapshot {snapshot_id} is currently in use by {image.id}")
+    del state.snapshots[snapshot_id]
+    state.tags.pop(snapshot_id, None)
+    return {}
+
+
+def create_snapshot(call: Call) -> dict[str, Any]:
+    """Make a snapshot of a volume. Raises MissingParameter, InvalidVolumeID.Malformed, InvalidVolume.NotFound."""
+    state, params = region_state(call), call.params
+    volume = find_volume(state, params.get("VolumeId"))
     description = params.get("Description") or ""
     if len(description) > DESCRIPTION_LENGTH_MAX:
         raise invalid_value(f"Description exceeds the maximum length of {DESCRIPTION_LENGTH_MAX} characters.")
@@ -267,6 +470,11 @@ def describe_snapshots(call: Call) -> dict[str, Any]:
 
 OPERATIONS = {
     "CreateVolume": Operation(create_volume, writes=True),
+    "DeleteVolume": Operation(delete_volume, writes=True),
+    "DescribeVolumes": Operation(describe_volumes),
+    "ModifyVolume": Operation(modify_volume, writes=True),
+    "DescribeVolumesModifications": Operation(describe_volumes_modifications),
+    "DeleteSnapshot": Operation(delete_snapshot, writes=True),
     "CreateSnapshot": Operation(create_snapshot, writes=True),
     "DescribeSnapshots": Operation(describe_snapshots),
 }

@@ -20,7 +20,9 @@ from imdsctl.local.ec2.common import (
 from imdsctl.local.ec2.errors import IDENTIFIER_KINDS, check_identifiers, invalid_value, missing, not_found, refuse
 from imdsctl.local.ec2.filters import Filters
 from imdsctl.local.ec2.images import find_image
+from imdsctl.local.ec2.network import vpc_part
 from imdsctl.local.ec2.pages import page
+from imdsctl.local.ec2.render import interface_id
 from imdsctl.local.ec2.state import TERMINATED, RegionState
 
 RESOURCES_MAX = 1000
@@ -33,7 +35,14 @@ RESOURCE_TYPES = {
     "lt": "launch-template",
     "subnet": "subnet",
     "sg": "security-group",
+    "sgr": "security-group-rule",
     "vpc": "vpc",
+    "rtb": "route-table",
+    "acl": "network-acl",
+    "eni": "network-interface",
+    "key": "key-pair",
+    "sir": "spot-instances-request",
+    "fleet": "fleet",
 }
 """Prefix of an identifier to AWS's `ResourceType`."""
 
@@ -60,12 +69,22 @@ def _exists(state: RegionState, kind: str, resource_id: str) -> bool:
         return instance is not None and instance.state != TERMINATED
     if kind == "vpc":
         return resource_id == state.vpc_id
+    if kind in ("rtb", "acl"):
+        return resource_id == vpc_part(state, kind)
+    if kind == "eni":
+        return any(interface_id(each) == resource_id for each in state.instances.values() if each.state != TERMINATED)
+    if kind == "key":
+        return any(pair.id == resource_id for pair in state.key_pairs.values())
+    if kind == "sgr":
+        return any(rule.id == resource_id for group in state.security_groups.values() for rule in group.rules.values())
     tables: dict[str, dict[str, Any]] = {
         "snap": state.snapshots,
         "vol": state.volumes,
         "lt": state.templates,
         "subnet": state.subnets,
         "sg": state.security_groups,
+        "sir": state.spot_requests,
+        "fleet": state.fleets,
     }
     return resource_id in tables[kind]
 

@@ -16,6 +16,8 @@ from imdsctl.local.world import Account, Organization, World, WorldSpec
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 ACCOUNT = "111122223333"
 OTHER_ACCOUNT = "444455556666"
+ED25519 = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f somebody@example.org"
+"""An OpenSSH public key whose 32 bytes count up."""
 
 
 def empty_region(world: World, account_id: str, region: str) -> RegionState:
@@ -76,6 +78,11 @@ class Ec2:
     @property
     def state(self) -> RegionState:
         return self.world.region(self.account_id, self.region)
+
+    def key_pair(self, name: str = "ops") -> str:
+        """The name of a key pair that was just imported."""
+        self("ImportKeyPair", KeyName=name, PublicKeyMaterial=ED25519)
+        return name
 
     def image(self, family: str = "al2", architecture: str = "x86_64") -> str:
         """A public image's id."""

@@ -172,7 +172,7 @@ def named(name: str, **tags: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def fleet(ec2: Any) -> Any:
-    ec2.launch(TagSpecifications=named("old", team="web"), KeyName="ops")
+    ec2.launch(TagSpecifications=named("old", team="web"), KeyName=ec2.key_pair())
     ec2.launch(
         TagSpecifications=named("new", team="data"),
         family="al2023",

@@ -182,7 +182,7 @@ def test_nothing_is_launched_when_a_parameter_is_refused(ec2: Any, params: dict[
 def test_what_is_asked_for_is_what_is_shown(ec2: Any) -> None:
     ec2.launch(
         InstanceType="c6i.2xlarge",
-        KeyName="ops",
+        KeyName=ec2.key_pair(),
         Placement={"AvailabilityZone": "us-east-1c"},
         IamInstanceProfile={"Name": "web"},
         Monitoring={"Enabled": True},
