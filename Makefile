@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test check bench soak format clean
 
 help: ## list the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,9 @@ format: $(VENV)/.dev ## put every file into the one format
 
 bench: $(VENV)/.dev $(BENCH_VENV)/.ready ## side by side with boto3 and moto, as ratios
 	@$(BIN)/python -m bench --moto-python $(BENCH_VENV)/bin/python
+
+soak: $(VENV)/.dev ## long fault campaigns: a thousand kill -9 in the middle of writes
+	@IMDSCTL_SOAK_ROUNDS=1000 $(BIN)/python -m pytest tests/journeys/test_kill.py
 
 clean: ## remove the virtual environments and caches
 	rm -rf $(VENV) $(BENCH_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
