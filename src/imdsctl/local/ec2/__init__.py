@@ -6,6 +6,7 @@ from imdsctl.local.call import Operation
 from imdsctl.local.ec2 import (
     attributes,
     copies,
+    declarative_reports,
     defaults,
     images,
     instance_type_offers,
@@ -24,6 +25,7 @@ from imdsctl.local.ec2 import (
 ROOMS = (
     attributes,
     copies,
+    declarative_reports,
     defaults,
     images,
     instance_type_offers,

@@ -8,7 +8,7 @@ when it is shown and not stored.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -17,6 +17,7 @@ from typing import Any
 
 from imdsctl.domain.options import AccountDefaults, MetadataOptions
 from imdsctl.local.ec2.zones import Zone, zones
+from imdsctl.policy.declarative import NOTHING_DECLARED, EffectivePolicy
 
 PENDING = "pending"
 RUNNING = "running"
@@ -391,7 +392,9 @@ class RegionState:
     def __init__(self, account_id: str, region: str, *, seed: int = 0) -> None:
         self.account_id = account_id
         self.region = region
-        self.defaults = AccountDefaults()
+        self.own_defaults = AccountDefaults()  # as the account itself set them
+        # What declarative policies set for the account; the world knows it once the Region is in one.
+        self.declared: Callable[[], EffectivePolicy] = lambda: NOTHING_DECLARED
         self.instances: dict[str, Instance] = {}
         self.reservations: dict[str, Reservation] = {}
         self.images: dict[str, Image] = {}
@@ -430,6 +433,14 @@ class RegionState:
         self._due: list[tuple[datetime, int, str, str]] = []  # (when, tie-breaker, instance id, what)
         self._due_count = 0
         self._reservation_count = 0
+
+    @property
+    def defaults(self) -> AccountDefaults:
+        """The instance metadata defaults that hold: the account's own, with declarative policies laid over them.
+
+        The one place where the two meet: launches, modifications and answers all read this.
+        """
+        return self.declared().over(self.own_defaults)
 
     # -- transitions that take time ----------------------------------------------------------------------------------
 
