@@ -34,7 +34,7 @@ def tags_of(call: Call) -> dict[str, str]:
     """The request's tags. Raises InvalidInputException and ConstraintViolationException (MAX_TAG_LIMIT_EXCEEDED)."""
     out: dict[str, str] = {}
     for tag in call.params.get("Tags") or ():
-        key, value = tag.get("Key") or "", tag.get("Value") or ""
+        key, value = (tag or {}).get("Key") or "", (tag or {}).get("Value") or ""  # a list in JSON may hold nulls
         _check_key(key)
         if len(value) > VALUE_LENGTH_MAX:
             raise invalid("MAX_LENGTH_EXCEEDED", "You provided a tag value that is longer than allowed.")
