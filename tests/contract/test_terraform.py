@@ -396,3 +396,103 @@ def test_life_cycle(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> N
     for region in (ec2, frankfurt):
         assert region.describe_images(Owners=["self"])["Images"] == []
         assert region.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+
+
+ORGANIZATION = """
+terraform {
+  required_providers {
+    aws = { source = "hashicorp/aws" }
+  }
+}
+
+variable "member" { type = string }
+variable "changed" { default = false }
+
+provider "aws" { region = "us-east-1" }
+
+data "aws_organizations_organization" "it" {}
+
+resource "aws_organizations_organizational_unit" "team" {
+  name      = var.changed ? "crew" : "team"
+  parent_id = data.aws_organizations_organization.it.roots[0].id
+  tags      = { stage = var.changed ? "prod" : "dev" }
+}
+
+resource "aws_organizations_policy" "scp" {
+  name = "defaults-are-not-yours"
+  content = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect   = "Deny"
+      Action   = var.changed ? "ec2:Modify*" : "ec2:ModifyInstanceMetadataDefaults"
+      Resource = "*"
+    }]
+  })
+}
+
+resource "aws_organizations_policy" "declared" {
+  name = "imdsv2"
+  type = "DECLARATIVE_POLICY_EC2"
+  content = jsonencode({
+    ec2_attributes = { instance_metadata_defaults = { http_tokens = { "@@assign" = "required" } } }
+  })
+}
+
+resource "aws_organizations_policy_attachment" "scp" {
+  policy_id = aws_organizations_policy.scp.id
+  target_id = aws_organizations_organizational_unit.team.id
+}
+
+resource "aws_organizations_policy_attachment" "declared" {
+  policy_id = aws_organizations_policy.declared.id
+  target_id = var.member
+}
+
+resource "aws_organizations_account" "new" {
+  name              = "new"
+  email             = "new@example.org"
+  close_on_deletion = true
+}
+
+resource "aws_organizations_delegated_administrator" "ec2" {
+  account_id        = var.member
+  service_principal = "ec2.amazonaws.com"
+}
+
+output "account" { value = aws_organizations_account.new.id }
+"""
+
+
+def test_an_organization(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> None:
+    program, plugins = shutil.which("terraform"), plugin_directory()
+    if program is None or plugins is None:
+        missing("there is no terraform program on PATH, or no AWS provider 5 in any of the plugin directories")
+    shell, make = client
+    api = make("organizations")
+    [_, member, *_] = [account["Id"] for account in api.list_accounts()["Accounts"]]
+    [root] = api.list_roots()["Roots"]
+    # What the provider's resource for the organization itself would do; this organization exists already.
+    api.enable_policy_type(RootId=root["Id"], PolicyType="DECLARATIVE_POLICY_EC2")
+    api.enable_aws_service_access(ServicePrincipal="ec2.amazonaws.com")
+    (tmp_path / "main.tf").write_text(ORGANIZATION)
+    terraform = Terraform(shell, str(program), tmp_path, member)
+    terraform("init", "-backend=false", f"-plugin-dir={plugins}")
+
+    terraform("apply", "-auto-approve")
+    made = terraform.outputs()["account"]
+    assert api.describe_account(AccountId=made)["Account"]["State"] == "ACTIVE"
+    effective = api.describe_effective_policy(PolicyType="DECLARATIVE_POLICY_EC2", TargetId=member)["EffectivePolicy"]
+    assert "required" in effective["PolicyContent"]
+    terraform("plan", "-detailed-exitcode")
+
+    changed = ("-var", "changed=true")
+    assert "0 added, 2 changed, 0 destroyed" in terraform("apply", "-auto-approve", *changed)
+    terraform("plan", "-detailed-exitcode", *changed)
+
+    terraform("destroy", "-auto-approve", *changed)
+    assert api.describe_account(AccountId=made)["Account"]["State"] == "CLOSED"
+    assert [each["Id"] for each in api.list_policies(Filter="SERVICE_CONTROL_POLICY")["Policies"]] == [
+        "p-FullAWSAccess"
+    ]
+    assert api.list_policies(Filter="DECLARATIVE_POLICY_EC2")["Policies"] == []
+    assert api.list_delegated_administrators()["DelegatedAdministrators"] == []
