@@ -39,7 +39,7 @@ UNIT_NAME_LENGTH_MAX = 128
 def describe_organization(call: Call) -> Mapping[str, Any]:
     """Open to every account of the organization.
 
-    `AvailablePolicyTypes` is what AWS calls misleading: what is enabled is told by ListRoots.
+    `AvailablePolicyTypes` is deprecated in AWS and does not tell what is enabled; ListRoots does.
     """
     organization, management = call.world.organization, call.world.management
     return {
