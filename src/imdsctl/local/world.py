@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -24,6 +24,7 @@ from imdsctl.local.sessions import ROLE, USER, Session
 
 if TYPE_CHECKING:
     from imdsctl.local.ec2.state import RegionState
+    from imdsctl.policy.document import Policy
 
 ROLE_NAME = "OrganizationAccountAccessRole"
 """The role Organizations makes in every member account it creates (Organizations User Guide, "Accessing member
@@ -151,6 +152,8 @@ class World:
         self.settle_seconds = spec.settle_seconds
         self.organization = organization
         self.accounts = accounts
+        # Counts the writes that may change what somebody is allowed to do: what follows from policies is kept with it.
+        self.policy_epoch = 0
         self.sequence = 0  # of the last write; the pipeline counts it up
         # How EC2 writes a structure as an item of a list, so that its XML can be kept until it changes; None while no
         # response is written (a replay).
@@ -249,6 +252,10 @@ class World:
         found = iam.role(session.principal) if session.kind == ROLE else iam.user(session.principal)
         return found is not None and found.id == session.principal_id
 
+    def scp_levels(self, account_id: str) -> Sequence[Sequence[Policy]] | None:
+        """PLACEHOLDER"""
+        return None
+
     # -- IAM ----------------------------------------------------------------------------------------------------------
 
     def iam(self, account_id: str) -> IamState:
@@ -277,6 +284,20 @@ class World:
     def account_of_key(self, access_key_id: str) -> str | None:
         """The account of a long-term access key of ours that is active; None for any other."""
         return found.caller.account_id if (found := self._keys.get(access_key_id)) is not None else None
+
+    def seal(self, purpose: bytes, body: bytes) -> bytes:
+        """A message authentication code (32 bytes) that only this world can make; `purpose` has at most 16 bytes."""
+        return self._mac(purpose, body)
+
+    def organization_path(self, account_id: str) -> str:
+        """`o-id/r-id/ou-id/`: the way from the organization down to the account, as `aws:PrincipalOrgPaths` has it."""
+        units = {unit.id: unit for unit in self.organization.units}
+        steps: list[str] = []
+        parent = self.accounts[account_id].parent_id
+        while parent in units:
+            steps.append(parent)
+            parent = units[parent].parent_id
+        return "/".join([self.organization.id, self.organization.root_id, *reversed(steps)]) + "/"
 
     def _mac(self, purpose: bytes, body: bytes) -> bytes:
         return blake2b(body, key=self._secret, digest_size=32, person=purpose).digest()

@@ -45,7 +45,10 @@ Applies = Callable[[str, Keys], bool]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Statement:
-    """One compiled statement. `index` counts from 0, `actions` takes a lower-case `service:action`."""
+    """One compiled statement. `index` counts from 0, `actions` takes a lower-case `service:action`.
+
+    `everything`: it covers every action on every resource, whoever asks and under any condition.
+    """
 
     index: int
     sid: str | None
@@ -54,6 +57,7 @@ class Statement:
     resources: Applies | None
     principals: Callable[[Principal], Named] | None
     conditions: tuple[Condition, ...]
+    everything: bool = False
 
     def named(self, resource: str, principal: Principal, keys: Keys) -> Named:
         """How closely the statement, whose action matches, names the caller; Named.NOT when it does not apply.
@@ -79,6 +83,11 @@ class Policy:
     version: str
     statements: tuple[Statement, ...]
     _by_action: dict[str, tuple[Statement, ...]] = field(default_factory=dict, repr=False)
+
+    @property
+    def allows_everything(self) -> bool:
+        """It has no Deny, and an Allow of everything: whatever is asked, it answers yes."""
+        return all(each.allows for each in self.statements) and any(each.everything for each in self.statements)
 
     def about(self, action: str) -> tuple[Statement, ...]:
         """The statements whose Action or NotAction covers `action`, in any case of letters."""
@@ -171,14 +180,18 @@ class _Parser:
             self._problem("missing-element", "Missing required field Effect", path)
         elif effect not in ("Allow", "Deny"):
             self._problem("invalid-effect", f"Invalid effect: {effect}", f"{path}.Effect")
+        resources = self._resources(value, path)
+        principals = self._principals(value, path, effect == "Allow")
+        conditions = tuple(self._conditions(value.get("Condition", {}), f"{path}.Condition"))
         return Statement(
             index,
             sid if isinstance(sid, str) else None,
             effect == "Allow",
             self._actions(value, path),
-            self._resources(value, path),
-            self._principals(value, path, effect == "Allow"),
-            tuple(self._conditions(value.get("Condition", {}), f"{path}.Condition")),
+            resources,
+            principals,
+            conditions,
+            value.get("Action") in ("*", ["*"]) and resources is None and principals is None and not conditions,
         )
 
     # -- the elements ------------------------------------------------------------------------------------------------
