@@ -16,6 +16,7 @@ from imdsctl.local.authorization.ec2_resources import arn, existing
 from imdsctl.local.authorization.iam import pass_role
 from imdsctl.local.authorization.needs import EVERYTHING, Need, action_of, loose_tags, request_tags
 from imdsctl.local.call import Call
+from imdsctl.local.ec2.attributes import instance_of_association
 from imdsctl.local.ec2.common import region_state
 from imdsctl.local.ec2.tags import RESOURCE_TYPES
 from imdsctl.policy.request import ResourceContext, context_keys
@@ -58,11 +59,13 @@ TOUCHED: Mapping[str, tuple[str, ...]] = {
     "DeleteSnapshot": ("snapshot",),
     "DeleteVolume": ("volume",),
     "DeregisterImage": ("image",),
+    "DisassociateIamInstanceProfile": ("instance",),
     "GetLaunchTemplateData": ("instance",),
     "ImportKeyPair": ("+key-pair",),
     "ModifyFleet": ("fleet",),
     "ModifyImageAttribute": ("image",),
     "ModifyInstanceAttribute": ("instance",),
+    "ModifyInstanceCreditSpecification": ("instance",),
     "ModifyInstanceMetadataOptions": ("instance",),
     "ModifyLaunchTemplate": ("launch-template",),
     "ModifyNetworkInterfaceAttribute": ("network-interface",),
@@ -72,6 +75,7 @@ TOUCHED: Mapping[str, tuple[str, ...]] = {
     "MonitorInstances": ("instance",),
     "RebootInstances": ("instance",),
     "RegisterImage": ("+image",),
+    "ReplaceIamInstanceProfileAssociation": ("instance",),
     "RequestSpotInstances": ("+spot-instances-request",),
     "RevokeSecurityGroupEgress": ("security-group",),
     "RevokeSecurityGroupIngress": ("security-group",),
@@ -144,6 +148,12 @@ def _identifiers(call: Call, kind: str) -> Iterator[str]:
             elif parameter == "GroupName":
                 named = next((group.id for group in state.security_groups.values() if group.name == named), "*")
             yield named
+    if kind == "instance":
+        # These calls name the instance in their own ways.
+        for each in call.params.get("InstanceCreditSpecifications") or ():
+            yield str(each.get("InstanceId") or "*")
+        if call.params.get("AssociationId"):
+            yield instance_of_association(state, str(call.params["AssociationId"])) or "*"
 
 
 def _new(call: Call, kind: str) -> ResourceContext:
