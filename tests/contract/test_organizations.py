@@ -401,6 +401,43 @@ def test_only_the_management_account_writes_policies(org: Org) -> None:
         assert org.offline.refused(call)[0] == "AccessDeniedException"
 
 
+# -- SCPs bind -------------------------------------------------------------------------------------------------------
+
+
+def test_an_scp_binds_the_accounts_below_it_at_once_and_nobody_else(org: Org) -> None:
+    unit = org.unit()
+    [parent] = org.api.list_parents(ChildId=org.member)["Parents"]
+    theirs, ours = org.offline.client("ec2", org.member), org.offline.client("ec2")
+    policy = org.policy(DENY)
+    org.api.attach_policy(PolicyId=policy, TargetId=unit)
+    theirs.modify_instance_metadata_defaults(HttpEndpoint="enabled")
+    org.api.move_account(AccountId=org.member, SourceParentId=parent["Id"], DestinationParentId=unit)
+    code, status, message = org.offline.refused(lambda: theirs.modify_instance_metadata_defaults(HttpTokens="required"))
+    assert (code, status) == ("UnauthorizedOperation", 403)
+    assert "service control policy" in message
+    theirs.get_instance_metadata_defaults()
+    ours.modify_instance_metadata_defaults(HttpEndpoint="enabled")
+    org.api.detach_policy(PolicyId=policy, TargetId=unit)
+    theirs.modify_instance_metadata_defaults(HttpEndpoint="enabled")
+    # The management account is never bound, even by what is attached to the root.
+    org.api.attach_policy(PolicyId=policy, TargetId=org.root)
+    ours.modify_instance_metadata_defaults(HttpEndpoint="enabled")
+    assert org.offline.refused(lambda: theirs.modify_instance_metadata_defaults(HttpTokens="required"))[0] == (
+        "UnauthorizedOperation"
+    )
+
+
+def test_what_no_scp_allows_at_one_level_is_denied(org: Org) -> None:
+    allowed = org.policy(DENY.replace("Deny", "Allow").replace("ec2:ModifyInstanceMetadataDefaults", "ec2:Get*"))
+    org.api.attach_policy(PolicyId=allowed, TargetId=org.member)
+    org.api.detach_policy(PolicyId=FULL, TargetId=org.member)
+    theirs = org.offline.client("ec2", org.member)
+    theirs.get_instance_metadata_defaults()
+    assert org.offline.refused(theirs.describe_instances)[0] == "UnauthorizedOperation"
+    org.api.disable_policy_type(RootId=org.root, PolicyType=SCP)
+    theirs.describe_instances()
+
+
 # -- declarative policies bind ---------------------------------------------------------------------------------------
 
 

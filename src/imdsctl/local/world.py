@@ -28,6 +28,7 @@ from imdsctl.policy.document import Policy
 
 if TYPE_CHECKING:
     from imdsctl.local.ec2.state import RegionState
+    from imdsctl.policy.document import Policy
 
 ROLE_NAME = "OrganizationAccountAccessRole"
 """The role Organizations makes in every member account it creates (Organizations User Guide, "Accessing member
@@ -158,6 +159,8 @@ class World:
         self.settle_seconds = spec.settle_seconds
         self.accounts = accounts
         self.organizations = OrganizationState(organization, accounts, spec.created)
+        # Counts the writes that may change what somebody is allowed to do: what follows from policies is kept with it.
+        self.policy_epoch = 0
         self.sequence = 0  # of the last write; the pipeline counts it up
         # How EC2 writes a structure as an item of a list, so that its XML can be kept until it changes; None while no
         # response is written (a replay).
@@ -307,6 +310,15 @@ class World:
     def account_of_key(self, access_key_id: str) -> str | None:
         """The account of a long-term access key of ours that is active; None for any other."""
         return found.caller.account_id if (found := self._keys.get(access_key_id)) is not None else None
+
+    def seal(self, purpose: bytes, body: bytes) -> bytes:
+        """A message authentication code (32 bytes) that only this world can make; `purpose` has at most 16 bytes."""
+        return self._mac(purpose, body)
+
+    def organization_path(self, account_id: str) -> str:
+        """`o-id/r-id/ou-id/`: the way from the organization down to the account, as `aws:PrincipalOrgPaths` has it."""
+        path = self.organizations.path(self.accounts[account_id].parent_id)
+        return "/".join([self.organization.id, *path]) + "/"
 
     def _mac(self, purpose: bytes, body: bytes) -> bytes:
         return blake2b(body, key=self._secret, digest_size=32, person=purpose).digest()

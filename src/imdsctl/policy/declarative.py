@@ -193,6 +193,7 @@ def effective_policy(levels: Sequence[Sequence[DeclarativePolicy]]) -> Effective
                     conflict = _conflict(settings, node.path, operator, policy.name)
                     if conflict is not None:
                         conflicts.append(conflict)
+                        ignored.append(Ignored(policy.name, ".".join(node.path), operator))
                         continue
                     _apply(settings, node.path, operator, operand, policy.name)
                     if operator == ASSIGN:

@@ -370,6 +370,12 @@ def _associations(state: RegionState) -> dict[str, _Association]:
     return {each.id: each for each in made}
 
 
+def instance_of_association(state: RegionState, association_id: str) -> str | None:
+    """The id of the instance in an association with an instance profile; None when there is no such association."""
+    found = _associations(state).get(association_id)
+    return found.instance.id if found is not None else None
+
+
 def _association(association: _Association, shown: str) -> dict[str, Any]:
     arn = association.instance.profile_arn
     assert arn is not None
