@@ -198,6 +198,15 @@ def test_a_delegated_administrator_reads_the_organization(org: Any) -> None:
     assert org.refused("enable_aws_service_access", ServicePrincipal="me")[1] == "UNRECOGNIZED_SERVICE_PRINCIPAL"
 
 
+def test_a_delegated_administrator_of_account_management_sees_the_regions_of_others(org: Any) -> None:
+    service, other = "account.amazonaws.com", list(org.offline.world.accounts)[2]
+    theirs = org.offline.client("account", org.member)
+    assert org.offline.refused(lambda: theirs.list_regions(AccountId=other))[0] == "AccessDeniedException"
+    org.api.enable_aws_service_access(ServicePrincipal=service)
+    org.api.register_delegated_administrator(AccountId=org.member, ServicePrincipal=service)
+    assert theirs.list_regions(AccountId=other)["Regions"]
+
+
 # -- policies --------------------------------------------------------------------------------------------------------
 
 
