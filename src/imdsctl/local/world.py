@@ -75,6 +75,7 @@ class Account:
     role_id: str = ""
     role_name: str = ROLE_NAME
     opt_in: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    hides_managed: bool = False  # EC2's managed resource visibility
 
     def arn(self, organization: Organization) -> str:
         """The account's ARN in Organizations."""
@@ -298,6 +299,7 @@ class World:
             if account_id not in self.accounts or region not in KNOWN_REGIONS:
                 raise KeyError(key)
             state = self._regions[key] = self._generate(self, account_id, region)
+            state.hides_managed = self.accounts[account_id].hides_managed
         return state
 
     def touched(self) -> Iterator[tuple[str, str, RegionState]]:
