@@ -28,6 +28,9 @@ FLEET_TAG = "aws:ec2:fleet-id"
 CAPACITY_MAX = 10_000
 """EC2 User Guide, "EC2 Fleet quotas": target capacity for each fleet."""
 
+WEIGHT_LEAST = 0.001
+"""What AWS takes at least is not documented; less than this would count instances in the millions."""
+
 BY_PRIORITY = ("prioritized", "capacity-optimized-prioritized")
 INSTANCE_CHANGE = "instance-change"
 FLEET_CHANGE = "fleet-change"
@@ -78,7 +81,7 @@ def _pool(named: dict[str, str], data: Mapping[str, Any], override: Mapping[str,
         raise unsupported("The local AWS of imdsctl does not choose instance types by InstanceRequirements.")
     weight = override.get("WeightedCapacity")
     weight = 1.0 if weight is None else float(weight)
-    if not 0 < weight < float("inf"):
+    if not WEIGHT_LEAST <= weight <= CAPACITY_MAX:
         raise invalid_value(f"Value ({weight:g}) for parameter WeightedCapacity is invalid.")
     check_terms(None, override.get("MaxPrice"), None)
     priority = override.get("Priority")
@@ -100,12 +103,21 @@ def _pool(named: dict[str, str], data: Mapping[str, Any], override: Mapping[str,
             asked["SubnetId"] = override["SubnetId"]
     return Pool(
         asked,
-        {"LaunchTemplateSpecification": named, "Overrides": dict(override)},
+        {"LaunchTemplateSpecification": named, "Overrides": shown_override(override)},
         override.get("InstanceType") or data.get("InstanceType") or DEFAULT_INSTANCE_TYPE,
         weight,
         float("inf") if priority is None else float(priority),
         override.get("MaxPrice"),
     )
+
+
+def shown_override(override: Mapping[str, Any]) -> dict[str, Any]:
+    """A request's override as AWS shows it: of the placement, the group only."""
+    out = dict(override)
+    placement = out.pop("Placement", None) or {}
+    if placement.get("GroupName"):
+        out["Placement"] = {"GroupName": placement["GroupName"]}
+    return out
 
 
 def capacity_of(request: Mapping[str, Any]) -> dict[str, int]:

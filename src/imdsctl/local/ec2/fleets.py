@@ -25,6 +25,7 @@ from imdsctl.local.ec2.errors import (
 from imdsctl.local.ec2.filters import Filters, boolean
 from imdsctl.local.ec2.fleet_launches import (
     FLEET_CHANGE,
+    FLEET_TAG,
     INSTANCE_CHANGE,
     INSTANT,
     ON_DEMAND,
@@ -36,12 +37,13 @@ from imdsctl.local.ec2.fleet_launches import (
     fulfilled,
     note,
     pools_of,
+    shown_override,
 )
 from imdsctl.local.ec2.launch import TAGGED_AT_LAUNCH
 from imdsctl.local.ec2.launch_templates import without_empty
 from imdsctl.local.ec2.pages import page
 from imdsctl.local.ec2.spot_market import INTERRUPTIONS, request_of
-from imdsctl.local.ec2.state import SHUTTING_DOWN, TERMINATED, Fleet, FleetMember, RegionState
+from imdsctl.local.ec2.state import SHUTTING_DOWN, TERMINATED, Fleet, FleetMember, Instance, RegionState
 
 MAINTAIN = "maintain"
 TYPES = ("request", MAINTAIN, INSTANT)
@@ -197,15 +199,19 @@ def _end(call: Call, state: RegionState, fleet: Fleet, members: Iterable[FleetMe
         note(call, fleet, INSTANCE_CHANGE, "terminated", each.instance_type, each.id)
 
 
-def replace(call: Call, state: RegionState, instance_ids: Iterable[str]) -> None:
+def replace(call: Call, state: RegionState, ended: Iterable[Instance]) -> None:
     """Tell fleets that the user terminated these instances; those of type maintain replace their spot instances."""
-    ended = set(instance_ids)
-    for fleet in state.fleets.values():
-        lost = [member for member in fleet.members if member.instance_id in ended]
-        for member in lost:
-            note(call, fleet, INSTANCE_CHANGE, "terminated", member.instance_type, member.instance_id)
+    lost: dict[str, list[Instance]] = {}
+    for instance in ended:
+        fleet_id = state.tags.get(instance.id, {}).get(FLEET_TAG)
+        if fleet_id in state.fleets:
+            lost.setdefault(fleet_id, []).append(instance)
+    for fleet_id, instances in lost.items():
+        fleet = state.fleets[fleet_id]
+        for instance in instances:
+            note(call, fleet, INSTANCE_CHANGE, "terminated", instance.instance_type, instance.id)
         expired = fleet.request.get("ValidUntil") is not None and fleet.request["ValidUntil"] <= call.now
-        if lost and fleet.kind == MAINTAIN and fleet.state == ACTIVE and not expired:
+        if fleet.kind == MAINTAIN and fleet.state == ACTIVE and not expired:
             try:
                 fill(call, state, fleet, SPOT)
             except AwsError as gone:  # the template was deleted since
@@ -315,7 +321,7 @@ def _launched(fleet: Fleet) -> list[dict[str, Any]]:
     return groups
 
 
-def _structure(call: Call, state: RegionState, fleet: Fleet) -> dict[str, Any]:
+def _structure(state: RegionState, fleet: Fleet) -> dict[str, Any]:
     """AWS's `FleetData`."""
     request, capacity = fleet.request, capacity_of(fleet.request)
     out: dict[str, Any] = {
@@ -327,7 +333,10 @@ def _structure(call: Call, state: RegionState, fleet: Fleet) -> dict[str, Any]:
         "ExcessCapacityTerminationPolicy": request.get("ExcessCapacityTerminationPolicy", TERMINATION),
         "FulfilledCapacity": fulfilled(state, fleet),
         "FulfilledOnDemandCapacity": fulfilled(state, fleet, ON_DEMAND),
-        "LaunchTemplateConfigs": request["LaunchTemplateConfigs"],
+        "LaunchTemplateConfigs": [
+            {**config, "Overrides": [shown_override(each) for each in config.get("Overrides") or ()]}
+            for config in request["LaunchTemplateConfigs"]
+        ],
         "TargetCapacitySpecification": {
             "TotalTargetCapacity": sum(capacity.values()),
             "OnDemandTargetCapacity": capacity[ON_DEMAND],
@@ -383,7 +392,7 @@ def describe_fleets(call: Call) -> dict[str, Any]:
         (_Listed(state, each) for each in sorted(found, key=lambda each: each.id)), params.get("Filters")
     )
     shown, token = page(listed, lambda each: each.fleet.id, params, f"{call.account_id}/fleets", least=1)
-    out: dict[str, Any] = {"Fleets": [_structure(call, state, each.fleet) for each in shown]}
+    out: dict[str, Any] = {"Fleets": [_structure(state, each.fleet) for each in shown]}
     if token:
         out["NextToken"] = token
     return out

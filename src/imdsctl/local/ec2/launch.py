@@ -73,7 +73,7 @@ TEMPLATE_TAG_ID = "aws:ec2launchtemplate:id"
 TEMPLATE_TAG_VERSION = "aws:ec2launchtemplate:version"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Launch:
     """A launch that was checked and resolved, and that nothing came of yet. `tags` are by resource type."""
 
@@ -177,7 +177,7 @@ def carry_out(call: Call, launch: Launch, *, spot_request: SpotRequest | None = 
         block_devices=launch.devices,
         security_groups=launch.groups,
         tags=launch.tags["instance"],
-        volume_tags=launch.tags["volume"],
+        volume_tags=launch.tags.get("volume"),
         address=launch.address,
         **launch.fields,
     )
@@ -195,7 +195,7 @@ def carry_out(call: Call, launch: Launch, *, spot_request: SpotRequest | None = 
             launch.market,
             _specification(launch),
             asked=launch.asked,
-            tags=launch.tags["spot-instances-request"],
+            tags=launch.tags.get("spot-instances-request", {}),
         )
     return reservation
 
@@ -278,10 +278,10 @@ def _tags(
     template_data: Mapping[str, Any], asked: Mapping[str, Any], system_tags: Mapping[str, str]
 ) -> dict[str, dict[str, str]]:
     """The tags by resource type; the request's win over the template's, key by key. AWS's own go on the instances."""
-    weaker = tag_specifications(template_data.get("TagSpecifications"), TAGGED_AT_LAUNCH)
-    stronger = tag_specifications(asked.get("TagSpecifications"), TAGGED_AT_LAUNCH)
-    tags = {kind: {**weaker.get(kind, {}), **stronger.get(kind, {})} for kind in TAGGED_AT_LAUNCH}
-    tags["instance"].update(system_tags)
+    tags = tag_specifications(template_data.get("TagSpecifications"), TAGGED_AT_LAUNCH)
+    for kind, stronger in tag_specifications(asked.get("TagSpecifications"), TAGGED_AT_LAUNCH).items():
+        tags[kind] = {**tags.get(kind, {}), **stronger}
+    tags["instance"] = {**tags.get("instance", {}), **system_tags}
     return tags
 
 

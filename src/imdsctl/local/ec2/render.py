@@ -43,7 +43,6 @@ EXTRA = (
     "HibernationOptions",
     "MaintenanceOptions",
     "PrivateDnsNameOptions",
-    "SpotInstanceRequestId",
 )
 """Members of AWS's `Instance` that `Instance.extra` may have in place of what every instance shows."""
 
@@ -207,6 +206,8 @@ def instance(state: RegionState, each: Instance) -> dict[str, Any]:
         out["Platform"] = each.platform
     if each.lifecycle is not None:
         out["InstanceLifecycle"] = each.lifecycle
+        if each.extra and "SpotInstanceRequestId" in each.extra:
+            out["SpotInstanceRequestId"] = each.extra["SpotInstanceRequestId"]
     if each.profile_arn is not None:
         out["IamInstanceProfile"] = {"Arn": each.profile_arn, "Id": each.profile_id}
     if each.state_reason is not None:

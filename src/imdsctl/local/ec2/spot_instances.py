@@ -43,13 +43,16 @@ from imdsctl.local.ec2.spot_market import (
     Market,
     check_terms,
     dollars,
+    request_of,
     set_status,
     spot_price,
 )
-from imdsctl.local.ec2.state import RegionState, SpotRequest
+from imdsctl.local.ec2.state import Instance, RegionState, SpotRequest
 from imdsctl.local.ec2.zones import Zone, zones
 
 PRODUCTS = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)", "Windows", "Windows (Amazon VPC)")
+VALID = timedelta(days=7)
+"""EC2 API Reference, RequestSpotInstances, ValidUntil: how long a one-time request is valid that does not say."""
 PRICE_CHANGED = timedelta(hours=6)
 """So long ago, at most, the Spot price was told last: the prices themselves stand still here."""
 
@@ -84,7 +87,7 @@ def request_spot_instances(call: Call) -> dict[str, Any]:
             kind,
             price,
             interruption or "terminate",
-            params.get("ValidUntil"),
+            params.get("ValidUntil") or (_default_end(call) if kind == ONE_TIME else None),
             params.get("LaunchGroup") or None,
             params.get("AvailabilityZoneGroup") or None,
         )
@@ -92,10 +95,14 @@ def request_spot_instances(call: Call) -> dict[str, Any]:
         if tags:
             asked["TagSpecifications"] = params["TagSpecifications"]
         reservation = carry_out(call, prepare(call, asked, market=market))
-        launched = {instance.id for instance in reservation.instances}
-        made = " ".join(each.id for each in state.spot_requests.values() if each.instance_id in launched)
+        requests = [request_of(state, instance) for instance in reservation.instances]
+        made = " ".join(request.id for request in requests if request is not None)
         remember(call, made)
     return {"SpotInstanceRequests": [_submitted(state, state.spot_requests[each]) for each in made.split()]}
+
+
+def _default_end(call: Call) -> datetime:
+    return call.now.replace(microsecond=0) + VALID
 
 
 def _check_dates(call: Call) -> None:
@@ -116,13 +123,15 @@ def _submitted(state: RegionState, request: SpotRequest) -> dict[str, Any]:
     return shown
 
 
-def relaunch(call: Call, state: RegionState, instance_ids: Iterable[str]) -> None:
+def relaunch(call: Call, state: RegionState, ended: Iterable[Instance]) -> None:
     """Launch again for the persistent requests whose instances these were (they are open now).
 
     A request that cannot be launched any more (the Region enforces HttpTokens now, say) has failed, and says why.
     """
-    ended = set(instance_ids)
-    for request in [each for each in state.spot_requests.values() if each.state == OPEN and each.ended in ended]:
+    for old in ended:
+        request = request_of(state, old)
+        if request is None or request.state != OPEN or request.ended != old.id:
+            continue
         if request.valid_until is not None and request.valid_until <= call.now:
             set_status(request, CANCELLED, ("schedule-expired", "Your Spot request has expired."), call.now)
             continue

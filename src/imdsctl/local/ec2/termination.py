@@ -10,6 +10,7 @@ from typing import Any
 
 from imdsctl.local.call import Call, Operation
 from imdsctl.local.ec2 import fleets, lifecycle, spot_instances
+from imdsctl.local.ec2.state import SHUTTING_DOWN, TERMINATED
 
 
 def terminate_instances(call: Call) -> dict[str, Any]:
@@ -19,8 +20,8 @@ def terminate_instances(call: Call) -> dict[str, Any]:
     """
     state, instances = lifecycle.instances_of(call)
     lifecycle.check_terminable(instances)
+    ended = [each for each in instances if each.state not in (SHUTTING_DOWN, TERMINATED)]
     changes = lifecycle.terminate(call, state, instances)
-    ended = [instance.id for instance in instances]
     spot_instances.relaunch(call, state, ended)
     fleets.replace(call, state, ended)
     return {"TerminatingInstances": changes}

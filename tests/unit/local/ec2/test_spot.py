@@ -147,7 +147,8 @@ def test_a_one_time_request_closes_with_its_instance(ec2: Any) -> None:
     assert ec2.code("StopInstances", InstanceIds=[instance_id]) == "UnsupportedOperation"
     ec2("TerminateInstances", InstanceIds=[instance_id])
     assert status(ec2, request_id) == ("closed", "instance-terminated-by-user")
-    assert len(ec2.instances()) == 1
+    [instance] = ec2.instances()
+    assert (instance["State"]["Name"], instance["SpotInstanceRequestId"]) == ("terminated", request_id)
 
 
 def test_a_persistent_request_launches_again(ec2: Any) -> None:
