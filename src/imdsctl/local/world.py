@@ -80,6 +80,7 @@ class Account:
     role_id: str = ""
     role_name: str = ROLE_NAME
     opt_in: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    hides_managed: bool = False  # EC2's managed resource visibility
 
     def arn(self, organization: Organization) -> str:
         """The account's ARN in Organizations."""
@@ -341,6 +342,7 @@ class World:
                 raise KeyError(key)
             state = self._regions[key] = self._generate(self, account_id, region)
             state.declared = partial(self.effective_declarative_policy, account_id)
+            state.hides_managed = self.accounts[account_id].hides_managed
         return state
 
     def first_defaults(self, account_id: str, region: str) -> AccountDefaults:
