@@ -46,6 +46,7 @@ from imdsctl.local.ec2.state import (
     RUNNING,
     Image,
     RegionState,
+    Reservation,
     SecurityGroup,
     Subnet,
 )
@@ -76,15 +77,45 @@ def run_instances(call: Call) -> dict[str, Any]:
     IdempotentParameterMismatch, InstanceLimitExceeded, InsufficientFreeAddressesInSubnet, and for every parameter that
     is missing, malformed or names what does not exist. Nothing is launched unless everything holds.
     """
+    state = region_state(call)
+    _counts(call.params)
+    earlier = replayed(call, state.reservations.__contains__)
+    if earlier is not None:
+        return _response(call, state, earlier)
+    reservation = launch(call)
+    remember(call, reservation.id)
+    return _response(call, state, reservation.id)
+
+
+def launch(call: Call, service_tags: Mapping[str, str] | None = None, requester_id: str | None = None) -> Reservation:
+    """Launch what the call's parameters (RunInstances') ask for, for a user or for a service that launches for one.
+
+    `service_tags` are the instances' tags that win over all others and may begin with `aws:`; `requester_id` is the
+    service's. Raises like `run_instances`, before anything is changed; ClientToken is not looked at.
+    """
+    state = region_state(call)
+    count, prepared = prepare(call, service_tags)
+    reservation = state.add_reservation(
+        f"r-{call.ids.hex17()}", [f"i-{call.ids.hex17()}" for _ in range(count)], **prepared
+    )
+    reservation.requester_id = requester_id
+    settled = call.now + timedelta(seconds=call.world.settle_seconds)
+    for instance in reservation.instances:
+        state.schedule(settled, instance.id, RUNNING)
+        state.schedule(settled, instance.id, OPTIONS_APPLIED)
+    return reservation
+
+
+def prepare(call: Call, service_tags: Mapping[str, str] | None = None) -> tuple[int, dict[str, Any]]:
+    """How many instances a launch makes, and of what (`RegionState.add_reservation`); nothing is changed.
+
+    Raises like `run_instances`.
+    """
     state, params = region_state(call), call.params
     least, most = _counts(params)
     request = without_empty(params)
     template_data, template_tags = _template(state, params.get("LaunchTemplate"))
     merged = {**template_data, **request}
-
-    earlier = replayed(call, state.reservations.__contains__)
-    if earlier is not None:
-        return _response(call, state, earlier)
 
     image_id = merged.get("ImageId")
     if not image_id:
@@ -95,7 +126,7 @@ def run_instances(call: Call) -> dict[str, Any]:
     address = _address(subnet, merged, most)
     groups = _security_groups(state, merged)
     devices = block_devices(state, merged.get("BlockDeviceMappings"), image.block_devices)
-    tags, volume_tags = _tags(template_data, params, template_tags)
+    tags, volume_tags = _tags(template_data, params, {**(service_tags or {}), **template_tags})
 
     asked = requested_options(params.get("MetadataOptions"))
     of_template = requested_options(template_data.get("MetadataOptions"))
@@ -108,30 +139,21 @@ def run_instances(call: Call) -> dict[str, Any]:
         check_metadata_tag_keys(key for key in tags if not key.startswith("aws:"))
 
     more = _more(call, merged, subnet, kind)
-    count = _affordable(subnet, least, most)
-    reservation = state.add_reservation(
-        f"r-{call.ids.hex17()}",
-        [f"i-{call.ids.hex17()}" for _ in range(count)],
-        image=image,
-        instance_type=kind.name,
-        options=options,
-        launch_time=call.now.replace(microsecond=0),
-        state=PENDING,
-        options_state=OPTIONS_PENDING,
-        subnet=subnet,
-        block_devices=devices,
-        security_groups=groups,
-        tags=tags,
-        volume_tags=volume_tags,
-        address=address,
+    return _affordable(subnet, least, most), {
+        "image": image,
+        "instance_type": kind.name,
+        "options": options,
+        "launch_time": call.now.replace(microsecond=0),
+        "state": PENDING,
+        "options_state": OPTIONS_PENDING,
+        "subnet": subnet,
+        "block_devices": devices,
+        "security_groups": groups,
+        "tags": tags,
+        "volume_tags": volume_tags,
+        "address": address,
         **more,
-    )
-    settled = call.now + timedelta(seconds=call.world.settle_seconds)
-    for instance in reservation.instances:
-        state.schedule(settled, instance.id, RUNNING)
-        state.schedule(settled, instance.id, OPTIONS_APPLIED)
-    remember(call, reservation.id)
-    return _response(call, state, reservation.id)
+    }
 
 
 def _response(call: Call, state: RegionState, reservation_id: str) -> dict[str, Any]:

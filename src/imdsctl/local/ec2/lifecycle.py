@@ -22,6 +22,7 @@ from imdsctl.local.ec2.state import (
     OPTIONS_PENDING,
     PENDING,
     RUNNING,
+    SCALE,
     SHUTTING_DOWN,
     STOPPED,
     STOPPING,
@@ -102,6 +103,8 @@ def _change(call: Call, state: RegionState, instance: Instance, to: str, settled
     instance.state = to
     instance.changed()
     state.schedule(_settled(call), instance.id, settled)
+    if instance.id in state.scaled:
+        state.schedule(call.now, state.scaled[instance.id], SCALE)
     return _state_change(instance, before)
 
 
@@ -186,14 +189,15 @@ def terminate_instances(call: Call) -> dict[str, Any]:
                 f"The instance '{instance.id}' may not be terminated. Modify its 'disableApiTermination' instance "
                 "attribute and try again.",
             )
-    changes = []
-    for instance in instances:
-        if instance.state in (SHUTTING_DOWN, TERMINATED):
-            changes.append(_state_change(instance, instance.state))
-            continue
-        _user_initiated(call, instance)
-        changes.append(_change(call, state, instance, SHUTTING_DOWN, TERMINATED))
-    return {"TerminatingInstances": changes}
+    return {"TerminatingInstances": [terminate(call, state, instance) for instance in instances]}
+
+
+def terminate(call: Call, state: RegionState, instance: Instance) -> dict[str, Any]:
+    """Terminate one instance, whatever protects it; AWS's `InstanceStateChange`. One that is going stays as it is."""
+    if instance.state in (SHUTTING_DOWN, TERMINATED):
+        return _state_change(instance, instance.state)
+    _user_initiated(call, instance)
+    return _change(call, state, instance, SHUTTING_DOWN, TERMINATED)
 
 
 OPERATIONS = {

@@ -1,0 +1,606 @@
+"""botocore against Auto Scaling: groups that really launch, refusals, refreshes, restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.contract.conftest import MakeOffline, Offline
+
+ENFORCED = "You can't launch instances with IMDSv1 because httpTokensEnforced is enabled for this account."
+
+
+class Scaling:
+    """Clients of one account's Region, and what its group looks like."""
+
+    def __init__(self, aws: Offline, region: str = "eu-west-1") -> None:
+        self.aws = aws
+        self.ec2 = aws.client("ec2", region=region)
+        self.asg = aws.client("autoscaling", region=region)
+        self.iam = aws.client("iam")
+        self.refused = aws.refused
+
+    def image(self, name: str = "amzn2-ami-kernel*") -> str:
+        filters = [{"Name": "name", "Values": [name]}, {"Name": "architecture", "Values": ["x86_64"]}]
+        images = self.ec2.describe_images(Owners=["amazon"], Filters=filters)["Images"]
+        return str(max(images, key=lambda image: image["CreationDate"])["ImageId"])
+
+    def configuration(self, name: str = "lc", **more: Any) -> str:
+        self.asg.create_launch_configuration(
+            LaunchConfigurationName=name, ImageId=self.image(), InstanceType="t3.micro", **more
+        )
+        return name
+
+    def template(self, name: str = "base", **data: Any) -> str:
+        data = {"ImageId": self.image(), "InstanceType": "t3.micro", **data}
+        made = self.ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)
+        return str(made["LaunchTemplate"]["LaunchTemplateId"])
+
+    def create(self, name: str = "web", size: int = 2, most: int = 10, **more: Any) -> None:
+        places = {} if "VPCZoneIdentifier" in more else {"AvailabilityZones": ["eu-west-1a", "eu-west-1b"]}
+        self.asg.create_auto_scaling_group(
+            **{"AutoScalingGroupName": name, "MinSize": 0, "MaxSize": most, "DesiredCapacity": size, **places, **more}
+        )
+
+    def group(self, name: str = "web") -> dict[str, Any]:
+        [group] = self.asg.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
+        return dict(group)
+
+    def ids(self, name: str = "web") -> list[str]:
+        return [each["InstanceId"] for each in self.group(name)["Instances"]]
+
+    def instances(self, name: str = "web") -> list[dict[str, Any]]:
+        ids = self.ids(name)
+        if not ids:
+            return []
+        pages = self.ec2.describe_instances(InstanceIds=ids)["Reservations"]
+        return [instance for each in pages for instance in each["Instances"]]
+
+    def activities(self, name: str = "web") -> list[dict[str, Any]]:
+        return list(self.asg.describe_scaling_activities(AutoScalingGroupName=name)["Activities"])
+
+
+@pytest.fixture
+def here(offline: Offline) -> Scaling:
+    return Scaling(offline)
+
+
+def tags(instance: dict[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
+
+
+# -- launch configurations -------------------------------------------------------------------------------------------
+
+
+def test_a_launch_configuration_says_what_it_was_given(here: Scaling) -> None:
+    options = {"HttpTokens": "required", "HttpPutResponseHopLimit": 2}
+    here.configuration(MetadataOptions=options)
+    [shown] = here.asg.describe_launch_configurations(LaunchConfigurationNames=["lc"])["LaunchConfigurations"]
+    assert shown["MetadataOptions"] == options
+    assert shown["InstanceMonitoring"] == {"Enabled": True}
+    assert f":{here.aws.management}:launchConfiguration:" in shown["LaunchConfigurationARN"]
+    assert here.refused(lambda: here.configuration()) == (
+        "AlreadyExists",
+        400,
+        "Launch Configuration by this name already exists - A launch configuration already exists with the name lc",
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"ImageId": "ami-0123456789abcdef0"}, "does not exist"),
+        ({"InstanceType": "x9.tiny"}, "x9.tiny"),
+        ({"InstanceType": ""}, "InstanceType cannot be null or empty"),
+        ({"KeyName": "nobody"}, "The key pair 'nobody' does not exist"),
+        ({"SecurityGroups": ["sg-0123456789abcdef0"]}, "does not exist"),
+        ({"MetadataOptions": {"HttpTokens": "always"}}, "httpTokens"),
+        ({"MetadataOptions": {"HttpPutResponseHopLimit": 65}}, "less than or equal to 64"),
+        ({"PlacementTenancy": "shared"}, "placementTenancy"),
+        ({"InstanceId": "i-0123456789abcdef0"}, "does not exist"),
+    ],
+)
+def test_a_launch_configuration_that_cannot_launch_is_refused(
+    here: Scaling, parameters: dict[str, Any], says: str
+) -> None:
+    asg = here.aws.client("autoscaling", region="eu-west-1", checked=False)
+    whole = {"LaunchConfigurationName": "lc", "ImageId": here.image(), "InstanceType": "t3.micro", **parameters}
+    code, status, message = here.refused(lambda: asg.create_launch_configuration(**whole))
+    assert (code, status) == ("ValidationError", 400)
+    assert says in message
+    assert here.asg.describe_launch_configurations()["LaunchConfigurations"] == []
+
+
+def test_launch_configurations_come_in_pages(here: Scaling) -> None:
+    names = [here.configuration(f"lc-{number:03d}") for number in range(120)]
+    pages = list(here.asg.get_paginator("describe_launch_configurations").paginate(PaginationConfig={"PageSize": 100}))
+    assert [len(page["LaunchConfigurations"]) for page in pages] == [100, 20]
+    assert [each["LaunchConfigurationName"] for page in pages for each in page["LaunchConfigurations"]] == names
+    assert here.asg.describe_account_limits()["NumberOfLaunchConfigurations"] == 120
+    code, _, _ = here.refused(lambda: here.asg.describe_launch_configurations(MaxRecords=101))
+    assert code == "ValidationError"
+    code, _, _ = here.refused(lambda: here.asg.describe_launch_configurations(NextToken="nonsense"))
+    assert code == "InvalidNextToken"
+
+
+def test_a_launch_configuration_in_use_stays(here: Scaling) -> None:
+    here.create(LaunchConfigurationName=here.configuration())
+    delete: Callable[[], Any] = lambda: here.asg.delete_launch_configuration(LaunchConfigurationName="lc")  # noqa: E731
+    assert here.refused(delete)[0] == "ResourceInUse"
+    here.asg.update_auto_scaling_group(
+        AutoScalingGroupName="web", LaunchTemplate={"LaunchTemplateId": here.template(), "Version": "$Latest"}
+    )
+    delete()
+    assert "not found" in here.refused(delete)[2]
+
+
+def test_a_launch_configuration_from_an_instance(here: Scaling) -> None:
+    [made] = here.ec2.run_instances(ImageId=here.image(), InstanceType="t3.small", MinCount=1, MaxCount=1)["Instances"]
+    here.asg.create_launch_configuration(LaunchConfigurationName="copy", InstanceId=made["InstanceId"])
+    [shown] = here.asg.describe_launch_configurations()["LaunchConfigurations"]
+    assert (shown["ImageId"], shown["InstanceType"]) == (made["ImageId"], "t3.small")
+    assert shown["SecurityGroups"] == [made["SecurityGroups"][0]["GroupId"]]
+    assert "MetadataOptions" not in shown
+
+
+# -- groups that launch ----------------------------------------------------------------------------------------------
+
+
+def test_a_group_launches_as_its_service_linked_role(here: Scaling) -> None:
+    here.create(
+        size=4,
+        LaunchConfigurationName=here.configuration(),
+        Tags=[
+            {"Key": "Role", "Value": "web", "PropagateAtLaunch": True},
+            {"Key": "Owner", "Value": "me", "PropagateAtLaunch": False},
+        ],
+    )
+    group = here.group()
+    assert {each["LifecycleState"] for each in group["Instances"]} == {"InService"}
+    assert sorted(each["AvailabilityZone"] for each in group["Instances"]) == ["eu-west-1a"] * 2 + ["eu-west-1b"] * 2
+    assert {each["LaunchConfigurationName"] for each in group["Instances"]} == {"lc"}
+    for instance in here.instances():
+        assert tags(instance) == {"Role": "web", "aws:autoscaling:groupName": "web"}
+        assert instance["Monitoring"]["State"] == "enabled"
+    role = here.iam.get_role(RoleName="AWSServiceRoleForAutoScaling")["Role"]
+    assert role["Path"] == "/aws-service-role/autoscaling.amazonaws.com/"
+    assert group["ServiceLinkedRoleARN"] == role["Arn"]
+    done = here.activities()
+    assert [each["StatusCode"] for each in done] == ["Successful"] * 4
+    assert "changing the desired capacity from 0 to 4" in done[0]["Cause"]
+    reservations = here.ec2.describe_instances(InstanceIds=here.ids())["Reservations"]
+    assert {each["RequesterId"] for each in reservations} == {"940372691376"}
+
+
+def test_options_of_a_launch_configuration_are_one_layer_of_the_precedence(here: Scaling) -> None:
+    here.ec2.modify_instance_metadata_defaults(HttpTokens="required", HttpPutResponseHopLimit=3)
+    here.create("silent", 1, LaunchConfigurationName=here.configuration("silent"))
+    here.create(
+        "spoken", 1, LaunchConfigurationName=here.configuration("spoken", MetadataOptions={"HttpTokens": "optional"})
+    )
+    found = {name: here.instances(name)[0]["MetadataOptions"] for name in ("silent", "spoken")}
+    assert [found["silent"][each] for each in ("HttpTokens", "HttpPutResponseHopLimit")] == ["required", 3]
+    assert [found["spoken"][each] for each in ("HttpTokens", "HttpPutResponseHopLimit")] == ["optional", 3]
+
+
+def test_latest_moves_with_the_template_and_default_does_not(here: Scaling) -> None:
+    template = here.template(MetadataOptions={"HttpTokens": "optional"})
+    here.create("latest", 1, LaunchTemplate={"LaunchTemplateId": template, "Version": "$Latest"})
+    here.create("default", 1, LaunchTemplate={"LaunchTemplateName": "base", "Version": "$Default"})
+    here.create("fixed", 1, LaunchTemplate={"LaunchTemplateName": "base", "Version": "1"})
+    here.ec2.create_launch_template_version(
+        LaunchTemplateId=template,
+        SourceVersion="1",
+        LaunchTemplateData={"MetadataOptions": {"HttpTokens": "required"}},
+    )
+    seen = {}
+    for name in ("latest", "default", "fixed"):
+        here.asg.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=2)
+        seen[name] = [
+            (
+                tags(each)["aws:ec2launchtemplate:version"],
+                tags(each)["aws:ec2launchtemplate:id"] == template,
+                each["MetadataOptions"]["HttpTokens"],
+            )
+            for each in here.instances(name)
+        ]
+    assert sorted(seen["latest"]) == [("1", True, "optional"), ("2", True, "required")]
+    assert seen["default"] == seen["fixed"] == [("1", True, "optional")] * 2
+    assert here.group("latest")["LaunchTemplate"]["Version"] == "$Latest"
+    here.ec2.modify_launch_template(LaunchTemplateId=template, DefaultVersion="2")
+    here.asg.set_desired_capacity(AutoScalingGroupName="default", DesiredCapacity=3)
+    assert sorted(each["LaunchTemplate"]["Version"] for each in here.group("default")["Instances"]) == ["1", "1", "2"]
+
+
+def test_mixed_instances_take_type_template_and_market_from_the_policy(here: Scaling) -> None:
+    template, other = here.template(), here.template("other", MetadataOptions={"HttpTokens": "required"})
+    here.create(
+        size=4,
+        MixedInstancesPolicy={
+            "LaunchTemplate": {
+                "LaunchTemplateSpecification": {"LaunchTemplateId": template, "Version": "$Latest"},
+                "Overrides": [
+                    {
+                        "InstanceType": "m5.large",
+                        "LaunchTemplateSpecification": {"LaunchTemplateId": other, "Version": "$Default"},
+                    },
+                    {"InstanceType": "m5.xlarge"},
+                ],
+            },
+            "InstancesDistribution": {"OnDemandBaseCapacity": 1, "OnDemandPercentageAboveBaseCapacity": 0},
+        },
+    )
+    instances = here.instances()
+    assert {each["InstanceType"] for each in instances} == {"m5.large"}
+    assert {each["MetadataOptions"]["HttpTokens"] for each in instances} == {"required"}
+    assert sorted(each.get("InstanceLifecycle", "on-demand") for each in instances) == ["on-demand"] + ["spot"] * 3
+    assert here.group()["Instances"][0]["LaunchTemplate"]["LaunchTemplateId"] == other
+
+
+def test_weights_count_towards_the_capacity(here: Scaling) -> None:
+    here.create(
+        size=5,
+        MixedInstancesPolicy={
+            "LaunchTemplate": {
+                "LaunchTemplateSpecification": {"LaunchTemplateId": here.template(), "Version": "1"},
+                "Overrides": [
+                    {"InstanceType": "m5.large", "WeightedCapacity": "2"},
+                    {"InstanceType": "m5.xlarge", "WeightedCapacity": "4"},
+                ],
+            }
+        },
+    )
+    assert [each["WeightedCapacity"] for each in here.group()["Instances"]] == ["2"] * 3
+
+
+def test_a_group_in_named_subnets_whose_template_has_a_network_interface(here: Scaling) -> None:
+    subnet = here.ec2.describe_subnets()["Subnets"][1]
+    template = here.template(NetworkInterfaces=[{"DeviceIndex": 0, "AssociatePublicIpAddress": False}])
+    here.create(LaunchTemplate={"LaunchTemplateId": template}, VPCZoneIdentifier=subnet["SubnetId"])
+    assert here.group()["AvailabilityZones"] == [subnet["AvailabilityZone"]]
+    for instance in here.instances():
+        assert instance["SubnetId"] == subnet["SubnetId"]
+        assert "PublicIpAddress" not in instance
+
+
+def test_a_group_from_an_instance_makes_a_launch_configuration_of_its_name(here: Scaling) -> None:
+    [made] = here.ec2.run_instances(ImageId=here.image(), InstanceType="t3.small", MinCount=1, MaxCount=1)["Instances"]
+    here.asg.create_auto_scaling_group(
+        AutoScalingGroupName="twins", InstanceId=made["InstanceId"], MinSize=1, MaxSize=2
+    )
+    assert here.group("twins")["LaunchConfigurationName"] == "twins"
+    assert here.instances("twins")[0]["InstanceType"] == "t3.small"
+    assert here.group("twins")["AvailabilityZones"] == [made["Placement"]["AvailabilityZone"]]
+
+
+# -- refusals --------------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_launch_is_a_failed_activity_and_is_tried_again(here: Scaling) -> None:
+    here.ec2.modify_instance_metadata_defaults(HttpTokensEnforced="enabled")
+    template = here.template(MetadataOptions={"HttpTokens": "optional"})
+    here.create(LaunchTemplate={"LaunchTemplateId": template, "Version": "$Latest"})
+    assert here.ids() == []
+    [failed] = here.activities()
+    assert (failed["StatusCode"], failed["Progress"]) == ("Failed", 100)
+    assert failed["StatusMessage"].startswith(ENFORCED)
+    assert failed["StatusMessage"].endswith("Launching EC2 instance failed.")
+    assert failed["Description"].startswith("Launching a new EC2 instance.  Status Reason: ")
+    here.aws.offset += timedelta(minutes=2)
+    assert [each["StatusCode"] for each in here.activities()] == ["Failed"] * 3  # after 30 seconds, and 60 more
+
+    here.ec2.create_launch_template_version(
+        LaunchTemplateId=template,
+        SourceVersion="1",
+        LaunchTemplateData={"MetadataOptions": {"HttpTokens": "required"}},
+    )
+    assert here.ids() == []
+    here.aws.offset += timedelta(minutes=5)
+    assert {each["MetadataOptions"]["HttpTokens"] for each in here.instances()} == {"required"}
+    assert len(here.ids()) == 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"LaunchConfigurationName": "none"}, "Launch configuration none not found"),
+        ({"LaunchTemplate": {"LaunchTemplateName": "none"}}, "template name none, does not exist"),
+        ({"LaunchTemplate": {"LaunchTemplateName": "base", "Version": "7"}}, "specified version 7"),
+        ({"LaunchTemplate": {"LaunchTemplateName": "empty"}}, "must contain the parameter ImageId"),
+        ({}, "Valid requests must contain either"),
+        ({"LaunchTemplate": {"LaunchTemplateName": "base"}, "LaunchConfigurationName": "lc"}, "Valid requests must"),
+        ({"LaunchConfigurationName": "lc", "MinSize": 3, "MaxSize": 2}, "Max bound, 2, must be greater"),
+        ({"LaunchConfigurationName": "lc", "DesiredCapacity": 11}, "Desired capacity:11 must be between"),
+        ({"LaunchConfigurationName": "lc", "AvailabilityZones": ["us-east-1a"]}, "Invalid availability zone"),
+        ({"LaunchConfigurationName": "lc", "AvailabilityZones": []}, "At least one Availability Zone"),
+        ({"LaunchConfigurationName": "lc", "VPCZoneIdentifier": "subnet-1"}, "subnet-1"),
+        ({"LaunchConfigurationName": "lc", "TargetGroupARNs": ["arn:x"]}, "Target Groups may not be valid"),
+        ({"LaunchConfigurationName": "lc", "TerminationPolicies": ["Random"]}, "Random"),
+        ({"LaunchConfigurationName": "lc", "Tags": [{"Key": "aws:x", "Value": ""}]}, "reserved"),
+        ({"LaunchConfigurationName": "lc", "ServiceLinkedRoleARN": "arn:aws:iam::1:role/x"}, "does not exist"),
+    ],
+)
+def test_a_group_that_cannot_be_is_refused(here: Scaling, parameters: dict[str, Any], says: str) -> None:
+    here.configuration()
+    here.template()
+    here.ec2.create_launch_template(LaunchTemplateName="empty", LaunchTemplateData={"InstanceType": "t3.micro"})
+    code, status, message = here.refused(lambda: here.create(**parameters))
+    assert (code, status) == ("ValidationError", 400)
+    assert says in message
+    assert here.asg.describe_auto_scaling_groups()["AutoScalingGroups"] == []
+
+
+def test_a_name_is_taken_until_the_group_is_gone(here: Scaling) -> None:
+    here.create(LaunchConfigurationName=here.configuration())
+    assert here.refused(lambda: here.create(LaunchConfigurationName="lc"))[0] == "AlreadyExists"
+    delete = {"AutoScalingGroupName": "web"}
+    ids = here.ids()
+    assert here.refused(lambda: here.asg.delete_auto_scaling_group(**delete))[0] == "ResourceInUse"
+    here.asg.delete_auto_scaling_group(**delete, ForceDelete=True)
+    assert here.asg.describe_auto_scaling_groups()["AutoScalingGroups"] == []
+    gone = here.ec2.describe_instances(InstanceIds=ids)["Reservations"]
+    assert {instance["State"]["Name"] for each in gone for instance in each["Instances"]} == {"terminated"}
+    kept = here.asg.describe_scaling_activities(AutoScalingGroupName="web", IncludeDeletedGroups=True)["Activities"]
+    assert len(kept) == 4
+    assert {each["AutoScalingGroupState"] for each in kept} == {"Deleted"}
+    assert "not found" in here.refused(lambda: here.activities())[2]
+    here.create(LaunchConfigurationName="lc")
+    assert not set(ids) & set(here.ids())
+
+
+# -- changing --------------------------------------------------------------------------------------------------------
+
+
+def test_capacity_goes_up_and_down(here: Scaling) -> None:
+    here.create(size=1, LaunchConfigurationName=here.configuration())
+    [first] = here.ids()
+    here.asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=3)
+    assert len(here.ids()) == 3
+    here.asg.set_instance_protection(InstanceIds=[first], AutoScalingGroupName="web", ProtectedFromScaleIn=True)
+    here.asg.update_auto_scaling_group(AutoScalingGroupName="web", MaxSize=1)
+    assert here.ids() == [first]
+    assert here.group()["DesiredCapacity"] == 1
+    latest = here.activities()[0]
+    assert "constraints to min: 0, max: 1, desired: 1" in latest["Cause"]
+    assert "shrinking the capacity from 3 to 1" in latest["Cause"]
+    assert here.refused(lambda: here.asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=2)) == (
+        "ValidationError",
+        400,
+        "New SetDesiredCapacity value 2 is above max value 1 for the AutoScalingGroup.",
+    )
+
+
+@pytest.mark.parametrize("act", ["terminate_instances", "stop_instances"])
+def test_an_instance_lost_behind_the_groups_back_is_replaced(here: Scaling, act: str) -> None:
+    here.create(LaunchConfigurationName=here.configuration())
+    lost, kept = here.ids()
+    getattr(here.ec2, act)(InstanceIds=[lost])
+    after = here.ids()
+    assert len(after) == 2
+    assert kept in after
+    assert lost not in after
+    assert here.ec2.describe_instances(InstanceIds=[lost])["Reservations"][0]["Instances"][0]["State"]["Name"] == (
+        "terminated"
+    )
+    assert any("EC2 health check" in each["Cause"] for each in here.activities())
+
+
+def test_suspended_processes_wait(here: Scaling) -> None:
+    here.create(LaunchConfigurationName=here.configuration())
+    lost, kept = here.ids()
+    here.asg.suspend_processes(AutoScalingGroupName="web", ScalingProcesses=["Launch"])
+    here.asg.set_instance_health(InstanceId=lost, HealthStatus="Unhealthy")
+    assert here.ids() == [kept]
+    assert [each["ProcessName"] for each in here.group()["SuspendedProcesses"]] == ["Launch"]
+    here.asg.resume_processes(AutoScalingGroupName="web")
+    assert len(here.ids()) == 2
+
+
+def test_instances_are_terminated_detached_attached_and_put_aside(here: Scaling) -> None:
+    here.create(size=3, LaunchConfigurationName=here.configuration())
+    one, two, three = here.ids()
+    answer = here.asg.terminate_instance_in_auto_scaling_group(InstanceId=one, ShouldDecrementDesiredCapacity=True)
+    assert "shrinking the capacity from 3 to 2" in answer["Activity"]["Cause"]
+    assert here.ids() == [two, three]
+
+    here.asg.detach_instances(AutoScalingGroupName="web", InstanceIds=[two], ShouldDecrementDesiredCapacity=True)
+    assert here.ids() == [three]
+    [loose] = here.ec2.describe_instances(InstanceIds=[two])["Reservations"][0]["Instances"]
+    assert (loose["State"]["Name"], loose.get("Tags", [])) == ("running", [])
+    here.asg.attach_instances(AutoScalingGroupName="web", InstanceIds=[two])
+    assert sorted(here.ids()) == sorted([two, three])
+    assert here.group()["DesiredCapacity"] == 2
+    assert here.refused(lambda: here.asg.attach_instances(AutoScalingGroupName="web", InstanceIds=[two]))[0] == (
+        "ValidationError"
+    )
+
+    here.asg.enter_standby(AutoScalingGroupName="web", InstanceIds=[two], ShouldDecrementDesiredCapacity=True)
+    states = {each["InstanceId"]: each["LifecycleState"] for each in here.group()["Instances"]}
+    assert states == {two: "Standby", three: "InService"}
+    here.asg.exit_standby(AutoScalingGroupName="web", InstanceIds=[two])
+    [shown] = here.asg.describe_auto_scaling_instances(InstanceIds=[two])["AutoScalingInstances"]
+    assert (shown["LifecycleState"], shown["AutoScalingGroupName"]) == ("InService", "web")
+    assert here.group()["DesiredCapacity"] == 2
+
+
+def test_tags_of_groups(here: Scaling) -> None:
+    here.create(LaunchConfigurationName=here.configuration())
+    tag = {"ResourceId": "web", "ResourceType": "auto-scaling-group", "Key": "Stage", "Value": "test"}
+    here.asg.create_or_update_tags(Tags=[{**tag, "PropagateAtLaunch": True}])
+    here.asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=3)
+    assert sorted(tags(each).get("Stage", "-") for each in here.instances()) == ["-", "-", "test"]
+    filters = [{"Name": "auto-scaling-group", "Values": ["web"]}]
+    assert here.asg.describe_tags(Filters=filters)["Tags"] == [{**tag, "PropagateAtLaunch": True}]
+    found = here.asg.describe_auto_scaling_groups(Filters=[{"Name": "tag:Stage", "Values": ["test"]}])
+    assert [each["AutoScalingGroupName"] for each in found["AutoScalingGroups"]] == ["web"]
+    here.asg.delete_tags(Tags=[tag])
+    assert here.group()["Tags"] == []
+    assert "not found" in here.refused(lambda: here.asg.create_or_update_tags(Tags=[{**tag, "ResourceId": "x"}]))[2]
+
+
+# -- instance refresh ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("least", [0, 50, 90, 100])
+def test_a_refresh_replaces_every_instance(here: Scaling, least: int) -> None:
+    template = here.template(MetadataOptions={"HttpTokens": "optional"})
+    here.create(size=4, LaunchTemplate={"LaunchTemplateId": template, "Version": "$Latest"})
+    before = here.ids()
+    here.ec2.create_launch_template_version(
+        LaunchTemplateId=template, SourceVersion="1", LaunchTemplateData={"MetadataOptions": {"HttpTokens": "required"}}
+    )
+    refresh = here.asg.start_instance_refresh(
+        AutoScalingGroupName="web",
+        Preferences={"MinHealthyPercentage": least, "MaxHealthyPercentage": 100 if least < 100 else 150},
+    )
+    [shown] = here.asg.describe_instance_refreshes(
+        AutoScalingGroupName="web", InstanceRefreshIds=[refresh["InstanceRefreshId"]]
+    )["InstanceRefreshes"]
+    assert (shown["Status"], shown["PercentageComplete"], shown["InstancesToUpdate"]) == ("Successful", 100, 0)
+    assert not set(before) & set(here.ids())
+    assert [each["MetadataOptions"]["HttpTokens"] for each in here.instances()] == ["required"] * 4
+
+
+def test_a_refresh_with_a_desired_configuration_becomes_the_groups_and_skips_what_matches(here: Scaling) -> None:
+    template = here.template()
+    here.create(LaunchConfigurationName=here.configuration())
+    wanted = {"LaunchTemplate": {"LaunchTemplateId": template, "Version": "1"}}
+    here.asg.start_instance_refresh(AutoScalingGroupName="web", DesiredConfiguration=wanted)
+    group = here.group()
+    assert group["LaunchTemplate"]["LaunchTemplateId"] == template
+    assert "LaunchConfigurationName" not in group
+    same = here.ids()
+    here.asg.start_instance_refresh(AutoScalingGroupName="web", Preferences={"SkipMatching": True})
+    assert here.ids() == same
+    statuses = [
+        each["Status"] for each in here.asg.describe_instance_refreshes(AutoScalingGroupName="web")["InstanceRefreshes"]
+    ]
+    assert statuses == ["Successful"] * 2
+
+
+def test_a_refresh_that_cannot_launch_fails_after_an_hour(here: Scaling) -> None:
+    here.create(LaunchConfigurationName=here.configuration(MetadataOptions={"HttpTokens": "optional"}))
+    here.group()
+    here.ec2.modify_instance_metadata_defaults(HttpTokensEnforced="enabled")
+    here.asg.start_instance_refresh(AutoScalingGroupName="web")
+    assert len(here.ids()) == 1  # one was terminated, and its replacement is refused
+    refused = here.refused(lambda: here.asg.start_instance_refresh(AutoScalingGroupName="web"))
+    assert refused[0] == "InstanceRefreshInProgress"
+    # botocore signs with the clock of the machine, and a signature is good for 15 minutes: settled by hand.
+    here.aws.world.region(here.aws.management, "eu-west-1").settle(datetime.now(UTC) + timedelta(hours=2))
+    [shown] = here.asg.describe_instance_refreshes(AutoScalingGroupName="web")["InstanceRefreshes"]
+    assert (shown["Status"], shown["PercentageComplete"]) == ("Failed", 50)
+    assert here.activities()[0]["StatusMessage"].startswith(ENFORCED)
+
+
+def test_a_refresh_waits_for_protected_instances_and_can_be_cancelled(here: Scaling) -> None:
+    here.create(LaunchConfigurationName=here.configuration(), NewInstancesProtectedFromScaleIn=True)
+    before = here.ids()
+    here.asg.start_instance_refresh(AutoScalingGroupName="web")
+    assert here.ids() == before
+    here.asg.cancel_instance_refresh(AutoScalingGroupName="web")
+    [shown] = here.asg.describe_instance_refreshes(AutoScalingGroupName="web")["InstanceRefreshes"]
+    assert shown["Status"] == "Cancelled"
+    refused = here.refused(lambda: here.asg.cancel_instance_refresh(AutoScalingGroupName="web"))
+    assert refused[0] == "ActiveInstanceRefreshNotFound"
+
+
+# -- time and restarts -----------------------------------------------------------------------------------------------
+
+
+def test_with_a_settling_time_instances_are_pending_first(make_offline: MakeOffline) -> None:
+    here = Scaling(make_offline(settle_seconds=30.0))
+    here.create(LaunchConfigurationName=here.configuration())
+    assert [each["LifecycleState"] for each in here.group()["Instances"]] == ["Pending"] * 2
+    assert {each["StatusCode"] for each in here.activities()} == {"InProgress"}
+    delete = {"AutoScalingGroupName": "web"}
+    assert here.refused(lambda: here.asg.delete_auto_scaling_group(**delete))[0] == "ScalingActivityInProgress"
+    here.aws.offset += timedelta(seconds=31)
+    assert [each["LifecycleState"] for each in here.group()["Instances"]] == ["InService"] * 2
+    here.asg.delete_auto_scaling_group(**delete, ForceDelete=True)
+    group = here.group()
+    assert group["Status"] == "Delete in progress"
+    assert [each["LifecycleState"] for each in group["Instances"]] == ["Terminating"] * 2
+    refused = here.refused(lambda: here.asg.update_auto_scaling_group(**delete, MaxSize=3))
+    assert refused[0] == "ScalingActivityInProgress"
+    here.aws.offset += timedelta(seconds=31)
+    assert here.asg.describe_auto_scaling_groups()["AutoScalingGroups"] == []
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_a_restart_finds_the_same_instances_however_often_somebody_looked(
+    make_offline: MakeOffline, tmp_path: Path, looks: bool
+) -> None:
+    spec = {"seed": 23, "settle_seconds": 20.0}
+    here = Scaling(make_offline(tmp_path, **spec))
+
+    def passes(**time: float) -> None:
+        if looks:
+            for _ in range(3):
+                here.aws.offset += timedelta(**time) / 3
+                here.group()
+                here.ec2.describe_instances()
+        else:
+            here.aws.offset += timedelta(**time)
+
+    template = here.template(MetadataOptions={"HttpTokens": "optional"})
+    here.create(size=3, LaunchTemplate={"LaunchTemplateId": template, "Version": "$Latest"})
+    passes(minutes=1)
+    here.ec2.modify_instance_metadata_defaults(HttpTokensEnforced="enabled")
+    here.asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=4)
+    passes(minutes=7)  # refused launches, tried again
+    here.ec2.create_launch_template_version(
+        LaunchTemplateId=template, SourceVersion="1", LaunchTemplateData={"MetadataOptions": {"HttpTokens": "required"}}
+    )
+    passes(minutes=1)
+    here.asg.start_instance_refresh(AutoScalingGroupName="web", Preferences={"MinHealthyPercentage": 50})
+    passes(seconds=30)
+    # A write elsewhere, of another service, whose log entry must not move what was due before it.
+    here.iam.create_user(UserName=f"after-{looks}")
+    passes(minutes=4)
+    seen = (here.group(), here.activities(), here.ec2.describe_instances()["Reservations"])
+    offset = here.aws.offset
+
+    again = Scaling(make_offline(tmp_path, **spec))
+    again.aws.offset = offset
+    assert (again.group(), again.activities(), again.ec2.describe_instances()["Reservations"]) == seen
+    assert [each["LifecycleState"] for each in seen[0]["Instances"]] == ["InService"] * 4
+    assert {each["LaunchTemplate"]["Version"] for each in seen[0]["Instances"]} == {"2"}
+
+
+# -- what nobody has -------------------------------------------------------------------------------------------------
+
+
+def test_what_a_group_does_not_have_is_empty_and_what_auto_scaling_knows_is_listed(here: Scaling) -> None:
+    here.create(LaunchConfigurationName=here.configuration())
+    named = {"AutoScalingGroupName": "web"}
+    assert here.asg.describe_lifecycle_hooks(**named)["LifecycleHooks"] == []
+    assert here.asg.describe_load_balancers(**named)["LoadBalancers"] == []
+    assert here.asg.describe_load_balancer_target_groups(**named)["LoadBalancerTargetGroups"] == []
+    assert here.asg.describe_traffic_sources(**named)["TrafficSources"] == []
+    assert here.asg.describe_warm_pool(**named)["Instances"] == []
+    assert here.asg.describe_policies(**named)["ScalingPolicies"] == []
+    assert here.asg.describe_scheduled_actions(**named)["ScheduledUpdateGroupActions"] == []
+    assert here.asg.describe_notification_configurations()["NotificationConfigurations"] == []
+    assert "Default" in here.asg.describe_termination_policy_types()["TerminationPolicyTypes"]
+    assert len(here.asg.describe_adjustment_types()["AdjustmentTypes"]) == 3
+    assert "Launch" in [each["ProcessName"] for each in here.asg.describe_scaling_process_types()["Processes"]]
+    here.asg.enable_metrics_collection(**named, Granularity="1Minute", Metrics=["GroupMinSize"])
+    assert here.group()["EnabledMetrics"] == [{"Metric": "GroupMinSize", "Granularity": "1Minute"}]
+    here.asg.disable_metrics_collection(**named)
+    assert here.group()["EnabledMetrics"] == []
+
+
+def test_groups_and_instances_come_in_pages(here: Scaling) -> None:
+    here.configuration()
+    for number in range(55):
+        here.create(f"g-{number:02d}", 1, LaunchConfigurationName="lc")
+    pages = list(here.asg.get_paginator("describe_auto_scaling_groups").paginate())
+    assert [len(page["AutoScalingGroups"]) for page in pages] == [50, 5]
+    members = list(here.asg.get_paginator("describe_auto_scaling_instances").paginate())
+    assert [len(page["AutoScalingInstances"]) for page in members] == [50, 5]
+    ids = [each["InstanceId"] for page in members for each in page["AutoScalingInstances"]]
+    here.ec2.get_waiter("instance_running").wait(InstanceIds=ids)  # botocore has no waiters for groups
