@@ -16,7 +16,6 @@ from imdsctl.local.autoscaling.state import LaunchConfiguration, ScalingState
 from imdsctl.local.call import AwsError, Call
 from imdsctl.local.constraints import check_members, check_range
 from imdsctl.local.ec2.common import region_state
-from imdsctl.local.ec2.errors import HTTP_TOKENS_ENFORCED_LAUNCH
 from imdsctl.local.ec2.instances import find_instances
 from imdsctl.local.ec2.launch import prepare
 from imdsctl.local.ec2.launch_templates import without_empty
@@ -95,7 +94,7 @@ def check_launch(call: Call, params: Mapping[str, Any], introduction: str = "") 
     try:
         prepare(service_params(call, params))
     except AwsError as refusal:
-        if refusal.message != HTTP_TOKENS_ENFORCED_LAUNCH:
+        if "httpTokensEnforced" not in refusal.message:
             raise invalid(introduction + refusal.message) from None
 
 
