@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -168,6 +169,10 @@ def test_a_group_launches_as_its_service_linked_role(here: Scaling) -> None:
     role = here.iam.get_role(RoleName="AWSServiceRoleForAutoScaling")["Role"]
     assert role["Path"] == "/aws-service-role/autoscaling.amazonaws.com/"
     assert group["ServiceLinkedRoleARN"] == role["Arn"]
+    assert here.refused(lambda: here.iam.delete_role(RoleName=role["RoleName"]))[0] == "UnmodifiableEntity"
+    trust = json.dumps(role["AssumeRolePolicyDocument"])
+    like = {"RoleName": "like", "Path": role["Path"], "AssumeRolePolicyDocument": trust}
+    assert here.refused(lambda: here.iam.create_role(**like))[0] == "InvalidInput"
     done = here.activities()
     assert [each["StatusCode"] for each in done] == ["Successful"] * 4
     assert "changing the desired capacity from 0 to 4" in done[0]["Cause"]

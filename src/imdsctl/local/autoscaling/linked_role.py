@@ -24,7 +24,10 @@ _TRUST = {
 
 
 def linked_role(call: Call, arn: str | None) -> Callable[[], Role]:
-    """What gives the role, and makes it where it is missing. Raises ValidationError for an ARN of another role."""
+    """What gives the role, and makes it where it is missing. Raises ValidationError for an ARN of another role.
+
+    Also where a user's role has the name.
+    """
     iam = call.world.iam(call.account_id)
     usual = f"arn:aws:iam::{call.account_id}:role{ROLE_PATH}{ROLE_NAME}"
     if arn and arn != usual:
@@ -32,6 +35,10 @@ def linked_role(call: Call, arn: str | None) -> Callable[[], Role]:
         if found is None or not arn.startswith(f"{usual}_"):
             raise invalid(f"The service-linked role {arn} does not exist or is not one of Auto Scaling's.")
         return lambda: found
+
+    taken = iam.roles.get(ROLE_NAME.lower())
+    if taken is not None and taken.arn != usual:
+        raise invalid(f"The service-linked role cannot be created: there is a role {taken.arn} of that name.")
 
     def make() -> Role:
         role = iam.role_by_arn(usual)
