@@ -65,8 +65,8 @@ class Scaling:
 
 
 @pytest.fixture
-def here(offline: Offline) -> Scaling:
-    return Scaling(offline)
+def here(make_offline: MakeOffline) -> Scaling:
+    return Scaling(make_offline(instances=0))
 
 
 def tags(instance: dict[str, Any]) -> dict[str, str]:
@@ -609,3 +609,69 @@ def test_groups_and_instances_come_in_pages(here: Scaling) -> None:
     assert [len(page["AutoScalingInstances"]) for page in members] == [50, 5]
     ids = [each["InstanceId"] for page in members for each in page["AutoScalingInstances"]]
     here.ec2.get_waiter("instance_running").wait(InstanceIds=ids)  # botocore has no waiters for groups
+
+
+# -- who may ---------------------------------------------------------------------------------------------------------
+
+
+def user_of(here: Scaling, *statements: dict[str, Any]) -> Any:
+    """An Auto Scaling client of a user with this identity policy."""
+    here.iam.create_user(UserName="builder")
+    document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    here.iam.put_user_policy(UserName="builder", PolicyName="only", PolicyDocument=document)
+    key = here.iam.create_access_key(UserName="builder")["AccessKey"]
+    return here.aws.client("autoscaling", credentials=key, region="eu-west-1")
+
+
+def test_a_group_launches_with_its_own_role_and_not_with_the_rights_of_who_made_it(here: Scaling) -> None:
+    builder = user_of(here, {"Effect": "Allow", "Action": ["autoscaling:*"], "Resource": "*"})
+    builder.create_launch_configuration(LaunchConfigurationName="lc", ImageId=here.image(), InstanceType="t3.micro")
+    places = {"AvailabilityZones": ["eu-west-1a"], "MinSize": 1, "MaxSize": 1}
+    builder.create_auto_scaling_group(AutoScalingGroupName="web", LaunchConfigurationName="lc", **places)
+    assert len(here.ids()) == 1
+    # With a launch template AWS asks for ec2:RunInstances, once.
+    template = {"LaunchTemplateId": here.template(), "Version": "1"}
+    code, status, _ = here.refused(
+        lambda: builder.create_auto_scaling_group(AutoScalingGroupName="lt", LaunchTemplate=template, **places)
+    )
+    assert (code, status) == ("AccessDenied", 403)
+
+
+def test_a_policy_can_ask_for_tokens_in_launch_configurations(here: Scaling) -> None:
+    builder = user_of(
+        here,
+        {"Effect": "Allow", "Action": "autoscaling:*", "Resource": "*"},
+        {
+            "Effect": "Deny",
+            "Action": "autoscaling:CreateLaunchConfiguration",
+            "Resource": "*",
+            "Condition": {"StringNotEquals": {"autoscaling:MetadataHttpTokens": "required"}},
+        },
+    )
+    named = {"LaunchConfigurationName": "lc", "ImageId": here.image(), "InstanceType": "t3.micro"}
+    for options in ({}, {"MetadataOptions": {"HttpTokens": "optional"}}):
+        code, _, message = here.refused(lambda options=options: builder.create_launch_configuration(**named, **options))
+        assert code == "AccessDenied"
+        assert "with an explicit deny" in message
+    builder.create_launch_configuration(**named, MetadataOptions={"HttpTokens": "required"})
+
+
+def test_a_generated_region_has_launch_configurations_that_nobody_deleted(make_offline: MakeOffline) -> None:
+    here = Scaling(make_offline())
+    world = here.aws.world
+    region = next(name for name in world.spec.regions if world.region(here.aws.management, name).instances)
+    asg = here.aws.client("autoscaling", region=region)
+    options = {
+        each["LaunchConfigurationName"]: each.get("MetadataOptions", {}).get("HttpTokens")
+        for each in asg.describe_launch_configurations()["LaunchConfigurations"]
+    }
+    assert options == {"legacy-app": None, "web-blue": "optional", "web-green": "required"}
+    asg.create_auto_scaling_group(
+        AutoScalingGroupName="old",
+        LaunchConfigurationName="legacy-app",
+        MinSize=1,
+        MaxSize=1,
+        AvailabilityZones=[f"{region}a"],
+    )
+    [group] = asg.describe_auto_scaling_groups()["AutoScalingGroups"]
+    assert [each["LifecycleState"] for each in group["Instances"]] == ["InService"]

@@ -31,8 +31,6 @@ def scaling(call: Call) -> ScalingState:
     state = region_state(call)
     if state.scaling is None:
         state.scaling = ScalingState(state)
-        state.reconcile = partial(reconcile, call.world, state.scaling)
-        call.world.self_acting[call.account_id, call.region] = state
     return state.scaling
 
 
@@ -79,7 +77,11 @@ def wake(call: Call, group: Group, because: str = "") -> None:
     if because:
         group.because = because
     group.failures, group.retry_at = 0, None
-    region_state(call).schedule(call.now, group.name, SCALE)
+    state = region_state(call)
+    if state.reconcile is None:
+        state.reconcile = partial(reconcile, call.world, scaling(call))
+        call.world.self_acting[call.account_id, call.region] = state
+    state.schedule(call.now, group.name, SCALE)
 
 
 def stamp(moment: datetime) -> str:
