@@ -675,3 +675,45 @@ def test_a_generated_region_has_launch_configurations_that_nobody_deleted(make_o
     )
     [group] = asg.describe_auto_scaling_groups()["AutoScalingGroups"]
     assert [each["LifecycleState"] for each in group["Instances"]] == ["InService"]
+
+
+# -- what binds a group and what does not ----------------------------------------------------------------------------
+
+REQUIRE_V2 = {
+    "Version": "2012-10-17",
+    "Statement": {
+        "Effect": "Deny",
+        "Action": "ec2:RunInstances",
+        "Resource": "arn:aws:ec2:*:*:instance/*",
+        "Condition": {"StringNotEquals": {"ec2:MetadataHttpTokens": "required"}},
+    },
+}
+
+
+def test_an_scp_does_not_bind_a_group_and_a_declarative_policy_does(org: Any) -> None:
+    member = org.offline.client("autoscaling", org.member, region="eu-west-1")
+    ec2 = org.offline.client("ec2", org.member, region="eu-west-1")
+    ec2.modify_instance_metadata_defaults(HttpTokensEnforced="disabled", HttpTokens="no-preference")
+    images = ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"]
+    launch = {"ImageId": images[0]["ImageId"], "InstanceType": "t3.micro"}
+    options = {"HttpTokens": "optional", "HttpEndpoint": "enabled"}
+    org.api.attach_policy(PolicyId=org.policy(json.dumps(REQUIRE_V2)), TargetId=org.member)
+    refused = org.offline.refused(lambda: ec2.run_instances(**launch, MinCount=1, MaxCount=1, MetadataOptions=options))
+    assert refused[0] == "UnauthorizedOperation"
+
+    member.create_launch_configuration(LaunchConfigurationName="lc", MetadataOptions=options, **launch)
+    member.create_auto_scaling_group(
+        AutoScalingGroupName="web",
+        LaunchConfigurationName="lc",
+        MinSize=1,
+        MaxSize=2,
+        AvailabilityZones=["eu-west-1a"],
+    )
+    [group] = member.describe_auto_scaling_groups()["AutoScalingGroups"]
+    assert len(group["Instances"]) == 1
+
+    org.declare(org.declared(http_tokens_enforced="enabled"))
+    member.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=2)
+    latest = member.describe_scaling_activities(AutoScalingGroupName="web")["Activities"][0]
+    assert latest["StatusCode"] == "Failed"
+    assert latest["StatusMessage"].startswith(ENFORCED)
