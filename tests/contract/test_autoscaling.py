@@ -220,6 +220,9 @@ def test_a_group_from_an_instance_makes_a_launch_configuration_of_its_name(here:
     here.asg.create_auto_scaling_group(
         AutoScalingGroupName="twins", InstanceId=made["InstanceId"], MinSize=1, MaxSize=2
     )
+    both = {"InstanceId": made["InstanceId"], "LaunchConfigurationName": "twins"}
+    refused = here.refused(lambda: here.create("more", **both))
+    assert "Valid requests must contain either" in refused[2]
     assert here.group("twins")["LaunchConfigurationName"] == "twins"
     assert here.instances("twins")[0]["InstanceType"] == "t3.small"
     assert here.group("twins")["AvailabilityZones"] == [made["Placement"]["AvailabilityZone"]]
@@ -261,6 +264,7 @@ def test_a_refused_launch_is_a_failed_activity_and_is_tried_again(here: Scaling)
         ({"LaunchTemplate": {"LaunchTemplateName": "empty"}}, "must contain the parameter ImageId"),
         ({}, "Valid requests must contain either"),
         ({"LaunchTemplate": {"LaunchTemplateName": "base"}, "LaunchConfigurationName": "lc"}, "Valid requests must"),
+        ({"InstanceId": "i-0123456789abcdef0", "LaunchConfigurationName": "lc"}, "does not exist"),
         ({"LaunchConfigurationName": "lc", "MinSize": 3, "MaxSize": 2}, "Max bound, 2, must be greater"),
         ({"LaunchConfigurationName": "lc", "DesiredCapacity": 11}, "Desired capacity:11 must be between"),
         ({"LaunchConfigurationName": "lc", "AvailabilityZones": ["us-east-1a"]}, "Invalid availability zone"),

@@ -71,7 +71,9 @@ def create_auto_scaling_group(call: Call) -> dict[str, Any]:
             f"{name}",
             400,
         )
-    source = Source(configuration=name) if template is not None else source_of(state, params)
+    source = source_of(state, params)
+    if template is not None:
+        source = Source(configuration=name)
     if source is None:
         raise invalid(
             "Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or "
