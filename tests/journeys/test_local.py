@@ -61,7 +61,7 @@ class Shell:
             check=False,
         )
         answer = json.loads(done.stdout)
-        assert answer["version"] == 1
+        assert answer["format_version"] == 1
         assert answer["running"] == bool(answer["servers"]) == (done.returncode == 0)
         found: list[dict[str, Any]] = answer["servers"]
         return found
