@@ -208,4 +208,4 @@ def test_a_wrong_command_line_is_said(shell: Shell, arguments: tuple[str, ...], 
 
 def test_an_account_that_is_not_there(shell: Shell) -> None:
     shell.up()
-    assert "error[account-unknown]" in shell("env", "--account", "000000000000", code=1).stderr
+    assert "error[account-unknown]" in shell("env", "--account", "000000000000", code=2).stderr

@@ -186,7 +186,8 @@ def env(
                 f"the local AWS has no account `{account}`",
                 subject=entry.url,
                 hint="`aws organizations list-accounts` with the settings of `imdsctl local env` lists them",
-            )
+            ),
+            exit_code=2,
         )
     settings = {
         "AWS_ENDPOINT_URL": entry.url,
