@@ -78,7 +78,7 @@ class DeclarativePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """An operator that had no effect because a policy further up, or one attached earlier, has the say."""
+    """An operator that had no effect: a policy further up, or one attached earlier, has the say."""
 
     policy: str
     path: str
@@ -168,7 +168,7 @@ def effective_policy(levels: Sequence[Sequence[DeclarativePolicy]]) -> Effective
                 permitted = _permitted(allowed, node.path)
                 for operator, operand in node.setters.items():
                     late = operator == ASSIGN and node.path in assigned
-                    if operator not in permitted or late:
+                    if operator not in permitted or late or not _fits(settings, node.path, operator):
                         ignored.append(Ignored(policy.name, ".".join(node.path), operator))
                         continue
                     _apply(settings, node.path, operator, operand, policy.name)
@@ -190,6 +190,19 @@ def _permitted(allowed: Mapping[Path, frozenset[str]], path: Path) -> frozenset[
     for length in range(1, len(path) + 1):
         permitted &= allowed.get(path[:length], _SETTERS)
     return permitted
+
+
+def _fits(settings: Mapping[Path, Setting], path: Path, operator: str) -> bool:
+    """Does an operator make sense on what was inherited? A group is no value, and only lists are appended to.
+
+    AWS calls such an effective policy invalid; here what came first stays.
+    """
+    if any(path[:length] in settings for length in range(1, len(path))):
+        return False
+    inherited = settings.get(path)
+    if inherited is None:
+        return not any(other[: len(path)] == path for other in settings)
+    return operator == ASSIGN or isinstance(inherited.value, list)
 
 
 def _apply(settings: dict[Path, Setting], path: Path, operator: str, operand: Any, policy: str) -> None:
