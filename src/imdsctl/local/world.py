@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS, OPT_IN_REGIONS
 from imdsctl.local.call import Caller
+from imdsctl.local.ec2.fragments import Fragments
 from imdsctl.local.iam.generator import ADMIN_USER, first_state
 from imdsctl.local.iam.state import ACTIVE, IamState, User
 from imdsctl.local.keys import key_id
@@ -153,8 +154,9 @@ class World:
         self.accounts = accounts
         self.sequence = 0  # of the last write; the pipeline counts it up
         # How EC2 writes a structure as an item of a list, so that its XML can be kept until it changes; None while no
-        # response is written (a replay).
+        # response is written (a replay). What is kept is bounded by `fragments`.
         self.fragment: Callable[[str, Mapping[str, Any]], bytes] | None = None
+        self.fragments = Fragments()
         self._generate = generate
         self._regions: dict[tuple[str, str], RegionState] = {}
         self._iam: dict[str, IamState] = {}

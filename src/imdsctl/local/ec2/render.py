@@ -1,4 +1,4 @@
-"""Instances as AWS shows them, and their XML, kept until they change.
+"""Instances as AWS shows them, and their XML, kept until they change (or until it is too much, see fragments.py).
 
 A reservation with one instance keeps the XML of the whole reservation; one with several keeps an XML per instance as
 well, so that a change of one instance, or a filter that picks some of them, costs only what it must. A page of
@@ -8,11 +8,13 @@ DescribeInstances is then a join.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 from imdsctl.local.call import Call
 from imdsctl.local.ec2.common import aws_tags
+from imdsctl.local.ec2.fragments import Fragments
 from imdsctl.local.ec2.instance_types import instance_type
 from imdsctl.local.ec2.state import (
     PENDING,
@@ -26,8 +28,13 @@ from imdsctl.local.ec2.state import (
     derived,
 )
 
-Encode = Callable[[str, Mapping[str, Any]], bytes]
-"""`wire.service.Service.fragment` of EC2: a structure's name and value to its XML as a list item."""
+
+@dataclass(frozen=True, slots=True)
+class Encode:
+    """`write` is `wire.service.Service.fragment` of EC2: a structure's name and value to its XML as a list item."""
+
+    write: Callable[[str, Mapping[str, Any]], bytes]
+    kept: Fragments
 
 
 PRIVATE_DNS_NAME_OPTIONS = {
@@ -49,7 +56,8 @@ EXTRA = (
 
 def encoder(call: Call) -> Encode | None:
     """How the world's server writes fragments (`World.fragment`); None where nothing goes over a wire."""
-    return call.world.fragment
+    write = call.world.fragment
+    return None if write is None else Encode(write, call.world.fragments)
 
 
 def reservation(
@@ -62,20 +70,25 @@ def reservation(
     if encode is None:
         return _reservation(state, whole, [instance(state, each) for each in chosen or whole.instances])
     if chosen is not None and len(chosen) < len(whole.instances):
-        return encode("Reservation", _reservation(state, whole, [_fragment(state, each, encode) for each in chosen]))
-    if whole.fragment is None:
+        inner: list[Any] = [_fragment(state, each, encode) for each in chosen]
+        return encode.write("Reservation", _reservation(state, whole, inner))
+    fragment = whole.fragment
+    if fragment is None:
         if len(whole.instances) == 1:
-            inner: list[Any] = [instance(state, whole.instances[0])]
+            inner = [instance(state, whole.instances[0])]
         else:
             inner = [_fragment(state, each, encode) for each in whole.instances]
-        whole.fragment = encode("Reservation", _reservation(state, whole, inner))
-    return whole.fragment
+        fragment = encode.write("Reservation", _reservation(state, whole, inner))
+        encode.kept.keep(whole, fragment)
+    return fragment
 
 
 def _fragment(state: RegionState, each: Instance, encode: Encode) -> bytes:
-    if each.fragment is None:
-        each.fragment = encode("Instance", instance(state, each))
-    return each.fragment
+    fragment = each.fragment
+    if fragment is None:
+        fragment = encode.write("Instance", instance(state, each))
+        encode.kept.keep(each, fragment)
+    return fragment
 
 
 def _reservation(state: RegionState, whole: Reservation, instances: list[Any]) -> dict[str, Any]:
