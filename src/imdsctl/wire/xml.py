@@ -96,6 +96,10 @@ class Structure:
         self._full: Read | None = None
 
     def encode(self, value: Any) -> bytes:
+        return b"".join(self.parts(value))
+
+    def parts(self, value: Any) -> list[bytes]:
+        """What `encode` joins: large items (`Encoded`) are not copied."""
         if not isinstance(value, Mapping):
             raise WireError(f"a mapping was expected, not {type(value).__name__}")
         parts: list[bytes] = []
@@ -113,7 +117,11 @@ class Structure:
                     add(item)
                 elif tag.many is None:
                     add(tag.open)
-                    add(tag.codec.encode(item))
+                    codec = tag.codec
+                    if codec.__class__ is WrappedList:
+                        parts += codec.parts(item)
+                    else:
+                        add(codec.encode(item))
                     add(tag.close)
                 else:
                     for one in item if tag.many is list else item.items():
@@ -125,7 +133,7 @@ class Structure:
                         add(tag.close)
         except WireError as error:
             raise error.inside(name) from None
-        return b"".join(parts)
+        return parts
 
     def reader(self, projection: Projection | None) -> Read:
         if projection is None:
@@ -233,6 +241,10 @@ class WrappedList:
         self._open, self._close = f"<{wire}>".encode(), f"</{wire}>".encode()
 
     def encode(self, value: Any) -> bytes:
+        return b"".join(self.parts(value))
+
+    def parts(self, value: Any) -> list[bytes]:
+        """What `encode` joins."""
         if not isinstance(value, list | tuple):
             raise WireError(f"a list was expected, not {type(value).__name__}")
         parts: list[bytes] = []
@@ -245,7 +257,7 @@ class WrappedList:
                     parts += (self._open, encode(item), self._close)
         except WireError as error:
             raise error.inside(f"[{sum(part is self._open or type(part) is Encoded for part in parts)}]") from None
-        return b"".join(parts)
+        return parts
 
     def reader(self, projection: Projection | None) -> Read:
         item = self.item
