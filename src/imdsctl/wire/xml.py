@@ -31,6 +31,23 @@ class Encoded(bytes):
     """XML of one structure with its tag, written once: an encoder that meets it emits it verbatim."""
 
 
+class Constant(dict[str, Any]):
+    """A structure whose members never change: its XML is written once for each place where it stands."""
+
+    __slots__ = ("_written",)
+
+    def __init__(self, *args: Any, **members: Any) -> None:
+        super().__init__(*args, **members)
+        self._written: dict[_Tag, bytes] = {}
+
+    def xml(self, tag: _Tag) -> bytes:
+        """The member with its tags."""
+        written = self._written.get(tag)
+        if written is None:
+            written = self._written[tag] = b"%b%b%b" % (tag.open, tag.codec.encode(self), tag.close)
+        return written
+
+
 def escape(text: str) -> bytes:
     """Text as XML content. A character that XML 1.0 cannot hold becomes U+FFFD: the document stays readable."""
     if text.isprintable() and "&" not in text and "<" not in text and ">" not in text:
@@ -115,6 +132,8 @@ class Structure:
                     raise WireError("the model has no such member")
                 if item.__class__ is Encoded:
                     add(item)
+                elif item.__class__ is Constant and tag.many is None:
+                    add(item.xml(tag))
                 elif tag.many is None:
                     add(tag.open)
                     codec = tag.codec

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
+from imdsctl.domain.options import MetadataOptions
 from imdsctl.local.call import Call
 from imdsctl.local.ec2.common import aws_tags
 from imdsctl.local.ec2.fragments import Fragments
@@ -27,6 +29,8 @@ from imdsctl.local.ec2.state import (
     Reservation,
     derived,
 )
+from imdsctl.local.ec2.zones import Zone
+from imdsctl.wire.service import Constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,19 @@ class Encode:
     kept: Fragments
 
 
-PRIVATE_DNS_NAME_OPTIONS = {
-    "HostnameType": "ip-name",
-    "EnableResourceNameDnsARecord": False,
-    "EnableResourceNameDnsAAAARecord": False,
-}
+# What most instances share is written once (`wire.xml.Constant`): half of the XML of an instance is such structures.
+PRIVATE_DNS_NAME_OPTIONS = Constant(
+    HostnameType="ip-name", EnableResourceNameDnsARecord=False, EnableResourceNameDnsAAAARecord=False
+)
+_STATES = {name: Constant(Code=code, Name=name) for name, code in STATE_CODES.items()}
+_CAPACITY_RESERVATION = Constant(CapacityReservationPreference="open")
+_HIBERNATION = Constant(Configured=False)
+_ENCLAVE = Constant(Enabled=False)
+_MAINTENANCE = Constant(AutoRecovery="default", RebootMigration="default")
+_NETWORK_PERFORMANCE = Constant(BandwidthWeighting="default")
+_UNMANAGED = Constant(Managed=False)
+_REMEMBERED_MAX = 4096
+
 EXTRA = (
     "CapacityReservationSpecification",
     "CpuOptions",
@@ -105,20 +117,39 @@ def _reservation(state: RegionState, whole: Reservation, instances: list[Any]) -
 
 def metadata_options(each: Instance) -> dict[str, Any]:
     """AWS's `InstanceMetadataOptionsResponse`."""
-    options = each.options
-    return {
-        "State": each.options_state,
-        "HttpTokens": options.http_tokens,
-        "HttpPutResponseHopLimit": options.http_put_response_hop_limit,
-        "HttpEndpoint": options.http_endpoint,
-        "HttpProtocolIpv6": options.http_protocol_ipv6,
-        "InstanceMetadataTags": options.instance_metadata_tags,
-    }
+    return _metadata_options(each.options_state, each.options)
+
+
+@lru_cache(maxsize=_REMEMBERED_MAX)
+def _metadata_options(state: str, options: MetadataOptions) -> dict[str, Any]:
+    return Constant(
+        State=state,
+        HttpTokens=options.http_tokens,
+        HttpPutResponseHopLimit=options.http_put_response_hop_limit,
+        HttpEndpoint=options.http_endpoint,
+        HttpProtocolIpv6=options.http_protocol_ipv6,
+        InstanceMetadataTags=options.instance_metadata_tags,
+    )
+
+
+@lru_cache(maxsize=_REMEMBERED_MAX)
+def _placement(zone: Zone, tenancy: str) -> dict[str, Any]:
+    return Constant(AvailabilityZone=zone.name, AvailabilityZoneId=zone.id, GroupName="", Tenancy=tenancy)
+
+
+@lru_cache(maxsize=_REMEMBERED_MAX)
+def _cpu_options(cores: int, threads: int) -> dict[str, Any]:
+    return Constant(CoreCount=cores, ThreadsPerCore=threads)
+
+
+@lru_cache(maxsize=_REMEMBERED_MAX)
+def _monitoring(state: str) -> dict[str, Any]:
+    return Constant(State=state)
 
 
 def state_of(name: str) -> dict[str, Any]:
     """AWS's `InstanceState`."""
-    return {"Code": STATE_CODES[name], "Name": name}
+    return _STATES[name]
 
 
 def private_dns_name(each: Instance) -> str:
@@ -170,13 +201,12 @@ def groups_of(each: Instance) -> list[dict[str, str]]:
 def instance(state: RegionState, each: Instance) -> dict[str, Any]:
     """AWS's `Instance`."""
     kind = instance_type(each.instance_type)
-    zone = each.subnet.zone
     gone = each.state == TERMINATED
     groups = groups_of(each)
     out: dict[str, Any] = {
         "InstanceId": each.id,
         "ImageId": each.image_id,
-        "State": {"Code": STATE_CODES[each.state], "Name": each.state},
+        "State": _STATES[each.state],
         "PrivateDnsName": "" if gone else private_dns_name(each),
         "PublicDnsName": public_dns_name(each),
         "StateTransitionReason": each.transition_reason,
@@ -184,13 +214,8 @@ def instance(state: RegionState, each: Instance) -> dict[str, Any]:
         "ProductCodes": [],
         "InstanceType": each.instance_type,
         "LaunchTime": each.launch_time,
-        "Placement": {
-            "AvailabilityZone": zone.name,
-            "AvailabilityZoneId": zone.id,
-            "GroupName": "",
-            "Tenancy": each.tenancy,
-        },
-        "Monitoring": {"State": each.monitoring},
+        "Placement": _placement(each.subnet.zone, each.tenancy),
+        "Monitoring": _monitoring(each.monitoring),
         "Architecture": each.architecture,
         "BlockDeviceMappings": [],
         "ClientToken": each.client_token,
@@ -202,20 +227,20 @@ def instance(state: RegionState, each: Instance) -> dict[str, Any]:
         "RootDeviceType": "ebs",
         "SecurityGroups": [],
         "VirtualizationType": "hvm",
-        "CapacityReservationSpecification": {"CapacityReservationPreference": "open"},
-        "HibernationOptions": {"Configured": False},
+        "CapacityReservationSpecification": _CAPACITY_RESERVATION,
+        "HibernationOptions": _HIBERNATION,
         "MetadataOptions": metadata_options(each),
-        "EnclaveOptions": {"Enabled": False},
+        "EnclaveOptions": _ENCLAVE,
         "PlatformDetails": each.platform_details,
         "UsageOperation": each.usage_operation,
         "UsageOperationUpdateTime": each.launch_time,
-        "MaintenanceOptions": {"AutoRecovery": "default", "RebootMigration": "default"},
+        "MaintenanceOptions": _MAINTENANCE,
         "CurrentInstanceBootMode": "uefi" if each.boot_mode in ("uefi", "uefi-preferred") else "legacy-bios",
-        "NetworkPerformanceOptions": {"BandwidthWeighting": "default"},
+        "NetworkPerformanceOptions": _NETWORK_PERFORMANCE,
         "Operator": _operator(each),
     }
     if kind is not None:
-        out["CpuOptions"] = {"CoreCount": kind.cores, "ThreadsPerCore": kind.threads}
+        out["CpuOptions"] = _cpu_options(kind.cores, kind.threads)
     if each.boot_mode is not None:
         out["BootMode"] = each.boot_mode
     if each.key_name is not None:
@@ -264,7 +289,7 @@ def instance(state: RegionState, each: Instance) -> dict[str, Any]:
 
 def _operator(each: Instance) -> dict[str, Any]:
     if each.managed_by is None:
-        return {"Managed": False}
+        return _UNMANAGED
     return {"Managed": True, "Principal": each.managed_by}
 
 
@@ -288,7 +313,7 @@ def interface(state: RegionState, each: Instance) -> dict[str, Any]:
         "Ipv6Addresses": [],
         "MacAddress": mac_address(each),
         "NetworkInterfaceId": interface_id(each),
-        "Operator": {"Managed": False},
+        "Operator": _UNMANAGED,
         "OwnerId": state.account_id,
         "PrivateDnsName": dns_name,
         "PrivateIpAddress": each.private_ip,
