@@ -51,7 +51,8 @@ format: $(VENV)/.dev ## put every file into the one format
 bench: $(VENV)/.dev $(BENCH_VENV)/.ready ## side by side with boto3 and moto, as ratios
 	@$(BIN)/python -m bench --moto-python $(BENCH_VENV)/bin/python
 
-soak: $(VENV)/.dev ## long fault campaigns: a thousand kill -9 in the middle of writes
+soak: $(VENV)/.dev ## long fault campaigns: 100,000 hostile requests, a thousand kill -9 in the middle of writes
+	@IMDSCTL_SOAK_REQUESTS=100000 $(BIN)/python -m pytest tests/contract/test_hostile_http.py tests/contract/test_hostile_bytes.py
 	@IMDSCTL_SOAK_ROUNDS=1000 $(BIN)/python -m pytest tests/journeys/test_kill.py
 
 clean: ## remove the virtual environments and caches
