@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak format clean
+.PHONY: help demo test check bench soak docs format clean
 
 help: ## list the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ check: $(VENV)/.dev ## format, lint, types, import contract, tests: what CI runs
 format: $(VENV)/.dev ## put every file into the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev ## write docs/local-aws.md's list of operations from the code
+	@$(BIN)/python docs/local_aws.py
 
 bench: $(VENV)/.dev $(BENCH_VENV)/.ready ## side by side with boto3 and moto, as ratios
 	@$(BIN)/python -m bench --moto-python $(BENCH_VENV)/bin/python
