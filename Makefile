@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak format clean
+.PHONY: help demo test check bench soak docs format clean
 
 help: ## list the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -48,10 +48,14 @@ format: $(VENV)/.dev ## put every file into the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/.dev ## write docs/local-aws.md's list of operations from the code
+	@$(BIN)/python docs/local_aws.py
+
 bench: $(VENV)/.dev $(BENCH_VENV)/.ready ## side by side with boto3, moto and ministack, as ratios
 	@$(BIN)/python -m bench --peers-python $(BENCH_VENV)/bin/python
 
-soak: $(VENV)/.dev ## long fault campaigns: a thousand kill -9 in the middle of writes
+soak: $(VENV)/.dev ## long fault campaigns: 100,000 hostile requests, a thousand kill -9 in the middle of writes
+	@IMDSCTL_SOAK_REQUESTS=100000 $(BIN)/python -m pytest tests/contract/test_hostile_http.py tests/contract/test_hostile_bytes.py
 	@IMDSCTL_SOAK_ROUNDS=1000 $(BIN)/python -m pytest tests/journeys/test_kill.py
 
 clean: ## remove the virtual environments and caches

@@ -209,3 +209,39 @@ def test_a_wrong_command_line_is_said(shell: Shell, arguments: tuple[str, ...], 
 def test_an_account_that_is_not_there(shell: Shell) -> None:
     shell.up()
     assert "error[account-unknown]" in shell("env", "--account", "000000000000", code=2).stderr
+
+
+def test_snapshot_reset_and_restore(shell: Shell) -> None:
+    shell.up("--state", "kept", "--seed", "5")
+    iam = client("iam", shell.settings())
+    iam.create_user(UserName="first")
+    assert "with 1 writes" in shell("snapshot", "file").stderr  # while it runs
+    iam.create_user(UserName="second")
+    assert "error[state-in-use]" in shell("reset", "--state", "kept", code=1).stderr
+    assert "error[state-in-use]" in shell("restore", "file", "--state", "kept", "--force", code=1).stderr
+    shell("down")
+
+    def users(state: str) -> set[str]:
+        shell("up", "--detach", "--port", "0", "--state", state)
+        found = client("iam", shell.settings()).list_users()["Users"]
+        shell("down")
+        return {user["UserName"] for user in found}
+
+    assert "error[state-exists]" in shell("restore", "file", "--state", "kept", code=1).stderr
+    everything = users("kept")
+    assert everything >= {"first", "second"}
+    shell("restore", "file", "--state", "copy")
+    assert users("copy") == everything - {"second"}
+    shell("restore", "file", "--state", "kept", "--force")
+    assert users("kept") == everything - {"second"}
+    shell("reset", "--state", "kept")
+    assert users("kept") == everything - {"first", "second"}
+
+
+def test_reset_without_a_state_says_what_to_do(shell: Shell) -> None:
+    assert "--state DIR" in shell("reset", code=2).stderr
+    shell.up()
+    assert "error[state-not-kept]" in shell("snapshot", "file", code=1).stderr
+    assert "error[state-not-kept]" in shell("reset", code=1).stderr
+    assert "error[state-missing]" in shell("reset", "--state", "nowhere", code=1).stderr
+    assert not (shell.folder / "nowhere").exists()

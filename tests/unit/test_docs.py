@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,28 @@ def test_every_diagnostic_code_is_explained_and_every_explanation_is_in_use() ->
 def test_links_between_documents_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_every_operation_of_the_local_aws_says_what_it_does() -> None:
+    from imdsctl.adapters.local_server import OPERATIONS
+
+    def useful(handler: Any) -> bool:
+        first = (handler.__doc__ or "").strip().partition("\n")[0]
+        return len(first.split()) > 2 and not first.startswith("Raises")
+
+    silent = [
+        f"{service} {action}: `{getattr(operation.handler, '__qualname__', operation.handler)}`"
+        for service, operations in OPERATIONS.items()
+        for action, operation in operations.items()
+        if not useful(operation.handler)
+    ]
+    assert silent == []
+
+
+def test_the_list_of_operations_is_what_the_code_makes_of_it() -> None:
+    written = runpy.run_path(str(ROOT / "docs" / "local_aws.py"))
+    present = written["PAGE"].read_text()
+    assert present == written["page"](present), "`make docs` writes it anew"
 
 
 def children(command: Any) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imdsctl.cli.local_servers import PortOption, StateOption, only, registry_here, running
+from imdsctl.cli.local_state import reset, restore, snapshot
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS
 from imdsctl.local.throttle import Throttling
@@ -38,13 +40,6 @@ POLL_SECONDS = 0.02
 FORMAT_VERSION = 1
 
 app = typer.Typer(help="An AWS of your own on this machine, to rehearse on.", no_args_is_help=True)
-
-StateOption = Annotated[
-    Path | None, typer.Option("--state", metavar="DIR", help="Directory that keeps the local AWS.", show_default=False)
-]
-PortOption = Annotated[
-    int | None, typer.Option("--port", min=1, max=65535, help="Which one, when several run.", show_default=False)
-]
 
 
 @app.command()
@@ -106,12 +101,12 @@ def up(
 @app.command()
 def down(state: StateOption = None, port: PortOption = None) -> int:
     """End a local AWS that runs in the background."""
-    found = _running(state, port)
+    found = running(state, port)
     if not found:
         typer.echo("no local AWS is running", err=True)
         return 0
-    entry, _ = _only(found)
-    registry = _registry()
+    entry, _ = only(found)
+    registry = registry_here()
     os.kill(entry.pid, signal.SIGTERM)
     # Its last act is to take its registration away, after its log is closed.
     deadline = time.monotonic() + END_SECONDS_MAX
@@ -139,7 +134,7 @@ def status(
     port: PortOption = None,
 ) -> int:
     """Show which local AWS runs. Exit code 1 when none does."""
-    found = _running(state, port)
+    found = running(state, port)
     if json_:
         import json
 
@@ -168,13 +163,13 @@ def env(
     """Print the settings that point every AWS tool here: `eval "$(imdsctl local env)"`."""
     if region not in COMMERCIAL_REGIONS:
         raise DiagnosticError(_unknown_region(region), exit_code=2)
-    found = _running(state, port)
+    found = running(state, port)
     if not found:
         hint = "`imdsctl local up --detach` starts one"
         if state is not None:
             hint = f"`imdsctl local up --detach --state {shlex.quote(str(state))}` starts it"
         raise DiagnosticError(Diagnostic("local-not-running", "no local AWS is running", hint=hint))
-    entry, _ = _only(found)
+    entry, _ = only(found)
     from imdsctl.local.organization_generator import make_organization
 
     organization, accounts = make_organization(entry.spec)
@@ -202,6 +197,11 @@ def env(
     for name, value in settings.items():
         typer.echo(f"export {name}={shlex.quote(value) if value else ''}")
     return 0
+
+
+app.command()(snapshot)
+app.command()(restore)
+app.command()(reset)
 
 
 # -- up --------------------------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def _serve_here(host: str, port: int, path: Path | None, throttle: Throttling, a
     state = None if path is None else StateDirectory(path.expanduser())
     try:
         spec = _spec(state, asked)
-        serve(spec, state, Settings(host, port, _registry(), os.environ.get(_LOG_VARIABLE), throttle), _announce)
+        serve(spec, state, Settings(host, port, registry_here(), os.environ.get(_LOG_VARIABLE), throttle), _announce)
     finally:
         if state is not None:
             state.close()
@@ -299,7 +299,7 @@ def _up_arguments(host: str, port: int, state: Path | None, regions: str | None,
 
 def _detach(arguments: Sequence[str], state: Path | None) -> int:
     """Start the server as a process of its own, and wait until it answers."""
-    registry = _registry()
+    registry = registry_here()
     try:
         registry.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         log = registry.path / f"server-{os.getpid()}.log"
@@ -367,38 +367,6 @@ def _wait_for(server: subprocess.Popen[bytes], registry: Registry, log: Path) ->
             )
         time.sleep(POLL_SECONDS)
     return None
-
-
-# -- finding running servers -------------------------------------------------------------------------------------------
-
-
-def _registry() -> Registry:
-    from imdsctl.adapters.local_registry import Registry, directory
-
-    return Registry(directory(os.environ))
-
-
-def _running(state: Path | None, port: int | None) -> list[tuple[Entry, dict[str, Any]]]:
-    wanted = None if state is None else str(state.expanduser().resolve())
-    return [
-        (entry, answer)
-        for entry, answer in _registry().running()
-        if (wanted is None or entry.state == wanted) and (port is None or entry.port == port)
-    ]
-
-
-def _only(found: Sequence[tuple[Entry, dict[str, Any]]]) -> tuple[Entry, dict[str, Any]]:
-    if len(found) > 1:
-        ports = ", ".join(str(entry.port) for entry, _ in found)
-        raise DiagnosticError(
-            Diagnostic(
-                "local-ambiguous",
-                f"{len(found)} local AWS servers are running, on ports {ports}",
-                hint=f"say which: `--port {found[0][0].port}`",
-            ),
-            exit_code=2,
-        )
-    return found[0]
 
 
 def _described(entry: Entry, answer: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import wraps
 from typing import Any, TypeVar
 
 from imdsctl.local.call import AwsError, Call, Operation
@@ -109,6 +110,7 @@ PAGE = (
 def operation(handler: Callable[[Call], Mapping[str, Any]], *rules: Rule, writes: bool = False) -> Operation:
     """An operation of IAM: its parameters are checked by the rules before the handler sees them."""
 
+    @wraps(handler)  # its name and its docstring are the operation's
     def checked(call: Call) -> Mapping[str, Any]:
         if call.caller.access_key_id.startswith("ASIA") and ":user/" in call.caller.arn:
             # STS API Reference, GetSessionToken: its credentials "cannot call any IAM API operations unless MFA

@@ -184,14 +184,14 @@ def list_entities_for_policy(call: Call) -> Mapping[str, Any]:
 
 
 def tag_policy(call: Call) -> Mapping[str, Any]:
-    """Tags on the account's own policies."""
+    """Add or overwrite tags of a policy of the account's own."""
     policy = _own_policy(call)
     policy.tags = tags_of(call, policy.tags)
     return {}
 
 
 def untag_policy(call: Call) -> Mapping[str, Any]:
-    """Fewer of them."""
+    """Remove tags of a policy by their keys."""
     policy, keys = _own_policy(call), tag_keys_of(call)
     policy.tags = {key: value for key, value in policy.tags.items() if key.lower() not in keys}
     return {}

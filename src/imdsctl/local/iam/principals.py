@@ -49,6 +49,7 @@ def operations_of(kind: Kind) -> dict[str, Operation]:
     noun, find = kind.noun, kind.find
 
     def put_policy(call: Call) -> Mapping[str, Any]:
+        """Add or replace an inline policy."""
         entity = find(call)
         name, document = call.params["PolicyName"], checked_document(call.params["PolicyDocument"])
         others = sum(policy_length(text) for each, text in entity.inline.items() if each != name)
@@ -60,6 +61,7 @@ def operations_of(kind: Kind) -> dict[str, Operation]:
         return {}
 
     def get_policy(call: Call) -> Mapping[str, Any]:
+        """An inline policy with its document, percent-encoded as AWS does it."""
         entity, name = find(call), call.params["PolicyName"]
         return {
             f"{noun}Name": entity.name,
@@ -68,6 +70,7 @@ def operations_of(kind: Kind) -> dict[str, Operation]:
         }
 
     def delete_policy(call: Call) -> Mapping[str, Any]:
+        """Delete an inline policy."""
         entity, name = find(call), call.params["PolicyName"]
         inline(entity, name)
         del entity.inline[name]
@@ -80,10 +83,12 @@ def operations_of(kind: Kind) -> dict[str, Operation]:
         return document
 
     def list_policies(call: Call) -> Mapping[str, Any]:
+        """The names of the inline policies."""
         entity = find(call)
         return listed(call, "PolicyNames", sorted(entity.inline), str, entity.id)
 
     def attach(call: Call) -> Mapping[str, Any]:
+        """Attach a managed policy; attaching it again changes nothing."""
         entity, policy = find(call), attachable(call, call.params["PolicyArn"])
         if policy.arn not in entity.attached:
             if len(entity.attached) >= ATTACHED_MAX:
@@ -92,6 +97,7 @@ def operations_of(kind: Kind) -> dict[str, Operation]:
         return {}
 
     def detach(call: Call) -> Mapping[str, Any]:
+        """Detach a managed policy."""
         entity, arn = find(call), call.params["PolicyArn"]
         if arn not in entity.attached:
             raise no_such(f"Policy {arn} was not found.")
@@ -99,6 +105,7 @@ def operations_of(kind: Kind) -> dict[str, Operation]:
         return {}
 
     def list_attached(call: Call) -> Mapping[str, Any]:
+        """The attached managed policies, narrowed by PathPrefix."""
         entity, iam = find(call), state_of(call)
         prefix = call.params.get("PathPrefix") or "/"
         found = [policy for arn in entity.attached if (policy := iam.policy(arn)) and policy.path.startswith(prefix)]
@@ -111,11 +118,13 @@ def operations_of(kind: Kind) -> dict[str, Operation]:
         )
 
     def put_boundary(call: Call) -> Mapping[str, Any]:
+        """Make a managed policy the permissions boundary."""
         entity = find(call)
         entity.boundary = attachable(call, call.params["PermissionsBoundary"]).arn
         return {}
 
     def delete_boundary(call: Call) -> Mapping[str, Any]:
+        """Take the permissions boundary away."""
         entity = find(call)
         if entity.boundary is None:
             raise no_such(f"{noun} {entity.name} does not have a permissions boundary.")
@@ -123,16 +132,19 @@ def operations_of(kind: Kind) -> dict[str, Operation]:
         return {}
 
     def tag(call: Call) -> Mapping[str, Any]:
+        """Add or overwrite tags."""
         entity = find(call)
         entity.tags = tags_of(call, entity.tags)
         return {}
 
     def untag(call: Call) -> Mapping[str, Any]:
+        """Remove tags by their keys."""
         entity, keys = find(call), tag_keys_of(call)
         entity.tags = {key: value for key, value in entity.tags.items() if key.lower() not in keys}
         return {}
 
     def list_tags(call: Call) -> Mapping[str, Any]:
+        """The tags, in pages."""
         entity = find(call)
         return listed(call, "Tags", rendered_tags(entity.tags), lambda tag: tag, entity.id)
 

@@ -92,14 +92,14 @@ def delete_instance_profile(call: Call) -> Mapping[str, Any]:
 
 
 def tag_instance_profile(call: Call) -> Mapping[str, Any]:
-    """More tags."""
+    """Add or overwrite tags of a profile."""
     profile = the_profile(call)
     profile.tags = tags_of(call, profile.tags)
     return {}
 
 
 def untag_instance_profile(call: Call) -> Mapping[str, Any]:
-    """Fewer tags."""
+    """Remove tags of a profile by their keys."""
     profile, keys = the_profile(call), tag_keys_of(call)
     profile.tags = {key: value for key, value in profile.tags.items() if key.lower() not in keys}
     return {}

@@ -83,7 +83,7 @@ def update_role(call: Call) -> Mapping[str, Any]:
 
 
 def update_role_description(call: Call) -> Mapping[str, Any]:
-    """Another description."""
+    """Give a role another description."""
     role = the_role(call)
     role.description = call.params["Description"]
     return {"Role": render_role(role)}
