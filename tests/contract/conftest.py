@@ -249,7 +249,10 @@ def make_offline() -> Iterator[MakeOffline]:
                 before.sync()
                 before.close()
             opened.append(state := StateDirectory(folder))
-        return Offline(session, state, WorldSpec(**{"seed": 11, "created": created, "instances": 3, **spec}))
+        world = WorldSpec(**{"seed": 11, "created": created, "instances": 3, **spec})
+        if state is not None and state.manifest() is None:
+            state.write_manifest(world)
+        return Offline(session, state, world)
 
     yield make
     for state in opened:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -48,6 +49,8 @@ class Stage:
         self.bugs: list[str] = []
         self.requests: list[HttpRequest] = []
         self.spec = WorldSpec(**{"seed": 11, "created": CREATED, "instances": 5, **spec})
+        if state is not None and state.manifest() is None:
+            state.write_manifest(self.spec)
         self.world = make_world(self.spec)
         self.aws: LocalAws = local_aws(
             self.world, state, clock=lambda: datetime.now(UTC) + self.offset, report=self.bugs.append
@@ -687,7 +690,7 @@ def test_every_prefix_of_the_log_is_a_state(tmp_path: Path) -> None:
     assert len(lines) == stage.world.sequence == 6
     for count in range(len(lines)):
         folder = tmp_path / str(count)
-        folder.mkdir()
+        shutil.copytree(tmp_path / "whole", folder)
         (folder / "log").write_bytes(b"".join(lines[:count]) + lines[count][:-1])
         part = Stage(cut := StateDirectory(folder))
         assert part.world.sequence == count
