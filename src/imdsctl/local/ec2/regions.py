@@ -51,15 +51,15 @@ def describe_regions(call: Call) -> dict[str, Any]:
     Raises InvalidParameterValue for a filter or a Region that does not exist.
     """
     params = call.params
-    regions = [_region(name, _status(call, name)) for name in COMMERCIAL_REGIONS]
+    regions = _regions(call.world.opted_in(call.account_id, call.now))
     names = params.get("RegionNames")
     if names:
         for name in names:
             if name not in COMMERCIAL_REGIONS:
                 raise invalid_value(f"Invalid region names specified: [{name}]")
-        regions = [region for region in regions if region.name in names]
+        regions = tuple([region for region in regions if region.name in names])
     if not params.get("AllRegions"):
-        regions = [region for region in regions if region.status != NOT_OPTED_IN]
+        regions = tuple([region for region in regions if region.status != NOT_OPTED_IN])
     fragment = call.world.fragment
     selected = REGION_FILTERS.select(regions, params.get("Filters"))
     if fragment is None:
@@ -82,10 +82,16 @@ def _encoded(fragment: Callable[[str, Mapping[str, Any]], bytes], region: Region
     return fragment("Region", _rendered(region))
 
 
-def _status(call: Call, region: str) -> str:
+@lru_cache(maxsize=256)
+def _regions(opted_in: frozenset[str]) -> tuple[RegionStatus, ...]:
+    """Every Region, as an account sees it that has opted in to these."""
+    return tuple([_region(name, _status(name, opted_in)) for name in COMMERCIAL_REGIONS])
+
+
+def _status(region: str, opted_in: frozenset[str]) -> str:
     if region not in OPT_IN:
         return NOT_REQUIRED
-    return OPTED_IN if call.world.region_enabled(call.account_id, region, call.now) else NOT_OPTED_IN
+    return OPTED_IN if region in opted_in else NOT_OPTED_IN
 
 
 def _group(zone: Zone) -> str:
