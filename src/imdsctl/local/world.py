@@ -390,6 +390,11 @@ class World:
         """The Regions in which the account's requests are served, in alphabetical order."""
         return [region for region in COMMERCIAL_REGIONS if self.region_enabled(account_id, region, now)]
 
+    def opted_in(self, account_id: str, now: datetime) -> frozenset[str]:
+        """The opt-in Regions in which the account's requests are served: only those it ever asked for can be."""
+        asked = self.accounts[account_id].opt_in
+        return frozenset([region for region in asked if self.region_enabled(account_id, region, now)])
+
     def set_region_opt_status(self, account_id: str, region: str, status: str, now: datetime) -> None:
         """Start a change (`ENABLING` or `DISABLING`) that becomes final after the world's settling time."""
         self.accounts[account_id].opt_in[region] = (status, now + timedelta(seconds=self.settle_seconds))

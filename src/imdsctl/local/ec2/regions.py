@@ -51,11 +51,10 @@ def describe_regions(call: Call) -> dict[str, Any]:
     Raises InvalidParameterValue for a filter or a Region that does not exist.
     """
     params = call.params
-    world, account = call.world, call.world.accounts[call.account_id]
-    opted_in = frozenset(name for name in account.opt_in if world.region_enabled(account.id, name, call.now))
+    opted_in = call.world.opted_in(call.account_id, call.now)
     whole = not params.get("RegionNames") and not params.get("Filters")
-    if whole and world.fragment is not None:
-        return {"Regions": _encoded(world.fragment, opted_in, bool(params.get("AllRegions")))}
+    if whole and call.world.fragment is not None:
+        return {"Regions": _encoded(call.world.fragment, opted_in, bool(params.get("AllRegions")))}
     regions = _regions(opted_in, bool(params.get("AllRegions")))
     names = params.get("RegionNames")
     if names:
