@@ -1,0 +1,44 @@
+"""The AWS CLI as a user types it: the scripts of tests/cases/cli call every operation that is implemented."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imdsctl.adapters.local_server import OPERATIONS
+
+SCRIPTS = sorted((Path(__file__).parent.parent / "cases" / "cli").glob("*.txt"))
+PLAYER = Path(__file__).with_name("aws_cli_script.py")
+
+
+@pytest.fixture(scope="module")
+def steps(start_local: Any) -> list[dict[str, Any]]:
+    """What every command of every script came to, on a local AWS that only they use."""
+    shell = start_local("--accounts", "8", "--instances", "4", "--seed", "7")
+    run = shell.run(sys.executable, "-W", "ignore", str(PLAYER), *map(str, SCRIPTS))
+    assert run.returncode == 0, run.stderr
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [path.stem for path in SCRIPTS])
+def test_the_session_goes_as_its_script_says(steps: list[dict[str, Any]], script: str) -> None:
+    mine = [step for step in steps if step["script"] == script]
+    assert mine, "no command was played"
+    last = mine[-1]
+    assert last["problem"] is None, f"tests/cases/cli/{script}.txt:{last['line']}: {last['command']}\n{last['problem']}"
+
+
+@pytest.mark.slow
+def test_every_operation_was_called_and_succeeded(steps: list[dict[str, Any]]) -> None:
+    called = {tuple(name) for step in steps for name in step["called"]}
+    implemented = {(service, action) for service, operations in OPERATIONS.items() for action in operations}
+    missing = "\n".join(
+        f"add to tests/cases/cli/{service}.txt: a command that calls {action}, and what it is expected to answer"
+        for service, action in sorted(implemented - called)
+    )
+    assert not missing, missing
