@@ -180,14 +180,15 @@ class _Parser:
             self._problem("missing-element", "Missing required field Effect", path)
         elif effect not in ("Allow", "Deny"):
             self._problem("invalid-effect", f"Invalid effect: {effect}", f"{path}.Effect")
-        resources = self._resources(value, path)
         principals = self._principals(value, path, effect == "Allow")
+        actions = self._actions(value, path)
+        resources = self._resources(value, path)
         conditions = tuple(self._conditions(value.get("Condition", {}), f"{path}.Condition"))
         return Statement(
             index,
             sid if isinstance(sid, str) else None,
             effect == "Allow",
-            self._actions(value, path),
+            actions,
             resources,
             principals,
             conditions,
@@ -220,7 +221,7 @@ class _Parser:
         tests = []
         for index, name in names:
             place = f"{path}.{element}{index}"
-            if name != "*" and not name.startswith("arn:"):
+            if name != "*" and not (name.startswith("arn:") and name.count(":") >= 5):
                 message = f'Resource {name} must be in ARN format or "*".'
                 self._problem("invalid-resource", message, place)
                 continue
@@ -264,7 +265,7 @@ class _Parser:
         found: dict[str, list[str]] = {name: [] for name in _PRINCIPAL_TYPES}
         for kind, names in value.items():
             if kind not in found:
-                self._problem("invalid-principal", f"`{kind}` is not a kind of principal", f"{path}.{kind}")
+                self._problem("invalid-principal", f'Invalid principal in policy: "{kind}"', f"{path}.{kind}")
                 continue
             for index, name in self._strings(names, f"{path}.{kind}"):
                 if kind == "AWS" and name != "*":
@@ -284,7 +285,7 @@ class _Parser:
         for operator, keys in value.items():
             place = f"{path}.{operator}"
             if not known(operator):
-                self._problem("unknown-operator", f"Invalid Condition type : {operator}", place)
+                self._problem("unknown-operator", f"Invalid Condition type : {operator}.", place)
             elif not isinstance(keys, Mapping) or not keys:
                 self._problem("wrong-type", "an operator holds an object of condition keys", place)
             else:

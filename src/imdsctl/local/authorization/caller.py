@@ -15,7 +15,6 @@ from imdsctl.local.sessions import ROLE, Session
 from imdsctl.local.world import Credentials, World
 from imdsctl.policy.decision import CallerPolicies
 from imdsctl.policy.document import Policy, PolicyKind, parse_policy
-from imdsctl.policy.problems import MalformedPolicy
 from imdsctl.policy.request import Principal, PrincipalKind
 
 SERVICE_LINKED_PATH = "/aws-service-role/"
@@ -26,15 +25,8 @@ COMPILED_REMEMBERED_MAX = 20_000
 
 @lru_cache(maxsize=COMPILED_REMEMBERED_MAX)
 def compiled(name: str, kind: PolicyKind, text: str) -> Policy:
-    """A document, compiled once for each text.
-
-    A document that the policy language refuses although IAM's own check let it in grants and denies nothing: it has no
-    statements.
-    """
-    try:
-        return parse_policy(text, name=name, kind=kind)
-    except MalformedPolicy:
-        return Policy(name, kind, "", ())
+    """A document, compiled once for each text. It was checked by the same grammar when it was written."""
+    return parse_policy(text, name=name, kind=kind)
 
 
 @dataclass(frozen=True, slots=True)
