@@ -12,7 +12,8 @@ Called as a program with the paths of scripts; prints a JSON object for each com
 
 A command runs to its end with exit code 0, or with AWS's error code that `fails` names. `let` takes a JMESPath of the
 answer into a name that later lines of the same script use in braces; `expect` is a JMESPath that must be true. Both see
-what the CLI printed as JSON (as text, `Text`); for a refusal it is `{Error: {Code, Message, Words}}`.
+what the CLI printed as JSON (as text, `Text`); for a refusal it is `{Error: {Code, Message, Words}}`. `{yesterday}` and
+`{tomorrow}` are there from the start: from when to when everything of the session happens.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -145,11 +147,16 @@ def answer_of(out: str, err: str) -> Any:
         return {"Text": out.strip()}
 
 
+def day(distance: int) -> str:
+    """The midnight of a day before or after today, as AWS writes it."""
+    return f"{datetime.now(UTC).date() + timedelta(days=distance)}T00:00:00Z"
+
+
 def main(paths: list[str]) -> None:
     """Play scripts in order, in one terminal. A script ends at its first problem: what follows builds on it."""
     terminal = Terminal()
     for path in map(Path, paths):
-        names: dict[str, str] = {}
+        names = {"yesterday": day(-1), "tomorrow": day(2)}
         for step in parsed(path.read_text()):
             result = played(step, terminal, names)
             print(json.dumps({"script": path.stem, **result}), flush=True)
