@@ -54,7 +54,7 @@ class Terminal:
 
     def __init__(self) -> None:
         self.models = create_loader(os.environ["AWS_DATA_PATH"])  # awscli's own, put there when it is imported
-        self.called: list[tuple[str, str]] = []
+        self.called: list[tuple[str, str, int]] = []
 
     def run(self, command: str) -> tuple[int, str, str]:
         """The exit code, standard output and standard error of a command line; variables may be set before `aws`."""
@@ -82,8 +82,7 @@ class Terminal:
         return driver
 
     def _after_call(self, model: Any, http_response: Any, **_: Any) -> None:
-        if http_response.status_code < 300:
-            self.called.append((model.service_model.signing_name, model.name))
+        self.called.append((model.service_model.signing_name, model.name, http_response.status_code))
 
 
 def parsed(text: str) -> Iterator[Step]:

@@ -14,6 +14,9 @@ from imdsctl.adapters.local_server import OPERATIONS
 SCRIPTS = sorted((Path(__file__).parent.parent / "cases" / "cli").glob("*.txt"))
 PLAYER = Path(__file__).with_name("aws_cli_script.py")
 
+REFUSED_AT_BEST = {("ec2", "CancelDeclarativePoliciesReport"): "a report is complete before anybody can cancel it"}
+"""What cannot succeed where every change takes effect at once, and why."""
+
 
 @pytest.fixture(scope="module")
 def steps(start_local: Any) -> list[dict[str, Any]]:
@@ -35,7 +38,10 @@ def test_the_session_goes_as_its_script_says(steps: list[dict[str, Any]], script
 
 @pytest.mark.slow
 def test_every_operation_was_called_and_succeeded(steps: list[dict[str, Any]]) -> None:
-    called = {tuple(name) for step in steps for name in step["called"]}
+    answers = [(service, action, status) for step in steps for service, action, status in step["called"]]
+    called = {(service, action) for service, action, status in answers if status < 300} | {
+        (service, action) for service, action, _ in answers if (service, action) in REFUSED_AT_BEST
+    }
     implemented = {(service, action) for service, operations in OPERATIONS.items() for action in operations}
     missing = "\n".join(
         f"add to tests/cases/cli/{service}.txt: a command that calls {action}, and what it is expected to answer"
