@@ -19,6 +19,7 @@ what the CLI printed as JSON (as text, `Text`); for a refusal it is `{Error: {Co
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -153,6 +154,7 @@ def day(distance: int) -> str:
 
 def main(paths: list[str]) -> None:
     """Play scripts in order, in one terminal. A script ends at its first problem: what follows builds on it."""
+    gc.set_threshold(200_000)  # each driver is many small objects: half of the time went into looking at them
     terminal = Terminal()
     for path in map(Path, paths):
         names = {"yesterday": day(-1), "tomorrow": day(2)}

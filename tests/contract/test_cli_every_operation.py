@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from imdsctl.adapters.local_server import OPERATIONS
 SCRIPTS = sorted((Path(__file__).parent.parent / "cases" / "cli").glob("*.txt"))
 PLAYER = Path(__file__).with_name("aws_cli_script.py")
 
+SESSION_SECONDS_MAX = 600.0
+"""Hundreds of commands: when a session hangs, not how fast it is."""
 REFUSED_AT_BEST = {("ec2", "CancelDeclarativePoliciesReport"): "a report is complete before anybody can cancel it"}
 """What cannot succeed where every change takes effect at once, and why."""
 
@@ -22,7 +25,16 @@ REFUSED_AT_BEST = {("ec2", "CancelDeclarativePoliciesReport"): "a report is comp
 def steps(start_local: Any) -> list[dict[str, Any]]:
     """What every command of every script came to, on a local AWS that only they use."""
     shell = start_local("--accounts", "8", "--instances", "4", "--seed", "7")
-    run = shell.run(sys.executable, "-W", "ignore", str(PLAYER), *map(str, SCRIPTS))
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", str(PLAYER), *map(str, SCRIPTS)],
+        env=shell.env,
+        cwd=shell.home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SESSION_SECONDS_MAX,
+    )
     assert run.returncode == 0, run.stderr
     return [json.loads(line) for line in run.stdout.splitlines()]
 
