@@ -186,6 +186,8 @@ def test_whom_a_trust_policy_lets_in(offline: Any) -> None:
     owner, other = offline.member, offline.management
     iam = offline.client("iam", owner)
     offline.client("iam").create_user(UserName="ann")
+    # Across accounts both sides must agree: the role's trust policy, and a policy of the user.
+    offline.client("iam").put_user_policy(UserName="ann", PolicyName="sts", PolicyDocument=allow("sts:*"))
     ann = offline.client("iam").create_access_key(UserName="ann")["AccessKey"]
     administrator, user = f"arn:aws:iam::{other}:user/imdsctl-admin", f"arn:aws:iam::{other}:user/ann"
     iam.create_role(RoleName="r", AssumeRolePolicyDocument=trust("*"))
@@ -565,6 +567,7 @@ def test_tags_go_on_along_a_chain_when_they_are_transitive(offline: Any) -> None
     first, second = (
         iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"] for name in ("first", "second")
     )
+    iam.put_role_policy(RoleName="first", PolicyName="chain", PolicyDocument=allow("sts:*", second))
     tags = [{"Key": "team", "Value": "blue"}, {"Key": "mood", "Value": "calm"}]
     asked = {"RoleArn": first, "RoleSessionName": "me", "Tags": tags, "TransitiveTagKeys": ["team"]}
     session = offline.client("sts").assume_role(**asked)["Credentials"]
@@ -604,6 +607,7 @@ def test_iam_outlives_a_restart(make_offline: Any, tmp_path: Path) -> None:
     offline = make_offline(tmp_path)
     iam = offline.client("iam")
     iam.create_user(UserName="ann", Tags=[{"Key": "team", "Value": "ünï"}])
+    iam.put_user_policy(UserName="ann", PolicyName="assume", PolicyDocument=allow("sts:AssumeRole"))
     keys = [iam.create_access_key(UserName="ann")["AccessKey"] for _ in range(2)]
     iam.update_access_key(UserName="ann", AccessKeyId=keys[1]["AccessKeyId"], Status="Inactive")
     arn = iam.create_policy(PolicyName="p", PolicyDocument=allow())["Policy"]["Arn"]
@@ -620,7 +624,7 @@ def test_iam_outlives_a_restart(make_offline: Any, tmp_path: Path) -> None:
 
     again = make_offline(tmp_path)
     assert everything(again) == before
-    assert again.world.sequence == offline.world.sequence == 11
+    assert again.world.sequence == offline.world.sequence == 12
     for credentials, who in ((keys[0], "user/ann"), (session, "assumed-role/r/me"), (token, "user/ann")):
         assert again.client("sts", credentials=credentials).get_caller_identity()["Arn"].endswith(who)
     off = again.client("sts", credentials=keys[1])

@@ -22,9 +22,10 @@ from imdsctl.adapters.local_registry import Entry, Registry
 from imdsctl.adapters.models import load_service
 from imdsctl.adapters.state_directory import StateDirectory
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.local import account, ec2, iam, organizations, sts
+from imdsctl.local import account, autoscaling, ec2, iam, sts
 from imdsctl.local.call import Operations
 from imdsctl.local.generator import make_world
+from imdsctl.local.organizations import operations as organizations
 from imdsctl.local.pipeline import LocalAws
 from imdsctl.local.throttle import Throttle, Throttling
 from imdsctl.local.world import World, WorldSpec
@@ -32,6 +33,7 @@ from imdsctl.wire.service import Service
 
 OPERATIONS: Mapping[str, Operations] = {
     "ec2": ec2.OPERATIONS,
+    "autoscaling": autoscaling.OPERATIONS,
     "iam": iam.OPERATIONS,
     "sts": sts.OPERATIONS,
     "organizations": organizations.OPERATIONS,

@@ -1,4 +1,4 @@
-"""The way of a request through the local AWS: authenticate, route, decode, settle, handle, log, encode.
+"""The way of a request through the local AWS: authenticate, route, decode, authorize, settle, handle, log, encode.
 
 Sans I/O: a request and the clock's time go in, a response comes out. Nothing a client sends makes a 5xx; a 500 is a bug
 of a handler, and its traceback goes to `report`.
@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.local.authorization import Authorizer
 from imdsctl.local.call import AwsError, Call, Ids, Operation, Operations
 from imdsctl.local.log import Record, encode
 from imdsctl.local.refusals import CLOCK_SKEW_MAX, Refusals, refusals_of
@@ -32,7 +33,10 @@ STATUS_PATH = "/_imdsctl/status"
 """Where a running server says who it is; AWS has no such path."""
 
 DRY_RUN = ServiceError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
-_DEFAULT_REGION = "us-east-1"
+POLICY_SERVICES = frozenset({"iam", "organizations"})
+"""Services whose writes may change what somebody is allowed to do."""
+REGION_STATE = frozenset({"ec2", "autoscaling"})
+"""The services whose answers depend on what happened by itself in their Region."""
 
 
 class WriteLog(Protocol):
@@ -70,6 +74,7 @@ class LocalAws:
         self._status = status
         self._report = report
         self._throttle = throttle
+        self._authorizer = Authorizer(world)
         self._latest = world.created
         self._requests = 0
         # Only for request ids; nothing that is kept depends on it.
@@ -119,18 +124,19 @@ class LocalAws:
                 endpoint_url=f"http://{request.headers.get('host', '')}",
                 session=credentials.session,
             )
-            if name == "ec2":
-                if self._throttle is not None:
-                    self._throttle.admit(
-                        caller.account_id,
-                        authorization.region,
-                        operation.name,
-                        params,
-                        now.timestamp(),
-                        writes=known.writes,
-                    )
-                if params.get("DryRun"):
-                    raise DRY_RUN
+            if name == "ec2" and self._throttle is not None:
+                self._throttle.admit(
+                    caller.account_id,
+                    authorization.region,
+                    operation.name,
+                    params,
+                    now.timestamp(),
+                    writes=known.writes,
+                )
+            self._settle(call, known)
+            self._authorizer.authorize(call, credentials, request.headers)
+            if name == "ec2" and params.get("DryRun"):
+                raise DRY_RUN
             result = self._run(call, known)
             response = operation.encode_response(result, request_id=request_id, protocol=protocol)
         except ServiceError as refusal:
@@ -155,15 +161,22 @@ class LocalAws:
 
     # -- the steps ---------------------------------------------------------------------------------------------------
 
-    def _run(self, call: Call, known: Operation) -> Mapping[str, Any]:
-        """Settle what is due, call the handler, and log the write that it accepted."""
-        if call.service == "ec2":
-            if self.world.fragment is None:
-                self.world.fragment = self._services["ec2"].fragment
+    def _settle(self, call: Call, known: Operation) -> None:
+        """Carry out what is due: in the call's Region, and before a write wherever things happen by themselves."""
+        if known.writes:
+            self.world.settle_all(call.now)
+        if call.service in REGION_STATE:
             self.world.region(call.account_id, call.region).settle(call.now)
+
+    def _run(self, call: Call, known: Operation) -> Mapping[str, Any]:
+        """Call the handler, and log the write that it accepted."""
+        if call.service == "ec2" and self.world.fragment is None:
+            self.world.fragment = self._services["ec2"].fragment
         result = known.handler(call)
         if known.writes:
             self.world.sequence += 1
+            if call.service in POLICY_SERVICES:
+                self.world.policy_epoch += 1
             if self._log is not None:
                 self._log.append(
                     encode(
@@ -200,8 +213,7 @@ class LocalAws:
                 world=self.world,
             )
             try:
-                if record.service == "ec2":
-                    self.world.region(call.account_id, call.region).settle(call.now)
+                self._settle(call, known)
                 known.handler(call)
                 self.world.sequence = record.sequence
                 return
@@ -270,7 +282,7 @@ class LocalAws:
             return "account"
         form = request.query or request.body[:4096].decode("latin-1")
         version = next((value for key, value in parse_qsl(form) if key == "Version"), "")
-        return {"2011-06-15": "sts", "2010-05-08": "iam"}.get(version, "ec2")
+        return {"2011-06-15": "sts", "2010-05-08": "iam", "2011-01-01": "autoscaling"}.get(version, "ec2")
 
     # -- small things ------------------------------------------------------------------------------------------------
 

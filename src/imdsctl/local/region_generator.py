@@ -12,11 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
+from hashlib import blake2b
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.precedence import image_options, resolve
+from imdsctl.local.autoscaling.state import LaunchConfiguration, ScalingState
 from imdsctl.local.ec2.public_images import public_image
 from imdsctl.local.ec2.state import (
     RUNNING,
@@ -34,7 +37,7 @@ from imdsctl.local.ec2.state import (
 )
 
 if TYPE_CHECKING:
-    from imdsctl.local.world import World
+    from imdsctl.local.world import World, WorldSpec
 
 EMPTY_SHARE = 0.08
 """The share of Regions with nothing in them: an unset default, and nobody looking."""
@@ -118,20 +121,34 @@ _WEIGHTS = tuple(accumulate(kind.weight for kind in KINDS))
 
 
 def generate_region(world: World, account_id: str, region: str) -> RegionState:
-    """The first state of an account's Region. Regions outside the spec's, and suspended accounts, have no fleet."""
+    """The first state of an account's Region. Not every Region has a fleet.
+
+    None have: Regions outside the spec's, suspended accounts, and accounts that CreateAccount made.
+    """
     spec = world.spec
     state = RegionState(account_id, region, seed=spec.seed)
-    if region not in spec.regions or world.accounts[account_id].state != "ACTIVE":
+    account = world.accounts[account_id]
+    if region not in spec.regions or account.state != "ACTIVE" or not account.access_key_id:
         return state
-    rng = random.Random(f"{spec.seed}/{account_id}/{region}")
-    state.defaults = _chosen(rng, _DEFAULTS)
+    rng, state.own_defaults = _begin(spec, account_id, region)
     count = round(spec.instances * rng.uniform(0.5, 1.5) / (1 - EMPTY_SHARE))
     if rng.random() < EMPTY_SHARE or not count:
         return state
     images = _own_images(state, rng, spec.created)
     templates = _templates(state, rng, spec.created, images, world.admin_credentials(account_id).caller.arn)
     _instances(state, rng, spec.created, images, templates, count)
+    _launch_configurations(state, spec.created, images)
     return state
+
+
+def first_defaults(spec: WorldSpec, account_id: str, region: str) -> AccountDefaults:
+    """The Region defaults that a generated account's Region begins with, without the rest of it."""
+    return _begin(spec, account_id, region)[1] if region in spec.regions else AccountDefaults()
+
+
+def _begin(spec: WorldSpec, account_id: str, region: str) -> tuple[random.Random, AccountDefaults]:
+    rng = random.Random(f"{spec.seed}/{account_id}/{region}")
+    return rng, _chosen(rng, _DEFAULTS)
 
 
 # -- images ----------------------------------------------------------------------------------------------------------
@@ -224,6 +241,36 @@ def _templates(
         state.add_template(template)
         templates[name] = template
     return templates
+
+
+# -- launch configurations -------------------------------------------------------------------------------------------
+
+_CONFIGURATIONS: tuple[tuple[str, str, str, int, Mapping[str, Any] | None], ...] = (
+    # name, image, type, age in days, MetadataOptions (None: says nothing)
+    ("legacy-app", "windows-2019", "m5.large", 1300, None),
+    ("web-blue", "own:golden-old", "t3.medium", 900, {"HttpTokens": "optional", "HttpEndpoint": "enabled"}),
+    ("web-green", "own:golden", "t3.medium", 200, {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}),
+)
+
+
+def _launch_configurations(state: RegionState, created: datetime, images: Mapping[str, Image]) -> None:
+    """Launch configurations that nobody deleted. They take nothing from the Region's random numbers."""
+    state.scaling = ScalingState(state)
+    for name, image, kind, age, options in _CONFIGURATIONS:
+        place = f"{state.account_id}/{state.region}/{name}"
+        unique = UUID(bytes=blake2b(place.encode(), digest_size=16).digest(), version=4)
+        state.scaling.configurations[name] = LaunchConfiguration(
+            name,
+            f"arn:aws:autoscaling:{state.region}:{state.account_id}:launchConfiguration:{unique}:"
+            f"launchConfigurationName/{name}",
+            created - timedelta(days=age),
+            {
+                "ImageId": _find(images, state.region, image).id,
+                "InstanceType": kind,
+                "InstanceMonitoring": {"Enabled": True},
+                **({} if options is None else {"MetadataOptions": dict(options)}),
+            },
+        )
 
 
 # -- instances -------------------------------------------------------------------------------------------------------

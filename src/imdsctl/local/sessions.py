@@ -7,7 +7,7 @@ derived from it: so sessions outlive a restart without having been written anywh
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -21,7 +21,9 @@ class Session:
 
     `principal` is the role's or user's name and `principal_id` its unique id; `expires` is in seconds since 1970.
     `policy` is the inline session policy, `policy_arns` the managed ones; `tags` and `transitive_tag_keys` are the
-    session's own and those it inherited. `nonce` sets apart two sessions that are alike.
+    session's own and those it inherited. `nonce` sets apart two sessions that are alike. `issued` is when it began, as
+    `aws:TokenIssueTime` has it. `role_delivery` (`1.0`, `2.0`) and `instance_arn` are those of credentials that an
+    instance got from its metadata service: how they were fetched, and by which instance.
     """
 
     account_id: str
@@ -36,6 +38,9 @@ class Session:
     tags: tuple[tuple[str, str], ...] = ()
     transitive_tag_keys: tuple[str, ...] = ()
     source_identity: str | None = None
+    issued: str | None = None
+    role_delivery: str | None = None
+    instance_arn: str | None = None
 
     def limits(self) -> bytes:
         """The part that counts as the packed size: session policies and tags, compressed; empty without them."""
@@ -60,6 +65,9 @@ class Session:
                     self.tags,
                     self.transitive_tag_keys,
                     self.source_identity,
+                    self.issued,
+                    self.role_delivery,
+                    self.instance_arn,
                 ]
             ),
             9,
@@ -68,20 +76,11 @@ class Session:
     @classmethod
     def unpack(cls, packed: bytes) -> Session:
         """The session of bytes that `pack` made; they were checked against their MAC."""
-        account_id, kind, principal, principal_id, name, expires, nonce, policy, arns, tags, transitive, source = (
-            orjson.loads(zlib.decompress(packed))
-        )
-        return cls(
-            account_id,
-            kind,
-            principal,
-            principal_id,
-            name,
-            expires,
-            nonce,
-            policy,
-            tuple(arns),
-            tuple((key, value) for key, value in tags),
-            tuple(transitive),
-            source,
+        values = orjson.loads(zlib.decompress(packed))
+        session = cls(*values)
+        return replace(
+            session,
+            policy_arns=tuple(session.policy_arns),
+            tags=tuple((key, value) for key, value in session.tags),
+            transitive_tag_keys=tuple(session.transitive_tag_keys),
         )

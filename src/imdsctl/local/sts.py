@@ -1,6 +1,7 @@
 """AWS STS: who am I, and temporary credentials for a role or a user.
 
-Source: AWS STS API Reference (GetCallerIdentity, AssumeRole, GetSessionToken, GetAccessKeyInfo) and the IAM User Guide,
+Source: AWS STS API Reference (GetCallerIdentity, AssumeRole, GetSessionToken, GetAccessKeyInfo,
+DecodeAuthorizationMessage) and the IAM User Guide,
 "Methods to assume a role", "Pass session tags in AWS STS".
 """
 
@@ -11,11 +12,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from imdsctl.local.authorization.refusal import decode_message
 from imdsctl.local.call import AwsError, Call, Operation, Operations
 from imdsctl.local.constraints import check_range, check_required, check_text
 from imdsctl.local.iam.documents import MalformedDocument, parse_document
 from imdsctl.local.iam.state import Role
-from imdsctl.local.iam.trust import Principal, trusts
 from imdsctl.local.keys import account_of_key
 from imdsctl.local.sessions import ROLE, USER, Session
 from imdsctl.local.world import Credentials
@@ -42,7 +43,7 @@ def get_caller_identity(call: Call) -> Mapping[str, Any]:
 
 
 def assume_role(call: Call) -> Mapping[str, Any]:
-    """Credentials of a role whose trust policy names the caller.
+    """Credentials of a role; authorization/sts.py says who may assume it (the role's trust policy among others).
 
     Session policies, tags and a source identity go into the session, and tags and source identity of a caller that is a
     session itself are inherited where AWS says so. A role that does not exist is refused like one that does not trust.
@@ -62,12 +63,8 @@ def assume_role(call: Call) -> Mapping[str, Any]:
     named = _ROLE_ARN.fullmatch(str(arn))
     if named is None:
         raise _invalid(f"{arn} is invalid")
-    role = _trusting_role(call, named[1], str(arn))
+    role = _role(call, named[1], str(arn))
     parent = call.session
-    if tags and not trusts(role.trust, _principal(call), "sts:TagSession"):
-        raise _denied(call, "sts:TagSession", str(arn))
-    if source_identity and not trusts(role.trust, _principal(call), "sts:SetSourceIdentity"):
-        raise _denied(call, "sts:SetSourceIdentity", str(arn))
     if params.get("SerialNumber") or params.get("TokenCode"):
         raise AwsError("AccessDenied", "MultiFactorAuthentication failed with invalid MFA one time pass code.", 403)
     if parent is not None and parent.kind == ROLE:
@@ -96,6 +93,7 @@ def assume_role(call: Call) -> Mapping[str, Any]:
         tags=tuple(tags.items()),
         transitive_tag_keys=transitive,
         source_identity=source_identity,
+        issued=f"{call.now:%Y-%m-%dT%H:%M:%SZ}",
     )
     packed = len(session.limits())
     if packed > PACKED_BYTES_MAX:
@@ -136,8 +134,23 @@ def get_session_token(call: Call) -> Mapping[str, Any]:
         name="",
         expires=_expires(call, duration or TOKEN_SECONDS_DEFAULT),
         nonce=call.ids.hex(16),
+        issued=f"{call.now:%Y-%m-%dT%H:%M:%SZ}",
     )
     return {"Credentials": _credentials(call.world.open_session(session))}
+
+
+def decode_authorization_message(call: Call) -> Mapping[str, Any]:
+    """What stands in the encoded message of EC2's UnauthorizedOperation, as JSON text.
+
+    Raises InvalidAuthorizationMessageException for a message that did not come from here.
+    """
+    encoded = call.params.get("EncodedMessage")
+    check_required(encoded, "encodedMessage", _invalid)
+    check_text(encoded, "encodedMessage", _invalid, length_min=1, length_max=10240)
+    decoded = decode_message(call.world, str(encoded))
+    if decoded is None:
+        raise AwsError("InvalidAuthorizationMessageException", "Invalid token", 400)
+    return {"DecodedMessage": decoded}
 
 
 def get_access_key_info(call: Call) -> Mapping[str, Any]:
@@ -154,26 +167,13 @@ def get_access_key_info(call: Call) -> Mapping[str, Any]:
 # -- roles -----------------------------------------------------------------------------------------------------------
 
 
-def _trusting_role(call: Call, account_id: str, arn: str) -> Role:
-    """The role of an ARN, when it exists and trusts the caller. Raises AccessDenied."""
+def _role(call: Call, account_id: str, arn: str) -> Role:
+    """The role of an ARN. That it trusts the caller was decided before; one that is not there is refused like that."""
     account = call.world.accounts.get(account_id)
-    role = None
-    if account is not None and account.state == "ACTIVE":
-        role = call.world.iam(account_id).role_by_arn(arn)
-    if role is None or not trusts(role.trust, _principal(call), "sts:AssumeRole"):
+    role = call.world.iam(account_id).role_by_arn(arn) if account is not None else None
+    if role is None:
         raise _denied(call, "sts:AssumeRole", arn)
     return role
-
-
-def _principal(call: Call) -> Principal:
-    """The caller as trust policies name it: a role's session is also its role."""
-    arns = {call.caller.arn}
-    parts = call.caller.arn.split("/")
-    if len(parts) == 3 and parts[0].endswith(":assumed-role"):
-        role = call.world.iam(call.account_id).role(parts[1])
-        if role is not None:
-            arns.add(role.arn)
-    return Principal(call.account_id, frozenset(arns))
 
 
 def _expires(call: Call, seconds: int) -> int:
@@ -298,4 +298,5 @@ OPERATIONS: Operations = {
     "AssumeRole": Operation(assume_role),
     "GetSessionToken": Operation(get_session_token),
     "GetAccessKeyInfo": Operation(get_access_key_info),
+    "DecodeAuthorizationMessage": Operation(decode_authorization_message),
 }

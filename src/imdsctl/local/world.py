@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from imdsctl.domain.options import AccountDefaults
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS, OPT_IN_REGIONS
 from imdsctl.local.call import Caller
 from imdsctl.local.iam.generator import ADMIN_USER, first_state
 from imdsctl.local.iam.state import ACTIVE, IamState, User
 from imdsctl.local.keys import key_id
+from imdsctl.local.organizations.state import OrganizationState
 from imdsctl.local.sessions import ROLE, USER, Session
+from imdsctl.policy.declarative import EffectivePolicy
+from imdsctl.policy.document import Policy
 
 if TYPE_CHECKING:
     from imdsctl.local.ec2.state import RegionState
+    from imdsctl.policy.document import Policy
 
 ROLE_NAME = "OrganizationAccountAccessRole"
 """The role Organizations makes in every member account it creates (Organizations User Guide, "Accessing member
@@ -75,6 +80,7 @@ class Account:
     role_id: str = ""
     role_name: str = ROLE_NAME
     opt_in: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    hides_managed: bool = False  # EC2's managed resource visibility
 
     def arn(self, organization: Organization) -> str:
         """The account's ARN in Organizations."""
@@ -130,12 +136,14 @@ class Credentials:
 
 
 RegionGenerator = Callable[["World", str, str], "RegionState"]
+DefaultsGenerator = Callable[[WorldSpec, str, str], AccountDefaults]
 
 
 class World:
     """All state of the local AWS. Not thread-safe; the pipeline calls it from one thread.
 
-    `generate(world, account_id, region)` makes a Region's first state.
+    `generate(world, account_id, region)` makes a Region's first state; `first_defaults(spec, account_id, region)` says
+    which instance metadata defaults that has, without making it.
     """
 
     def __init__(
@@ -144,21 +152,49 @@ class World:
         organization: Organization,
         accounts: dict[str, Account],
         generate: RegionGenerator,
+        first_defaults: DefaultsGenerator = lambda spec, account_id, region: AccountDefaults(),
     ) -> None:
         self.spec = spec
         self.seed = spec.seed
         self.created = spec.created
         self.settle_seconds = spec.settle_seconds
-        self.organization = organization
         self.accounts = accounts
+        self.organizations = OrganizationState(organization, accounts, spec.created)
+        # Counts the writes that may change what somebody is allowed to do: what follows from policies is kept with it.
+        self.policy_epoch = 0
         self.sequence = 0  # of the last write; the pipeline counts it up
         # How EC2 writes a structure as an item of a list, so that its XML can be kept until it changes; None while no
         # response is written (a replay).
         self.fragment: Callable[[str, Mapping[str, Any]], bytes] | None = None
+        # Regions with Auto Scaling groups, in which things happen by themselves that look beyond the Region.
+        self.self_acting: dict[tuple[str, str], RegionState] = {}
         self._generate = generate
+        self._first_defaults = first_defaults
         self._regions: dict[tuple[str, str], RegionState] = {}
         self._iam: dict[str, IamState] = {}
         self._sessions: dict[str, Credentials] = {}
+
+    # -- the organization ---------------------------------------------------------------------------------------------
+
+    @property
+    def organization(self) -> Organization:
+        """The organization as it is now."""
+        return self.organizations.organization
+
+    def scp_levels(self, account_id: str) -> Sequence[Sequence[Policy]] | None:
+        """The SCPs that bind an account, from the root (first) down to itself (last); None while SCPs are disabled.
+
+        The management account has them too; that they do not bind it is the evaluation's to know. Cheap: kept until
+        something changes. Raises KeyError for an account that is not ours.
+        """
+        return self.organizations.scp_levels(account_id)
+
+    def effective_declarative_policy(self, account_id: str) -> EffectivePolicy:
+        """What declarative policies set for an account; the same object until something changes.
+
+        Raises KeyError for an account that is not ours.
+        """
+        return self.organizations.effective_declarative_policy(account_id)
 
     # -- accounts and credentials ------------------------------------------------------------------------------------
 
@@ -278,6 +314,15 @@ class World:
         """The account of a long-term access key of ours that is active; None for any other."""
         return found.caller.account_id if (found := self._keys.get(access_key_id)) is not None else None
 
+    def seal(self, purpose: bytes, body: bytes) -> bytes:
+        """A message authentication code (32 bytes) that only this world can make; `purpose` has at most 16 bytes."""
+        return self._mac(purpose, body)
+
+    def organization_path(self, account_id: str) -> str:
+        """`o-id/r-id/ou-id/`: the way from the organization down to the account, as `aws:PrincipalOrgPaths` has it."""
+        path = self.organizations.path(self.accounts[account_id].parent_id)
+        return "/".join([self.organization.id, *path]) + "/"
+
     def _mac(self, purpose: bytes, body: bytes) -> bytes:
         return blake2b(body, key=self._secret, digest_size=32, person=purpose).digest()
 
@@ -298,7 +343,23 @@ class World:
             if account_id not in self.accounts or region not in KNOWN_REGIONS:
                 raise KeyError(key)
             state = self._regions[key] = self._generate(self, account_id, region)
+            state.declared = partial(self.effective_declarative_policy, account_id)
+            state.hides_managed = self.accounts[account_id].hides_managed
         return state
+
+    def first_defaults(self, account_id: str, region: str) -> AccountDefaults:
+        """The defaults that a Region begins with, without making the Region."""
+        if not self.accounts[account_id].access_key_id:  # made by CreateAccount: nobody had set anything
+            return AccountDefaults()
+        return self._first_defaults(self.spec, account_id, region)
+
+    def settle_all(self, now: datetime) -> None:
+        """Carry out what is due where things happen by themselves, before a write that they could look at changes it.
+
+        Without this a launch that was due before the write would find the world after it, unless a read came between.
+        """
+        for state in self.self_acting.values():
+            state.settle(now)
 
     def touched(self) -> Iterator[tuple[str, str, RegionState]]:
         """The Regions that exist so far: (account, Region, state)."""

@@ -98,6 +98,27 @@ class CallerPolicies:
     scps: Sequence[Sequence[Policy]] | None = None
     management_account: bool = False
 
+    @property
+    def allow_everything(self) -> bool:
+        """Nothing within its own account can be refused to this caller, so that nobody has to ask.
+
+        An administrator whom no SCP, boundary or session policy limits. Resource-based policies are not in it: a Deny
+        there, or the trust policy of a role, has to be asked all the same.
+        """
+        return (
+            _always(self.identity)
+            and (self.boundary is None or self.boundary.allows_everything)
+            and (self.session is None or _always(self.session))
+            and (self.scps is None or all(map(_always, self.scps)))
+        )
+
+
+def _always(policies: Sequence[Policy]) -> bool:
+    """No Deny among them, and an Allow of everything."""
+    return any(each.allows_everything for each in policies) and all(
+        statement.allows for each in policies for statement in each.statements
+    )
+
 
 def decide(request: RequestContext, policies: CallerPolicies) -> Decision:
     """Decide a call: every one of its resources must be allowed; an explicit deny of any of them comes first.

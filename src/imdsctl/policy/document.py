@@ -45,7 +45,10 @@ Applies = Callable[[str, Keys], bool]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Statement:
-    """One compiled statement. `index` counts from 0, `actions` takes a lower-case `service:action`."""
+    """One compiled statement. `index` counts from 0, `actions` takes a lower-case `service:action`.
+
+    `everything`: it covers every action on every resource, whoever asks and under any condition.
+    """
 
     index: int
     sid: str | None
@@ -54,6 +57,7 @@ class Statement:
     resources: Applies | None
     principals: Callable[[Principal], Named] | None
     conditions: tuple[Condition, ...]
+    everything: bool = False
 
     def named(self, resource: str, principal: Principal, keys: Keys) -> Named:
         """How closely the statement, whose action matches, names the caller; Named.NOT when it does not apply.
@@ -79,6 +83,11 @@ class Policy:
     version: str
     statements: tuple[Statement, ...]
     _by_action: dict[str, tuple[Statement, ...]] = field(default_factory=dict, repr=False)
+
+    @property
+    def allows_everything(self) -> bool:
+        """It has no Deny, and an Allow of everything: whatever is asked, it answers yes."""
+        return all(each.allows for each in self.statements) and any(each.everything for each in self.statements)
 
     def about(self, action: str) -> tuple[Statement, ...]:
         """The statements whose Action or NotAction covers `action`, in any case of letters."""
@@ -171,14 +180,19 @@ class _Parser:
             self._problem("missing-element", "Missing required field Effect", path)
         elif effect not in ("Allow", "Deny"):
             self._problem("invalid-effect", f"Invalid effect: {effect}", f"{path}.Effect")
+        principals = self._principals(value, path, effect == "Allow")
+        actions = self._actions(value, path)
+        resources = self._resources(value, path)
+        conditions = tuple(self._conditions(value.get("Condition", {}), f"{path}.Condition"))
         return Statement(
             index,
             sid if isinstance(sid, str) else None,
             effect == "Allow",
-            self._actions(value, path),
-            self._resources(value, path),
-            self._principals(value, path, effect == "Allow"),
-            tuple(self._conditions(value.get("Condition", {}), f"{path}.Condition")),
+            actions,
+            resources,
+            principals,
+            conditions,
+            value.get("Action") in ("*", ["*"]) and resources is None and principals is None and not conditions,
         )
 
     # -- the elements ------------------------------------------------------------------------------------------------
@@ -207,7 +221,7 @@ class _Parser:
         tests = []
         for index, name in names:
             place = f"{path}.{element}{index}"
-            if name != "*" and not name.startswith("arn:"):
+            if name != "*" and not (name.startswith("arn:") and name.count(":") >= 5):
                 message = f'Resource {name} must be in ARN format or "*".'
                 self._problem("invalid-resource", message, place)
                 continue
@@ -251,7 +265,7 @@ class _Parser:
         found: dict[str, list[str]] = {name: [] for name in _PRINCIPAL_TYPES}
         for kind, names in value.items():
             if kind not in found:
-                self._problem("invalid-principal", f"`{kind}` is not a kind of principal", f"{path}.{kind}")
+                self._problem("invalid-principal", f'Invalid principal in policy: "{kind}"', f"{path}.{kind}")
                 continue
             for index, name in self._strings(names, f"{path}.{kind}"):
                 if kind == "AWS" and name != "*":
@@ -271,7 +285,7 @@ class _Parser:
         for operator, keys in value.items():
             place = f"{path}.{operator}"
             if not known(operator):
-                self._problem("unknown-operator", f"Invalid Condition type : {operator}", place)
+                self._problem("unknown-operator", f"Invalid Condition type : {operator}.", place)
             elif not isinstance(keys, Mapping) or not keys:
                 self._problem("wrong-type", "an operator holds an object of condition keys", place)
             else:

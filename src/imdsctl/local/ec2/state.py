@@ -8,15 +8,19 @@ when it is shown and not stored.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imdsctl.domain.options import AccountDefaults, MetadataOptions
 from imdsctl.local.ec2.zones import Zone, zones
+from imdsctl.policy.declarative import NOTHING_DECLARED, EffectivePolicy
+
+if TYPE_CHECKING:
+    from imdsctl.local.autoscaling.state import ScalingState
 
 PENDING = "pending"
 RUNNING = "running"
@@ -29,6 +33,9 @@ STATE_CODES = {PENDING: 0, RUNNING: 16, SHUTTING_DOWN: 32, TERMINATED: 48, STOPP
 
 OPTIONS_PENDING = "pending"
 OPTIONS_APPLIED = "applied"
+
+SCALE = "scale"
+"""What is scheduled for an Auto Scaling group; see `RegionState.schedule`."""
 
 TERMINATED_VISIBLE = timedelta(hours=1)
 """EC2 API Reference, DescribeInstances: a terminated instance appears "for a short interval (usually an hour)"."""
@@ -255,7 +262,10 @@ class KeyPair:
 
 @dataclass(slots=True)
 class SpotRequest:
-    """A Spot Instance request. `specification` is the request's launch specification as AWS shows it."""
+    """A Spot Instance request. `specification` is its launch specification as AWS shows it.
+
+    `asked` are the parameters of RunInstances that launch for it (again, when it is persistent).
+    """
 
     id: str
     created: datetime
@@ -263,24 +273,53 @@ class SpotRequest:
     price: str
     specification: dict[str, Any]
     instance_id: str | None
+    product: str = "Linux/UNIX"
     state: str = "active"
     status: tuple[str, str] = ("fulfilled", "Your spot request is fulfilled.")
     updated: datetime | None = None
     interruption: str = "terminate"
     valid_until: datetime | None = None
-    zone: str | None = None
+    launch_group: str | None = None
+    zone_group: str | None = None
+    zone: Zone | None = None
+    ended: str | None = None  # the instance it had before, while it is open again
+    asked: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetMember:
+    """An instance that a fleet launched: what it counts, on which market, and from which template and overrides."""
+
+    instance_id: str
+    instance_type: str
+    weight: float
+    lifecycle: str
+    source: dict[str, Any]  # AWS's LaunchTemplateAndOverridesResponse
+    platform: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetEvent:
+    """An entry of a fleet's history, as DescribeFleetHistory tells it."""
+
+    at: datetime
+    kind: str
+    sub_kind: str
+    description: str
+    instance_id: str | None = None
 
 
 @dataclass(slots=True)
 class Fleet:
-    """An EC2 Fleet of type `instant`; `request` is what CreateFleet was given, without empty members."""
+    """An EC2 Fleet; `request` is what CreateFleet and ModifyFleet were given, without empty members."""
 
     id: str
     created: datetime
+    kind: str
     request: dict[str, Any]
-    instances: list[dict[str, Any]]
-    errors: list[dict[str, Any]]
-    fulfilled: dict[str, int]
+    members: list[FleetMember] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    history: list[FleetEvent] = field(default_factory=list)
     state: str = "active"
 
 
@@ -324,6 +363,7 @@ class Instance:
     key_name: str | None = None
     user_data: str | None = None
     profile_arn: str | None = None
+    profile_id: str | None = None  # of the instance profile, as IAM has it
     security_groups: tuple[SecurityGroup, ...] = ()
     block_devices: tuple[BlockDevice, ...] = ()
     client_token: str = ""
@@ -370,6 +410,7 @@ class LaunchTemplate:
     default_version: int = 1
     latest_version: int = 1
     last_number: int = 1
+    managed_by: str | None = None
 
 
 @dataclass(slots=True)
@@ -391,7 +432,9 @@ class RegionState:
     def __init__(self, account_id: str, region: str, *, seed: int = 0) -> None:
         self.account_id = account_id
         self.region = region
-        self.defaults = AccountDefaults()
+        self.own_defaults = AccountDefaults()  # as the account itself set them
+        # What declarative policies set for the account; the world knows it once the Region is in one.
+        self.declared: Callable[[], EffectivePolicy] = lambda: NOTHING_DECLARED
         self.instances: dict[str, Instance] = {}
         self.reservations: dict[str, Reservation] = {}
         self.images: dict[str, Image] = {}
@@ -418,6 +461,7 @@ class RegionState:
         self.key_pairs: dict[str, KeyPair] = {}  # by name
         self.spot_requests: dict[str, SpotRequest] = {}
         self.fleets: dict[str, Fleet] = {}
+        self.hides_managed = False  # the account's setting, see `visibility`
         default = SecurityGroup(f"sg-{derived('sg', place)}", "default", "default VPC security group")
         for permission in (
             everything(egress=False, kind="group", peer=default.id),
@@ -427,21 +471,44 @@ class RegionState:
             default.rules[permission] = SecurityGroupRule(rule_id, permission)
         self.default_security_group = default
         self.security_groups = {default.id: default}
+        # Instances of Auto Scaling groups by id, each with its group's name; and who looks after a group that is due.
+        self.scaling: ScalingState | None = None
+        self.scaled: dict[str, str] = {}
+        self.reconcile: Callable[[str, datetime], None] | None = None
         self._due: list[tuple[datetime, int, str, str]] = []  # (when, tie-breaker, instance id, what)
         self._due_count = 0
         self._reservation_count = 0
 
+    @property
+    def defaults(self) -> AccountDefaults:
+        """The instance metadata defaults that hold: the account's own, with declarative policies laid over them.
+
+        The one place where the two meet: launches, modifications and answers all read this.
+        """
+        return self.declared().over(self.own_defaults)
+
     # -- transitions that take time ----------------------------------------------------------------------------------
 
     def schedule(self, when: datetime, instance_id: str, what: str) -> None:
-        """Let `what` (a target state, `applied` or `forgotten`) happen to an instance at `when`."""
+        """Let `what` (a target state, `applied` or `forgotten`) happen to an instance at `when`.
+
+        With `SCALE` it is an Auto Scaling group, by name, that is looked after.
+        """
         self._due_count += 1
         heapq.heappush(self._due, (when, self._due_count, instance_id, what))
 
     def settle(self, now: datetime) -> None:
-        """Carry out what is due. The pipeline calls this before every request to the Region."""
+        """Carry out what is due. The pipeline calls this before every request to the Region.
+
+        How often it is called between two writes makes no difference: things happen in one order, each as of its own
+        time, and depend on nothing but the state. A replay, which has no reads, therefore arrives at the same state.
+        """
         while self._due and self._due[0][0] <= now:
             when, _, instance_id, what = heapq.heappop(self._due)
+            if what == SCALE:
+                assert self.reconcile is not None
+                self.reconcile(instance_id, when)
+                continue
             instance = self.instances.get(instance_id)
             if instance is not None:
                 SETTLE[what](self, instance, when)

@@ -40,7 +40,7 @@ def document(*statements: Any, **top: Any) -> str:
         document({"Effect": "Deny", "NotAction": ["iam:*", "sts:*"], "NotResource": ["arn:aws:s3:::a", "*"]}),
         document({**STATEMENT, "Sid": "One"}, {**STATEMENT, "Sid": "Two"}, {**STATEMENT, "Sid": ""}),
         document({**STATEMENT, "Condition": {"ForAllValues:StringLikeIfExists": {"aws:TagKeys": ["a", "b*"]}}}),
-        document({**STATEMENT, "Condition": {"bool": {"aws:SecureTransport": True}, "Null": {"ec2:x": "true"}}}),
+        document({**STATEMENT, "Condition": {"Bool": {"aws:SecureTransport": True}, "Null": {"ec2:x": "true"}}}),
         document({**STATEMENT, "Condition": {"NumericLessThan": {"ec2:RoleDelivery": 2.0}}}),
     ],
 )
@@ -64,6 +64,7 @@ def test_what_is_a_policy(text: str) -> None:
         {**STATEMENT, "Condition": {"StringEquals": {"nothing": "x"}}},
         {**STATEMENT, "Condition": {"StringEquals": {"aws:x": {"y": "z"}}}},
         {**STATEMENT, "Condition": {"NullIfExists": {"aws:x": "true"}}},
+        {**STATEMENT, "Condition": {"stringequals": {"aws:x": "true"}}},
         {**STATEMENT, "Condition": {"Foo": {"aws:x": "true"}}},
         "Allow",
         None,

@@ -1,0 +1,78 @@
+"""Which permissions a call needs, on which resources.
+
+Source: Service Authorization Reference, "Actions, resources, and condition keys" of each service. A call that has no
+entry in its service's room needs its own action on `*`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from imdsctl.local.call import Call
+from imdsctl.policy.request import Keys, ResourceContext
+
+EVERYTHING = (ResourceContext(),)
+"""What an action without resource types is tested on."""
+
+PREFIXES = {"monitoring": "cloudwatch"}
+"""IAM's prefix of a service where it is not its signing name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One permission: an action, the resources it must be allowed on, and condition keys for all of them."""
+
+    action: str
+    resources: tuple[ResourceContext, ...] = EVERYTHING
+    keys: Keys = field(default_factory=dict)
+
+
+Room = Callable[[Call], list[Need]]
+
+_ROOMS = {
+    "ec2": "imdsctl.local.authorization.ec2",
+    "iam": "imdsctl.local.authorization.iam",
+    "sts": "imdsctl.local.authorization.sts",
+}
+
+
+def needs_of(call: Call) -> list[Need]:
+    """The permissions that a call needs; the first one is that of its own action."""
+    room: Room = import_module(_ROOMS.get(call.service, "imdsctl.local.authorization.others")).needs
+    return room(call)
+
+
+def action_of(call: Call) -> str:
+    """The IAM action of a call's operation: `ec2:RunInstances`."""
+    return f"{PREFIXES.get(call.service, call.service)}:{call.action}"
+
+
+def request_tags(tags: Mapping[str, str]) -> Keys:
+    """`aws:RequestTag/...` and `aws:TagKeys` of the tags in a request; empty without tags."""
+    if not tags:
+        return {}
+    keys: dict[str, str | tuple[str, ...]] = {f"aws:requesttag/{key.lower()}": value for key, value in tags.items()}
+    keys["aws:tagkeys"] = tuple(tags)
+    return keys
+
+
+def resource_tags(tags: Mapping[str, str] | None, prefix: str) -> dict[str, str]:
+    """`aws:ResourceTag/...` and the service's own `prefix:ResourceTag/...` of a resource's tags."""
+    keys: dict[str, str] = {}
+    for key, value in (tags or {}).items():
+        keys[f"aws:resourcetag/{key.lower()}"] = value
+        keys[f"{prefix}:resourcetag/{key.lower()}"] = value
+    return keys
+
+
+def loose_tags(tags: Any) -> dict[str, str]:
+    """A request's list of tags as a dict, whatever is wrong with it: the handler refuses what is."""
+    found: dict[str, str] = {}
+    for tag in tags if isinstance(tags, Iterable) else ():
+        if isinstance(tag, Mapping):
+            found[str(tag.get("Key") or "")] = str(tag.get("Value") or "")
+    found.pop("", None)
+    return found
