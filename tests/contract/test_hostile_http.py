@@ -207,7 +207,7 @@ class Fuzzer:
     def check(self, target: Target, request: HttpRequest, answer: HttpResponse, what: str) -> None:
         """botocore reads the answer as that of the service: an error with a code, or the operation's output."""
         protocol = target.protocol
-        scope = rf"Credential=[^,]*/{target.service}/aws4_request,"
+        scope = rf"Credential=([^,/]*/){{3,}}{target.service}/aws4_request,"
         if re.search(scope, request.headers.get("authorization", "")) is None:
             # What does not say whose it is gets an answer in the form that it most likely reads.
             protocol = "json" if "json" in answer.headers["content-type"] else "query"

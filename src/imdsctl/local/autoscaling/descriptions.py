@@ -74,6 +74,7 @@ def _none_of_a_group(member: str) -> Callable[[Call], Mapping[str, Any]]:
     """A list that is empty for every group. Raises ValidationError for a group that does not exist."""
 
     def describe(call: Call) -> Mapping[str, Any]:
+        """Always none: a group here has no such thing. Raises ValidationError for a group that does not exist."""
         the_group(call)
         return listed(call, member, [], dict)
 
@@ -84,6 +85,7 @@ def _none_at_all(member: str) -> Callable[[Call], Mapping[str, Any]]:
     """A list of the Region's that is empty; a group that it names need not exist."""
 
     def describe(call: Call) -> Mapping[str, Any]:
+        """Always none: there is no such thing here."""
         return listed(call, member, [], dict)
 
     return describe

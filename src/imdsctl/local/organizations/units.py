@@ -95,7 +95,7 @@ def list_children(call: Call) -> Mapping[str, Any]:
 
 
 def describe_organizational_unit(call: Call) -> Mapping[str, Any]:
-    """One unit."""
+    """One organizational unit, by its id."""
     only_administrators(call)
     return {"OrganizationalUnit": _written(call, _unit(call))}
 
