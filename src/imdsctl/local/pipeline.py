@@ -96,6 +96,8 @@ class LocalAws:
         request_id = self._request_id()
         self._requests += 1
         service, name, protocol = self._guess(request)
+        call: Call | None = None
+        outcome: Mapping[str, Any] | AwsError | None = None
         try:
             authorization = _authorization(request, refusals_of(protocol))
             credentials = self._authenticate(request, authorization, refusals_of(protocol), clock)
@@ -136,8 +138,10 @@ class LocalAws:
             if name == "ec2" and params.get("DryRun"):
                 raise DRY_RUN
             result = self._run(call, known)
+            outcome = result if known.writes or name == "sts" else None
             response = operation.encode_response(result, request_id=request_id, protocol=protocol)
         except ServiceError as refusal:
+            outcome = refusal
             response = service.encode_error(refusal, protocol, request_id)
         except WireError as error:
             malformed = ServiceError(_MALFORMED.get(protocol, "SerializationException"), str(error), 400)
@@ -150,7 +154,10 @@ class LocalAws:
                 500,
                 fault="server",
             )
+            outcome = bug
             response = service.encode_error(bug, protocol, request_id)
+        if call is not None:
+            self.world.trail.record(call, outcome, request.headers)
         return HttpResponse(
             response.status,
             {**response.headers, "x-amzn-requestid": request_id, "date": self._http_date(clock)},
@@ -211,7 +218,7 @@ class LocalAws:
             try:
                 if record.service == "ec2":
                     self.world.region(call.account_id, call.region).settle(call.now)
-                known.handler(call)
+                self.world.trail.record(call, known.handler(call))
                 self.world.sequence = record.sequence
                 return
             except (ServiceError, KeyError) as error:

@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS, OPT_IN_REGIONS
 from imdsctl.local.call import Caller
+from imdsctl.local.cloudtrail.trail import Trail
+from imdsctl.local.cloudwatch.state import Metrics
 from imdsctl.local.iam.generator import ADMIN_USER, first_state
 from imdsctl.local.iam.state import ACTIVE, IamState, User
 from imdsctl.local.keys import key_id
 from imdsctl.local.sessions import ROLE, USER, Session
+from imdsctl.local.ssm.state import ParameterStore
 
 if TYPE_CHECKING:
     from imdsctl.local.ec2.state import RegionState
@@ -161,6 +164,9 @@ class World:
         self._generate = generate
         self._regions: dict[tuple[str, str], RegionState] = {}
         self._iam: dict[str, IamState] = {}
+        self._parameters: dict[tuple[str, str], ParameterStore] = {}
+        self._metrics: dict[tuple[str, str], Metrics] = {}
+        self.trail = Trail()
         self._sessions: dict[str, Credentials] = {}
 
     # -- accounts and credentials ------------------------------------------------------------------------------------
@@ -320,6 +326,17 @@ class World:
                 raise KeyError(key)
             state = self._regions[key] = self._generate(self, account_id, region)
         return state
+
+    def parameters(self, account_id: str, region: str) -> ParameterStore:
+        """What an account keeps in Parameter Store in a Region."""
+        return self._parameters.setdefault((account_id, region), ParameterStore())
+
+    def metrics(self, account_id: str, region: str) -> Metrics:
+        """What an account published to CloudWatch in a Region; the world itself adds samples with `put`."""
+        found = self._metrics.get((account_id, region))
+        if found is None:
+            found = self._metrics[account_id, region] = Metrics()
+        return found
 
     def touched(self) -> Iterator[tuple[str, str, RegionState]]:
         """The Regions that exist so far: (account, Region, state)."""

@@ -89,7 +89,9 @@ def run_instances(call: Call) -> dict[str, Any]:
     image_id = merged.get("ImageId")
     if not image_id:
         raise missing("ImageId")
-    image = find_image(call, image_id)
+    from imdsctl.local.ssm.resolve import image_of  # here, because parameters know EC2's public images
+
+    image = find_image(call, image_of(call, image_id))
     kind = _instance_type(merged, image)
     subnet = _subnet(state, merged)
     address = _address(subnet, merged, most)
