@@ -6,6 +6,7 @@ Tests that write take a `place` of their own, so they need no clean-up and no or
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -259,3 +260,67 @@ def make_offline() -> Iterator[MakeOffline]:
 def offline(make_offline: MakeOffline) -> Offline:
     """A new local AWS of the default size."""
     return make_offline()
+
+
+# -- an organization -------------------------------------------------------------------------------------------------
+
+
+class Org:
+    """The management account's view of an offline local AWS, with the few calls that every test makes."""
+
+    def __init__(self, offline: Any) -> None:
+        self.offline = offline
+        self.api = offline.client("organizations", checked=False)
+        self.root = offline.world.organization.root_id
+        self.member = offline.member
+
+    @staticmethod
+    def declared(message: str | None = None, **settings: Any) -> str:
+        """A declarative policy that assigns metadata defaults."""
+        attributes: dict[str, Any] = {
+            "instance_metadata_defaults": {name: {"@@assign": value} for name, value in settings.items()}
+        }
+        if message is not None:
+            attributes["exception_message"] = {"@@assign": message}
+        return json.dumps({"ec2_attributes": attributes})
+
+    def unit(self, name: str = "Team", parent: str | None = None) -> str:
+        made = self.api.create_organizational_unit(ParentId=parent or self.root, Name=name)
+        return str(made["OrganizationalUnit"]["Id"])
+
+    def policy(self, content: str, name: str = "p", kind: str = "SERVICE_CONTROL_POLICY") -> str:
+        made = self.api.create_policy(Name=name, Description="", Type=kind, Content=content)
+        return str(made["Policy"]["PolicySummary"]["Id"])
+
+    def declare(self, content: str, target: str | None = None, name: str = "d") -> str:
+        """Create and attach a declarative policy, the type enabled if need be."""
+        [root] = self.api.list_roots()["Roots"]
+        if not any(each["Type"] == "DECLARATIVE_POLICY_EC2" for each in root["PolicyTypes"]):
+            self.api.enable_policy_type(RootId=self.root, PolicyType="DECLARATIVE_POLICY_EC2")
+        policy = self.policy(content, name, "DECLARATIVE_POLICY_EC2")
+        self.api.attach_policy(PolicyId=policy, TargetId=target or self.root)
+        return policy
+
+    def attached(self, target: str, kind: str = "SERVICE_CONTROL_POLICY") -> list[str]:
+        return [each["Id"] for each in self.api.list_policies_for_target(TargetId=target, Filter=kind)["Policies"]]
+
+    def refused(self, operation: str, **params: Any) -> tuple[str, str | None]:
+        """The code of AWS's refusal, and its Reason."""
+        with pytest.raises(self.api.exceptions.ClientError) as caught:
+            getattr(self.api, operation)(**params)
+        response = caught.value.response
+        assert response["ResponseMetadata"]["HTTPStatusCode"] == 400
+        assert response["Error"]["Message"]
+        return response["Error"]["Code"], response.get("Reason")
+
+
+@pytest.fixture
+def make_org(make_offline: MakeOffline) -> Callable[..., Org]:
+    """Makes a local AWS as `make_offline` does, seen by its management account."""
+    return lambda *folder, **spec: Org(make_offline(*folder, **spec))
+
+
+@pytest.fixture
+def org(make_org: Callable[..., Org]) -> Org:
+    """A new organization of the default size."""
+    return make_org()

@@ -1,29 +1,34 @@
 """Terraform's AWS provider, unmodified, against the local AWS: apply, an empty plan, change, import, destroy.
 
-Needs the `terraform` program, and the provider as a file in a plugin directory (`terraform init` never downloads it
-here): `TF_PLUGIN_DIR`, or one of the usual places.
+Needs the `terraform` program, and the provider as a file on the disk (`terraform init` never downloads it here):
+`TF_PLUGIN_DIR` names its plugin directory, otherwise it is searched for.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import boto3
 import pytest
 
-PROVIDER = "registry.terraform.io/hashicorp/aws/5.*/*/terraform-provider-aws_v5*"
+PROVIDER = "terraform-provider-aws_v5*"
+LAYOUT = f"registry.terraform.io/hashicorp/aws/5.*/*/{PROVIDER}"
+"""Where a plugin directory has the provider: source address, version, platform."""
 PLUGIN_DIRECTORIES = (
     os.environ.get("TF_PLUGIN_DIR", ""),
     "~/.terraform.d/plugins",
+    "~/.terraform.d/plugin-cache",
     "/usr/local/share/terraform/plugins",
     "/usr/share/terraform/plugins",
     "/opt/tf-plugins",
 )
+NOT_ON_A_DISK = ("/proc", "/sys", "/dev", "/run")
 
 CONFIGURATION = """
 terraform {
@@ -95,6 +100,11 @@ data "aws_subnet" "first" { id = sort(data.aws_subnets.default.ids)[0] }
 
 resource "aws_default_vpc" "default" { tags = { Name = "default" } }
 
+resource "aws_default_subnet" "b" {
+  availability_zone = "us-east-1b"
+  tags              = { Name = var.changed ? "newer" : "default" }
+}
+
 resource "aws_ebs_volume" "data" {
   availability_zone = "us-east-1a"
   size              = 10
@@ -135,6 +145,7 @@ resource "aws_ami_from_instance" "explicit" {
 resource "aws_key_pair" "ops" {
   key_name   = "ops"
   public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f ops@example.org"
+  lifecycle { ignore_changes = [public_key] } # which the provider does not import
 }
 
 resource "aws_security_group" "web" {
@@ -184,12 +195,74 @@ resource "aws_launch_template" "growing" {
   }
 }
 
+resource "aws_launch_template" "whole" {
+  name          = "whole"
+  image_id      = data.aws_ami.al2.id
+  instance_type = "t3.micro"
+  metadata_options {
+    http_endpoint               = "enabled"
+    http_tokens                 = "required"
+    http_put_response_hop_limit = var.changed ? 3 : 2
+    http_protocol_ipv6          = "enabled"
+    instance_metadata_tags      = "enabled"
+  }
+}
+
+resource "aws_iam_role" "web" {
+  name = "web"
+  assume_role_policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "ec2.amazonaws.com" } }]
+  })
+}
+
+resource "aws_iam_instance_profile" "web" {
+  name = "web"
+  role = aws_iam_role.web.name
+}
+
+resource "aws_spot_instance_request" "spot" {
+  depends_on    = [aws_ec2_instance_metadata_defaults.imdsv2]
+  ami           = data.aws_ami.al2.id
+  instance_type = "t3.micro"
+  spot_type     = "one-time"
+  subnet_id     = aws_default_subnet.b.id
+  tags          = { Name = var.changed ? "newer" : "spot" }
+  # The provider does not read these, so that every request it imports would be replaced.
+  lifecycle { ignore_changes = [user_data_replace_on_change, secondary_private_ips] }
+}
+
+resource "aws_ec2_fleet" "workers" {
+  depends_on          = [aws_ec2_instance_metadata_defaults.imdsv2]
+  type                = "maintain"
+  terminate_instances = false # the provider waits five minutes for the others
+  launch_template_config {
+    launch_template_specification {
+      launch_template_id = aws_launch_template.whole.id
+      version            = "1"
+    }
+    override {
+      instance_type = "t3.small"
+    }
+    override {
+      instance_type     = "m5.large"
+      weighted_capacity = 2
+    }
+  }
+  target_capacity_specification {
+    default_target_capacity_type = "spot"
+    total_target_capacity        = var.changed ? 3 : 2
+  }
+}
+
 resource "aws_instance" "explicit" {
   depends_on    = [aws_ec2_instance_metadata_defaults.imdsv2]
   ami           = data.aws_ami.al2.id
   instance_type = "t3.micro"
   user_data     = "#!/bin/sh\\n"
   tags          = { Name = "explicit" }
+
+  iam_instance_profile = aws_iam_instance_profile.web.name
   credit_specification { cpu_credits = "standard" }
   metadata_options {
     http_tokens                 = var.changed ? "required" : "optional"
@@ -242,6 +315,8 @@ output "ids" {
     explicit  = aws_instance.explicit.id
     inherited = aws_instance.inherited.id
     templated = aws_instance.templated.id
+    spot      = aws_spot_instance_request.spot.id
+    fleet     = aws_ec2_fleet.workers.id
   }
 }
 output "tokens" {
@@ -255,19 +330,39 @@ output "tokens" {
 """
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Skip, but not where the project's own checks run: there a missing tool would hide a failure."""
     if os.environ.get("CI", "").lower() in ("1", "true"):
         pytest.fail(f"{what}, and CI is set")
     pytest.skip(what)
 
 
-def plugin_directory() -> Path | None:
+def find_provider() -> Path | None:
+    """The provider's file: in one of the usual plugin directories, or wherever on the disk it lies."""
     for place in filter(None, PLUGIN_DIRECTORIES):
-        directory = Path(place).expanduser()
-        if any(directory.glob(PROVIDER)):
-            return directory
-    return None
+        found = next(Path(place).expanduser().glob(LAYOUT), None)
+        if found is not None:
+            return found
+    return next(found_on_disk(), None)
+
+
+def found_on_disk() -> Iterator[Path]:
+    """Every file with the provider's name. Links are not followed, so that the walk ends."""
+    for folder, folders, files in os.walk("/"):
+        folders[:] = [name for name in sorted(folders) if os.path.join(folder, name) not in NOT_ON_A_DISK]
+        for name in sorted(files):
+            if Path(name).match(PROVIDER):
+                yield Path(folder, name)
+
+
+def plugin_directory(provider: Path, directory: Path) -> Path:
+    """A plugin directory with nothing but this provider, in the layout that `terraform init -plugin-dir` reads."""
+    version = provider.name.removeprefix("terraform-provider-aws_v").partition("_")[0]
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    there = directory / f"registry.terraform.io/hashicorp/aws/{version}/{platform.system().lower()}_{machine}"
+    there.mkdir(parents=True)
+    (there / provider.name).symlink_to(provider)
+    return directory
 
 
 class Terraform:
@@ -318,33 +413,65 @@ def client(start_local: Callable[..., Any]) -> Iterator[tuple[Any, Callable[...,
         each.close()
 
 
-def options(ec2: Any, instance_id: str) -> dict[str, Any]:
+def instance(ec2: Any, instance_id: str) -> dict[str, Any]:
     [reservation] = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"]
-    return dict(reservation["Instances"][0]["MetadataOptions"])
+    return dict(reservation["Instances"][0])
 
 
-def importable(terraform: Terraform) -> dict[str, str]:
-    """Addresses of resources that the provider can import, with their import ids."""
-    wanted = (
-        "aws_ebs_volume.data",
-        "aws_ebs_snapshot.data",
-        "aws_ami.own",
-        "aws_key_pair.ops",
-        "aws_security_group.web",
-        "aws_launch_template.growing",
-        "aws_instance.explicit",
-    )
+def options(ec2: Any, instance_id: str) -> dict[str, Any]:
+    return dict(instance(ec2, instance_id)["MetadataOptions"])
+
+
+def spot_instance(ec2: Any, request_id: str) -> str:
+    [request] = ec2.describe_spot_instance_requests(SpotInstanceRequestIds=[request_id])["SpotInstanceRequests"]
+    return str(request["InstanceId"])
+
+
+def spot_instance_state(ec2: Any, request_id: str) -> tuple[str, str]:
+    [request] = ec2.describe_spot_instance_requests(SpotInstanceRequestIds=[request_id])["SpotInstanceRequests"]
+    return request["State"], instance(ec2, request["InstanceId"])["State"]["Name"]
+
+
+def running(ec2: Any) -> list[str]:
+    found = ec2.describe_instances(Filters=[{"Name": "instance-state-name", "Values": ["running"]}])["Reservations"]
+    return [each["InstanceId"] for reservation in found for each in reservation["Instances"]]
+
+
+IMPORTED = {
+    "aws_ami.own": "id",
+    "aws_default_subnet.b": "id",
+    "aws_ebs_snapshot.data": "id",
+    "aws_ebs_volume.data": "id",
+    "aws_ec2_fleet.workers": "id",
+    "aws_iam_instance_profile.web": "id",
+    "aws_iam_role.web": "id",
+    "aws_instance.explicit": "id",
+    "aws_key_pair.ops": "id",
+    "aws_launch_template.growing": "id",
+    "aws_launch_template.whole": "id",
+    "aws_security_group.web": "id",
+    "aws_spot_instance_request.spot": "id",
+}
+"""Addresses of resources that the provider can import, with the attribute that is their import id."""
+
+
+def imports(terraform: Terraform) -> str:
+    """`import` blocks for the resources of the state."""
     resources = json.loads(terraform("show", "-json"))["values"]["root_module"]["resources"]
-    return {each["address"]: each["values"]["id"] for each in resources if each["address"] in wanted}
+    values = {each["address"]: each["values"] for each in resources}
+    return "".join(
+        f'import {{\n  to = {address}\n  id = "{values[address][attribute]}"\n}}\n'
+        for address, attribute in IMPORTED.items()
+    )
 
 
 def test_life_cycle(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> None:
     program = shutil.which("terraform")
-    plugins = plugin_directory()
+    provider = find_provider()
     if program is None:
         missing("there is no terraform program on PATH")
-    if plugins is None:
-        missing("Terraform's AWS provider 5 is in none of the plugin directories (TF_PLUGIN_DIR names another)")
+    if provider is None:
+        missing("Terraform's AWS provider 5 is nowhere on the disk (TF_PLUGIN_DIR names a plugin directory)")
     shell, make = client
     ec2, frankfurt = make("ec2"), make("ec2", "eu-central-1")
     me = make("sts").get_caller_identity()["Account"]
@@ -352,6 +479,7 @@ def test_life_cycle(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> N
     member = next(account["Id"] for account in accounts if account["Id"] != me)
     (tmp_path / "main.tf").write_text(CONFIGURATION)
     terraform = Terraform(shell, str(program), tmp_path, member)
+    plugins = plugin_directory(provider, tmp_path / "plugins")
     terraform("init", "-backend=false", f"-plugin-dir={plugins}")
 
     terraform("apply", "-auto-approve")
@@ -368,31 +496,150 @@ def test_life_cycle(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> N
     ids = shown["ids"]
     assert shown["v1"] == sorted([ids["explicit"], ids["templated"]])
     assert options(ec2, ids["inherited"])["HttpPutResponseHopLimit"] == 1
+    assert instance(ec2, ids["explicit"])["IamInstanceProfile"]["Arn"].endswith(":instance-profile/web")
+    # A Spot request cannot say anything of the metadata service: the Region does.
+    assert options(ec2, spot_instance(ec2, ids["spot"]))["HttpTokens"] == "required"
+    workers = [each["InstanceId"] for each in ec2.describe_fleet_instances(FleetId=ids["fleet"])["ActiveInstances"]]
+    assert len(workers) == 2
+    assert {name: value for name, value in options(ec2, workers[0]).items() if name != "State"} == {
+        "HttpTokens": "required",
+        "HttpPutResponseHopLimit": 2,
+        "HttpEndpoint": "enabled",
+        "HttpProtocolIpv6": "enabled",
+        "InstanceMetadataTags": "enabled",
+    }
     assert frankfurt.describe_images(Owners=["self"])["Images"][0]["ImdsSupport"] == "v2.0"
     terraform("plan", "-detailed-exitcode")
 
-    changed = ("-var", "changed=true")
-    told = terraform("apply", "-auto-approve", *changed)
-    assert "0 added, 5 changed, 0 destroyed" in told
+    # What was read a moment ago need not be read again, but by the plans that have to be empty.
+    changed, known = ("-var", "changed=true"), "-refresh=false"
+    told = terraform("apply", "-auto-approve", known, *changed)
+    assert "0 added, 9 changed, 0 destroyed" in told
     assert options(ec2, ids["explicit"])["HttpTokens"] == "required"
     account_level = ec2.get_instance_metadata_defaults()["AccountLevel"]
     assert (account_level["HttpTokens"], account_level["HttpPutResponseHopLimit"]) == ("required", 2)
     assert options(ec2, ids["inherited"])["HttpPutResponseHopLimit"] == 1  # defaults do not touch what runs
+    assert len(ec2.describe_fleet_instances(FleetId=ids["fleet"])["ActiveInstances"]) == 3
     terraform("plan", "-detailed-exitcode", *changed)
 
-    # (The provider's aws_ec2_instance_metadata_defaults has no import in 5.100: it says so itself.)
-    for address, resource_id in importable(terraform).items():
-        terraform("state", "rm", address)
-        terraform("import", *changed, address, resource_id)
-    terraform(
-        "apply", "-auto-approve", *changed
-    )  # what only the configuration knows, such as user_data_replace_on_change
+    # The provider's aws_ec2_instance_metadata_defaults has no import in 5.100: it says so itself.
+    (tmp_path / "imports.tf").write_text(imports(terraform))
+    terraform("state", "rm", *IMPORTED)
+    told = terraform("apply", "-auto-approve", known, *changed)
+    assert f"{len(IMPORTED)} imported, 0 added" in told
+    assert "0 destroyed" in told
     terraform("plan", "-detailed-exitcode", *changed)
 
-    terraform("destroy", "-auto-approve", *changed)
+    terraform("destroy", "-auto-approve", known, *changed)
     assert ec2.get_instance_metadata_defaults()["AccountLevel"] == {"ManagedBy": "account"}
+    assert spot_instance_state(ec2, ids["spot"]) == ("cancelled", "terminated")
+    [fleet] = ec2.describe_fleets(FleetIds=[ids["fleet"]])["Fleets"]
+    assert fleet["FleetState"] == "deleted_running"
+    left = running(ec2)
+    assert len(left) == 3  # the fleet's, as terminate_instances = false asks
+    ec2.terminate_instances(InstanceIds=left)
     assert ec2.describe_volumes()["Volumes"] == []
     assert [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
     for region in (ec2, frankfurt):
         assert region.describe_images(Owners=["self"])["Images"] == []
         assert region.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+
+
+ORGANIZATION = """
+terraform {
+  required_providers {
+    aws = { source = "hashicorp/aws" }
+  }
+}
+
+variable "member" { type = string }
+variable "changed" { default = false }
+
+provider "aws" { region = "us-east-1" }
+
+data "aws_organizations_organization" "it" {}
+
+resource "aws_organizations_organizational_unit" "team" {
+  name      = var.changed ? "crew" : "team"
+  parent_id = data.aws_organizations_organization.it.roots[0].id
+  tags      = { stage = var.changed ? "prod" : "dev" }
+}
+
+resource "aws_organizations_policy" "scp" {
+  name = "defaults-are-not-yours"
+  content = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect   = "Deny"
+      Action   = var.changed ? "ec2:Modify*" : "ec2:ModifyInstanceMetadataDefaults"
+      Resource = "*"
+    }]
+  })
+}
+
+resource "aws_organizations_policy" "declared" {
+  name = "imdsv2"
+  type = "DECLARATIVE_POLICY_EC2"
+  content = jsonencode({
+    ec2_attributes = { instance_metadata_defaults = { http_tokens = { "@@assign" = "required" } } }
+  })
+}
+
+resource "aws_organizations_policy_attachment" "scp" {
+  policy_id = aws_organizations_policy.scp.id
+  target_id = aws_organizations_organizational_unit.team.id
+}
+
+resource "aws_organizations_policy_attachment" "declared" {
+  policy_id = aws_organizations_policy.declared.id
+  target_id = var.member
+}
+
+resource "aws_organizations_account" "new" {
+  name              = "new"
+  email             = "new@example.org"
+  close_on_deletion = true
+}
+
+resource "aws_organizations_delegated_administrator" "ec2" {
+  account_id        = var.member
+  service_principal = "ec2.amazonaws.com"
+}
+
+output "account" { value = aws_organizations_account.new.id }
+"""
+
+
+def test_an_organization(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> None:
+    program, plugins = shutil.which("terraform"), plugin_directory()
+    if program is None or plugins is None:
+        missing("there is no terraform program on PATH, or no AWS provider 5 in any of the plugin directories")
+    shell, make = client
+    api = make("organizations")
+    [_, member, *_] = [account["Id"] for account in api.list_accounts()["Accounts"]]
+    [root] = api.list_roots()["Roots"]
+    # What the provider's resource for the organization itself would do; this organization exists already.
+    api.enable_policy_type(RootId=root["Id"], PolicyType="DECLARATIVE_POLICY_EC2")
+    api.enable_aws_service_access(ServicePrincipal="ec2.amazonaws.com")
+    (tmp_path / "main.tf").write_text(ORGANIZATION)
+    terraform = Terraform(shell, str(program), tmp_path, member)
+    terraform("init", "-backend=false", f"-plugin-dir={plugins}")
+
+    terraform("apply", "-auto-approve")
+    made = terraform.outputs()["account"]
+    assert api.describe_account(AccountId=made)["Account"]["State"] == "ACTIVE"
+    effective = api.describe_effective_policy(PolicyType="DECLARATIVE_POLICY_EC2", TargetId=member)["EffectivePolicy"]
+    assert "required" in effective["PolicyContent"]
+    terraform("plan", "-detailed-exitcode")
+
+    changed = ("-var", "changed=true")
+    assert "0 added, 2 changed, 0 destroyed" in terraform("apply", "-auto-approve", *changed)
+    terraform("plan", "-detailed-exitcode", *changed)
+
+    terraform("destroy", "-auto-approve", *changed)
+    assert api.describe_account(AccountId=made)["Account"]["State"] == "CLOSED"
+    assert [each["Id"] for each in api.list_policies(Filter="SERVICE_CONTROL_POLICY")["Policies"]] == [
+        "p-FullAWSAccess"
+    ]
+    assert api.list_policies(Filter="DECLARATIVE_POLICY_EC2")["Policies"] == []
+    assert api.list_delegated_administrators()["DelegatedAdministrators"] == []

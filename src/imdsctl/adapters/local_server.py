@@ -22,11 +22,12 @@ from imdsctl.adapters.local_registry import Entry, Registry
 from imdsctl.adapters.models import load_service
 from imdsctl.adapters.state_directory import StateDirectory
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.local import account, ec2, iam, organizations, sts
+from imdsctl.local import account, ec2, iam, sts
 from imdsctl.local.call import Operations
 from imdsctl.local.cloudtrail import operations as cloudtrail
 from imdsctl.local.cloudwatch import operations as cloudwatch
 from imdsctl.local.generator import make_world
+from imdsctl.local.organizations import operations as organizations
 from imdsctl.local.pipeline import LocalAws
 from imdsctl.local.ssm import operations as ssm
 from imdsctl.local.throttle import Throttle, Throttling

@@ -23,6 +23,9 @@ from imdsctl.local.world import (
     KNOWN_REGIONS,
 )
 
+SERVICE = "account.amazonaws.com"
+"""The principal for which Organizations registers a delegated administrator of this service."""
+
 PAGE_SIZE_MAX = 50
 STATUSES = (ENABLED, ENABLING, DISABLING, DISABLED, ENABLED_BY_DEFAULT)
 
@@ -97,17 +100,17 @@ def _region(call: Call) -> str:
 
 
 def _account_id(call: Call) -> str:
-    """The account meant: the caller's, or a member's when the management account asks.
+    """The account meant: the caller's, or a member's when the management account or a delegated administrator asks.
 
-    The management account cannot name itself ("must be a member account in the organization"), and a member account
-    cannot name anybody.
+    The management account cannot be named ("must be a member account in the organization"), and an ordinary member
+    account cannot name anybody.
     """
     named = call.params.get("AccountId")
     if named is None:
         return call.account_id
     check_text(named, "accountId", _invalid, pattern=r"\d{12}")
     management_id = call.world.organization.management_id
-    if call.account_id != management_id or named not in call.world.accounts:
+    if not call.world.organizations.administers(call.account_id, SERVICE) or named not in call.world.accounts:
         raise AwsError(
             "AccessDeniedException",
             f"User: {call.caller.arn} is not authorized to perform: account:{call.action} on resource: "

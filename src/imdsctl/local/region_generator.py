@@ -34,7 +34,7 @@ from imdsctl.local.ec2.state import (
 )
 
 if TYPE_CHECKING:
-    from imdsctl.local.world import World
+    from imdsctl.local.world import World, WorldSpec
 
 EMPTY_SHARE = 0.08
 """The share of Regions with nothing in them: an unset default, and nobody looking."""
@@ -118,13 +118,16 @@ _WEIGHTS = tuple(accumulate(kind.weight for kind in KINDS))
 
 
 def generate_region(world: World, account_id: str, region: str) -> RegionState:
-    """The first state of an account's Region. Regions outside the spec's, and suspended accounts, have no fleet."""
+    """The first state of an account's Region. Not every Region has a fleet.
+
+    None have: Regions outside the spec's, suspended accounts, and accounts that CreateAccount made.
+    """
     spec = world.spec
     state = RegionState(account_id, region, seed=spec.seed)
-    if region not in spec.regions or world.accounts[account_id].state != "ACTIVE":
+    account = world.accounts[account_id]
+    if region not in spec.regions or account.state != "ACTIVE" or not account.access_key_id:
         return state
-    rng = random.Random(f"{spec.seed}/{account_id}/{region}")
-    state.defaults = _chosen(rng, _DEFAULTS)
+    rng, state.own_defaults = _begin(spec, account_id, region)
     count = round(spec.instances * rng.uniform(0.5, 1.5) / (1 - EMPTY_SHARE))
     if rng.random() < EMPTY_SHARE or not count:
         return state
@@ -133,6 +136,16 @@ def generate_region(world: World, account_id: str, region: str) -> RegionState:
     _instances(state, rng, spec.created, images, templates, count)
     state.last_generated = max(each.order for each in state.reservations.values())
     return state
+
+
+def first_defaults(spec: WorldSpec, account_id: str, region: str) -> AccountDefaults:
+    """The Region defaults that a generated account's Region begins with, without the rest of it."""
+    return _begin(spec, account_id, region)[1] if region in spec.regions else AccountDefaults()
+
+
+def _begin(spec: WorldSpec, account_id: str, region: str) -> tuple[random.Random, AccountDefaults]:
+    rng = random.Random(f"{spec.seed}/{account_id}/{region}")
+    return rng, _chosen(rng, _DEFAULTS)
 
 
 # -- images ----------------------------------------------------------------------------------------------------------

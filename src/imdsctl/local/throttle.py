@@ -39,11 +39,13 @@ READ_UNFILTERED = Limit(50, 10)
 WRITE = Limit(50, 5)
 LIMITS = {
     "CreateLaunchTemplateVersion": Limit(100, 5),
+    "DescribeDeclarativePoliciesReports": Limit(5, 5),
     "ModifyImageAttribute": Limit(100, 5),
     "ModifyInstanceMetadataDefaults": Limit(2, 2),
     "ModifyInstanceMetadataOptions": Limit(100, 5),
     "ModifyLaunchTemplate": Limit(100, 5),
     "RunInstances": Limit(5, 2),
+    "StartDeclarativePoliciesReport": Limit(1, 1),
     "StartInstances": Limit(5, 2),
 }
 UNFILTERED = frozenset(

@@ -11,10 +11,11 @@ import hmac
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from imdsctl.domain.options import AccountDefaults
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS, OPT_IN_REGIONS
 from imdsctl.local.call import Caller
 from imdsctl.local.cloudtrail.trail import Trail
@@ -22,8 +23,11 @@ from imdsctl.local.cloudwatch.state import Metrics
 from imdsctl.local.iam.generator import ADMIN_USER, first_state
 from imdsctl.local.iam.state import ACTIVE, IamState, User
 from imdsctl.local.keys import key_id
+from imdsctl.local.organizations.state import OrganizationState
 from imdsctl.local.sessions import ROLE, USER, Session
 from imdsctl.local.ssm.state import ParameterStore
+from imdsctl.policy.declarative import EffectivePolicy
+from imdsctl.policy.document import Policy
 
 if TYPE_CHECKING:
     from imdsctl.local.ec2.state import RegionState
@@ -79,6 +83,7 @@ class Account:
     role_id: str = ""
     role_name: str = ROLE_NAME
     opt_in: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    hides_managed: bool = False  # EC2's managed resource visibility
 
     def arn(self, organization: Organization) -> str:
         """The account's ARN in Organizations."""
@@ -134,12 +139,14 @@ class Credentials:
 
 
 RegionGenerator = Callable[["World", str, str], "RegionState"]
+DefaultsGenerator = Callable[[WorldSpec, str, str], AccountDefaults]
 
 
 class World:
     """All state of the local AWS. Not thread-safe; the pipeline calls it from one thread.
 
-    `generate(world, account_id, region)` makes a Region's first state.
+    `generate(world, account_id, region)` makes a Region's first state; `first_defaults(spec, account_id, region)` says
+    which instance metadata defaults that has, without making it.
     """
 
     def __init__(
@@ -148,13 +155,14 @@ class World:
         organization: Organization,
         accounts: dict[str, Account],
         generate: RegionGenerator,
+        first_defaults: DefaultsGenerator = lambda spec, account_id, region: AccountDefaults(),
     ) -> None:
         self.spec = spec
         self.seed = spec.seed
         self.created = spec.created
         self.settle_seconds = spec.settle_seconds
-        self.organization = organization
         self.accounts = accounts
+        self.organizations = OrganizationState(organization, accounts, spec.created)
         # Counts the writes that may change what somebody is allowed to do: what follows from policies is kept with it.
         self.policy_epoch = 0
         self.sequence = 0  # of the last write; the pipeline counts it up
@@ -162,12 +170,35 @@ class World:
         # response is written (a replay).
         self.fragment: Callable[[str, Mapping[str, Any]], bytes] | None = None
         self._generate = generate
+        self._first_defaults = first_defaults
         self._regions: dict[tuple[str, str], RegionState] = {}
         self._iam: dict[str, IamState] = {}
         self._parameters: dict[tuple[str, str], ParameterStore] = {}
         self._metrics: dict[tuple[str, str], Metrics] = {}
         self.trail = Trail()
         self._sessions: dict[str, Credentials] = {}
+
+    # -- the organization ---------------------------------------------------------------------------------------------
+
+    @property
+    def organization(self) -> Organization:
+        """The organization as it is now."""
+        return self.organizations.organization
+
+    def scp_levels(self, account_id: str) -> Sequence[Sequence[Policy]] | None:
+        """The SCPs that bind an account, from the root (first) down to itself (last); None while SCPs are disabled.
+
+        The management account has them too; that they do not bind it is the evaluation's to know. Cheap: kept until
+        something changes. Raises KeyError for an account that is not ours.
+        """
+        return self.organizations.scp_levels(account_id)
+
+    def effective_declarative_policy(self, account_id: str) -> EffectivePolicy:
+        """What declarative policies set for an account; the same object until something changes.
+
+        Raises KeyError for an account that is not ours.
+        """
+        return self.organizations.effective_declarative_policy(account_id)
 
     # -- accounts and credentials ------------------------------------------------------------------------------------
 
@@ -258,10 +289,6 @@ class World:
         found = iam.role(session.principal) if session.kind == ROLE else iam.user(session.principal)
         return found is not None and found.id == session.principal_id
 
-    def scp_levels(self, account_id: str) -> Sequence[Sequence[Policy]] | None:
-        """PLACEHOLDER"""
-        return None
-
     # -- IAM ----------------------------------------------------------------------------------------------------------
 
     def iam(self, account_id: str) -> IamState:
@@ -297,13 +324,8 @@ class World:
 
     def organization_path(self, account_id: str) -> str:
         """`o-id/r-id/ou-id/`: the way from the organization down to the account, as `aws:PrincipalOrgPaths` has it."""
-        units = {unit.id: unit for unit in self.organization.units}
-        steps: list[str] = []
-        parent = self.accounts[account_id].parent_id
-        while parent in units:
-            steps.append(parent)
-            parent = units[parent].parent_id
-        return "/".join([self.organization.id, self.organization.root_id, *reversed(steps)]) + "/"
+        path = self.organizations.path(self.accounts[account_id].parent_id)
+        return "/".join([self.organization.id, *path]) + "/"
 
     def _mac(self, purpose: bytes, body: bytes) -> bytes:
         return blake2b(body, key=self._secret, digest_size=32, person=purpose).digest()
@@ -325,6 +347,8 @@ class World:
             if account_id not in self.accounts or region not in KNOWN_REGIONS:
                 raise KeyError(key)
             state = self._regions[key] = self._generate(self, account_id, region)
+            state.declared = partial(self.effective_declarative_policy, account_id)
+            state.hides_managed = self.accounts[account_id].hides_managed
         return state
 
     def parameters(self, account_id: str, region: str) -> ParameterStore:
@@ -337,6 +361,12 @@ class World:
         if found is None:
             found = self._metrics[account_id, region] = Metrics()
         return found
+
+    def first_defaults(self, account_id: str, region: str) -> AccountDefaults:
+        """The defaults that a Region begins with, without making the Region."""
+        if not self.accounts[account_id].access_key_id:  # made by CreateAccount: nobody had set anything
+            return AccountDefaults()
+        return self._first_defaults(self.spec, account_id, region)
 
     def touched(self) -> Iterator[tuple[str, str, RegionState]]:
         """The Regions that exist so far: (account, Region, state)."""

@@ -94,11 +94,25 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
+class Conflict:
+    """What makes an effective policy invalid: a setting that contradicts what was inherited, and so has no effect.
+
+    Each policy is right by itself. AWS names one code only (`ELEMENTS_TOO_MANY`); these are ours.
+    """
+
+    code: str
+    message: str
+    path: str
+    policies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EffectivePolicy:
-    """What holds for one account: `settings` by path, and what was ignored on the way."""
+    """What holds for one account: `settings` by path, what was ignored on the way, and what contradicts itself."""
 
     settings: Mapping[Path, Setting]
     ignored: tuple[Ignored, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
 
     @property
     def document(self) -> dict[str, Any]:
@@ -138,6 +152,10 @@ class EffectivePolicy:
         return replace(own, managed_by=MANAGED_BY, managed_exception_message=self.exception_message, **managed)
 
 
+NOTHING_DECLARED = EffectivePolicy(MappingProxyType({}))
+"""What holds where no policy is attached."""
+
+
 def parse_declarative_policy(document: str | Mapping[str, Any], *, name: str) -> DeclarativePolicy:
     """Check a policy. Raises MalformedPolicy with every problem that was found; its size is limits.py's business."""
     value = read_document(document)
@@ -160,6 +178,7 @@ def effective_policy(levels: Sequence[Sequence[DeclarativePolicy]]) -> Effective
     settings: dict[Path, Setting] = {}
     allowed: dict[Path, frozenset[str]] = {}
     ignored: list[Ignored] = []
+    conflicts: list[Conflict] = []
     for level in levels:
         assigned: set[Path] = set()
         narrowed: dict[Path, frozenset[str]] = {}
@@ -171,6 +190,11 @@ def effective_policy(levels: Sequence[Sequence[DeclarativePolicy]]) -> Effective
                     if operator not in permitted or late:
                         ignored.append(Ignored(policy.name, ".".join(node.path), operator))
                         continue
+                    conflict = _conflict(settings, node.path, operator, policy.name)
+                    if conflict is not None:
+                        conflicts.append(conflict)
+                        ignored.append(Ignored(policy.name, ".".join(node.path), operator))
+                        continue
                     _apply(settings, node.path, operator, operand, policy.name)
                     if operator == ASSIGN:
                         assigned.add(node.path)
@@ -178,7 +202,7 @@ def effective_policy(levels: Sequence[Sequence[DeclarativePolicy]]) -> Effective
                     narrowed[node.path] = narrowed.get(node.path, _SETTERS) & node.allowed_below
         for path, operators in narrowed.items():
             allowed[path] = allowed.get(path, _SETTERS) & operators
-    return EffectivePolicy(MappingProxyType(settings), tuple(ignored))
+    return EffectivePolicy(MappingProxyType(settings), tuple(ignored), tuple(conflicts))
 
 
 # -- merging ---------------------------------------------------------------------------------------------------------
@@ -190,6 +214,20 @@ def _permitted(allowed: Mapping[Path, frozenset[str]], path: Path) -> frozenset[
     for length in range(1, len(path) + 1):
         permitted &= allowed.get(path[:length], _SETTERS)
     return permitted
+
+
+def _conflict(settings: Mapping[Path, Setting], path: Path, operator: str, policy: str) -> Conflict | None:
+    """Why the operator cannot work on what was inherited; None when it can."""
+    for other, setting in settings.items():
+        shorter = min(len(path), len(other))
+        if len(path) != len(other) and path[:shorter] == other[:shorter]:
+            message = f"`{'.'.join(path[:shorter])}` is a value in one policy and a group of settings in another"
+            return Conflict("TYPE_MISMATCH", message, ".".join(path), (*setting.policies, policy))
+    inherited = settings.get(path)
+    if operator != ASSIGN and inherited is not None and not isinstance(inherited.value, list):
+        message = f"`{operator}` works on a list; the inherited value is none"
+        return Conflict("TYPE_MISMATCH", message, ".".join(path), (*inherited.policies, policy))
+    return None
 
 
 def _apply(settings: dict[Path, Setting], path: Path, operator: str, operand: Any, policy: str) -> None:

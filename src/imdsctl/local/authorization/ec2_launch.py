@@ -14,7 +14,7 @@ from imdsctl.local.authorization.iam import pass_role
 from imdsctl.local.authorization.needs import Need, loose_tags, request_tags
 from imdsctl.local.call import Call
 from imdsctl.local.ec2.common import region_state
-from imdsctl.local.ec2.launch import DEFAULT_INSTANCE_TYPE
+from imdsctl.local.ec2.launch_parameters import DEFAULT_INSTANCE_TYPE
 from imdsctl.local.ec2.launch_templates import find_template, find_version, without_empty
 from imdsctl.local.ssm.resolve import image_of
 from imdsctl.policy.request import Keys, ResourceContext, context_keys

@@ -97,7 +97,10 @@ def _organizations(call: Call) -> Named:
         if not identifier:
             continue
         if name == "PolicyId":
-            arn = f"{prefix}:policy/{organization.id}/*/{identifier}"
+            policy = call.world.organizations.policies.get(identifier)
+            if policy is not None:
+                keys["organizations:policytype"] = policy.type
+            arn = policy.arn if policy is not None else f"{prefix}:policy/{organization.id}/*/{identifier}"
         elif identifier.startswith("r-"):
             arn = f"{prefix}:root/{organization.id}/{identifier}"
         elif identifier.startswith("ou-"):

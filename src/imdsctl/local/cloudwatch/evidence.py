@@ -130,7 +130,7 @@ def _of(state: RegionState, seed: int, instance: Instance, metric: str, now: int
 
 
 def _spans(state: RegionState, instance: Instance, metric: str, now: int) -> Iterator[tuple[int, int]]:
-    """When the instance published the metric: it ran, its endpoint was on, and its tokens were as the metric says."""
+    """When the instance published the metric, in whole samples: it ran, its endpoint was on, and its tokens were as the metric says."""
     since = max(int(instance.launch_time.timestamp()), now - RETENTION[-1][1])
     until = _until(instance, now)
     eras: list[tuple[int, MetadataOptions]] = [
@@ -138,8 +138,9 @@ def _spans(state: RegionState, instance: Instance, metric: str, now: int) -> Ite
     ]
     for end, options in [*eras, (until, instance.options)]:
         end = min(end, until)
-        if end > since and _published(options) == metric:
-            yield since, end
+        first, last = since + -since % FIVE_MINUTES, end - end % FIVE_MINUTES
+        if last > first and _published(options) == metric:
+            yield first, last
         since = max(since, end)
 
 

@@ -24,7 +24,7 @@ from imdsctl.local.ec2.errors import (
 from imdsctl.local.ec2.filters import Filters
 from imdsctl.local.ec2.instance_types import instance_type
 from imdsctl.local.ec2.instances import find_instances
-from imdsctl.local.ec2.launch import CPU_CREDITS, profile_arn, user_data
+from imdsctl.local.ec2.launch_parameters import CPU_CREDITS, find_profile, user_data
 from imdsctl.local.ec2.pages import page
 from imdsctl.local.ec2.security_groups import find_group
 from imdsctl.local.ec2.state import (
@@ -38,6 +38,7 @@ from imdsctl.local.ec2.state import (
     RegionState,
     derived,
 )
+from imdsctl.local.iam.state import InstanceProfile
 
 
 def _instance(call: Call) -> tuple[RegionState, Instance]:
@@ -382,7 +383,7 @@ def _association(association: _Association, shown: str) -> dict[str, Any]:
     return {
         "AssociationId": association.id,
         "InstanceId": association.instance.id,
-        "IamInstanceProfile": {"Arn": arn, "Id": render.profile_id(arn)},
+        "IamInstanceProfile": {"Arn": arn, "Id": association.instance.profile_id},
         "State": shown,
     }
 
@@ -397,11 +398,17 @@ def _association_of(call: Call) -> _Association:
     return found
 
 
-def _requested_profile(call: Call) -> str:
-    arn = profile_arn(call.account_id, call.params.get("IamInstanceProfile"))
-    if arn is None:
+def _requested_profile(call: Call) -> InstanceProfile:
+    profile = find_profile(call, call.params.get("IamInstanceProfile"))
+    if profile is None:
         raise missing("IamInstanceProfile")
-    return arn
+    return profile
+
+
+def _set_profile(instance: Instance, profile: InstanceProfile | None) -> None:
+    instance.profile_arn = profile.arn if profile is not None else None
+    instance.profile_id = profile.id if profile is not None else None
+    instance.changed()
 
 
 def associate_iam_instance_profile(call: Call) -> dict[str, Any]:
@@ -411,13 +418,12 @@ def associate_iam_instance_profile(call: Call) -> dict[str, Any]:
     IncorrectInstanceState.
     """
     _, instance = _changeable(call)
-    arn = _requested_profile(call)
+    profile = _requested_profile(call)
     if instance.profile_arn is not None:
         raise refuse("IncorrectState", f"There is an existing association for instance {instance.id}")
     if instance.state not in (PENDING, RUNNING, STOPPING, STOPPED):
         raise invalid_value(f"The instance '{instance.id}' cannot have a profile in this state.")
-    instance.profile_arn = arn
-    instance.changed()
+    _set_profile(instance, profile)
     return {"IamInstanceProfileAssociation": _association(_Association(instance), "associating")}
 
 
@@ -425,8 +431,7 @@ def replace_iam_instance_profile_association(call: Call) -> dict[str, Any]:
     """Give an instance another profile in place of the one it has. Raises MissingParameter,
     InvalidAssociationID.NotFound, InvalidParameterValue."""
     association = _association_of(call)
-    association.instance.profile_arn = _requested_profile(call)
-    association.instance.changed()
+    _set_profile(association.instance, _requested_profile(call))
     return {"IamInstanceProfileAssociation": _association(association, "associating")}
 
 
@@ -434,8 +439,7 @@ def disassociate_iam_instance_profile(call: Call) -> dict[str, Any]:
     """Take the profile from an instance. Raises MissingParameter, InvalidAssociationID.NotFound."""
     association = _association_of(call)
     shown = _association(association, "disassociating")
-    association.instance.profile_arn = None
-    association.instance.changed()
+    _set_profile(association.instance, None)
     return {"IamInstanceProfileAssociation": shown}
 
 

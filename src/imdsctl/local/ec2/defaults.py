@@ -13,13 +13,9 @@ from imdsctl.local.call import Call, Operation
 from imdsctl.local.ec2.common import region_state
 from imdsctl.local.ec2.errors import invalid_option, refuse
 
-MANAGED_BY_ACCOUNT = "account"
-DEFAULT_EXCEPTION_MESSAGE = "This action is denied due to an organizational policy in effect"
-"""Organizations User Guide, declarative policies: what a policy without a message of its own says."""
-
 
 def get_defaults(call: Call) -> dict[str, Any]:
-    """`AccountLevel`; what has no preference is absent."""
+    """`AccountLevel` as it holds, declarative policies laid over it; what has no preference is absent."""
     return {"AccountLevel": region_state(call).defaults.to_aws()}
 
 
@@ -30,10 +26,11 @@ def modify_defaults(call: Call) -> dict[str, Any]:
     publish the code of that refusal).
     """
     state = region_state(call)
-    if state.defaults.managed_by != MANAGED_BY_ACCOUNT:
-        raise refuse("UnsupportedOperation", state.defaults.managed_exception_message or DEFAULT_EXCEPTION_MESSAGE)
+    policy = state.declared()
+    if policy.manages_metadata_defaults:
+        raise refuse("UnsupportedOperation", policy.exception_message)
     try:
-        state.defaults = state.defaults.updated(call.params)
+        state.own_defaults = state.own_defaults.updated(call.params)
     except InvalidOption as error:
         raise invalid_option(error) from None
     return {"Return": True}

@@ -95,6 +95,12 @@ IDENTIFIER_KINDS = {
     ),
     "subnet": ("InvalidSubnetID", 'Invalid id: "{}" (expecting "subnet-...")', "The subnet ID '{}' does not exist"),
     "sg": ("InvalidGroupId", 'Invalid id: "{}" (expecting "sg-...")', "The security group '{}' does not exist"),
+    "sir": (
+        "InvalidSpotInstanceRequestID",
+        'Invalid id: "{}" (expecting "sir-...")',
+        "The spot instance request ID '{}' does not exist",
+    ),
+    "fleet": ("InvalidFleetId", "The fleet ID '{}' is malformed.", "The fleet ID '{}' does not exist"),
     "r": ("InvalidReservationID", 'Invalid id: "{}" (expecting "r-...")', "The reservation '{}' does not exist"),
 }
 """Prefix to (code stem, sentence when malformed, sentence when not found)."""
@@ -109,12 +115,17 @@ NOT_FOUND_CODES = {
 MALFORMED_CODES = {"lt": "InvalidLaunchTemplateId.Malformed", "sg": "InvalidGroupId.Malformed"}
 
 IDENTIFIER = re.compile(r"(?:[0-9a-f]{8}|[0-9a-f]{17})\Z")
+IDENTIFIERS = {
+    "sir": re.compile(r"[0-9a-z]{8}\Z"),
+    "fleet": re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z"),
+}
+"""Where the part after the prefix has another form."""
 
 
 def well_formed(kind: str, identifier: str) -> bool:
-    """Whether this looks like an identifier of the kind: its prefix, then 8 or 17 hexadecimal digits."""
+    """Whether this looks like an identifier of the kind: its prefix, then (mostly) 8 or 17 hexadecimal digits."""
     prefix, _, digits = identifier.partition("-")
-    return prefix == kind and IDENTIFIER.match(digits) is not None
+    return prefix == kind and IDENTIFIERS.get(kind, IDENTIFIER).match(digits) is not None
 
 
 def malformed(kind: str, identifier: str) -> AwsError:

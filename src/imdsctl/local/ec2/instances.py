@@ -16,6 +16,7 @@ from imdsctl.local.ec2.filters import Filters, boolean, nothing
 from imdsctl.local.ec2.launch_templates import timestamp
 from imdsctl.local.ec2.pages import invalid_token, opened, page, page_size, sealed
 from imdsctl.local.ec2.state import RUNNING, STATE_CODES, Instance, RegionState, Reservation, derived
+from imdsctl.local.ec2.visibility import operator, shows_managed
 
 PAGE_MAX = 1000
 
@@ -109,7 +110,8 @@ INTERFACE_FIELDS: dict[str, Callable[[Seen], Any]] = {
     "group-name": _groups("name"),
     "mac-address": lambda seen: render.mac_address(seen.instance),
     "network-interface-id": lambda seen: render.interface_id(seen.instance),
-    "operator.managed": _constant("false"),
+    "operator.managed": _truth("managed_by"),
+    "operator.principal": _field("managed_by"),
     "owner-id": lambda seen: seen.state.account_id,
     "private-dns-name": lambda seen: render.private_dns_name(seen.instance),
     "private-ip-address": _field("private_ip"),
@@ -138,7 +140,6 @@ INTERFACE_FIELDS_ABSENT = (
     "ipv6-addresses.is-primary-ipv6",
     "ipv6-native",
     "ipv6-prefixes.ipv6-prefix",
-    "operator.principal",
     "outpost-arn",
     "requester-id",
     "tag-key",
@@ -166,7 +167,6 @@ ABSENT = (
     "product-code",
     "product-code.type",
     "ramdisk-id",
-    "spot-instance-request-id",
     "tpm-support",
 )
 """Filters that AWS knows and for which no instance has a value here."""
@@ -197,9 +197,7 @@ INSTANCE_FILTERS: Filters[Seen] = Filters(
         "hibernation-options.configured": _constant("false"),
         "hypervisor": _constant("xen"),
         "iam-instance-profile.arn": _field("profile_arn"),
-        "iam-instance-profile.id": lambda seen: (
-            render.profile_id(seen.instance.profile_arn) if seen.instance.profile_arn else None
-        ),
+        "iam-instance-profile.id": _field("profile_id"),
         "image-id": _field("image_id"),
         "instance-id": _field("id"),
         "instance-lifecycle": _field("lifecycle"),
@@ -239,6 +237,7 @@ INSTANCE_FILTERS: Filters[Seen] = Filters(
         "root-device-name": _field("root_device_name"),
         "root-device-type": _constant("ebs"),
         "source-dest-check": _truth("source_dest_check"),
+        "spot-instance-request-id": lambda seen: (seen.instance.extra or {}).get("SpotInstanceRequestId"),
         "state-reason-code": lambda seen: seen.instance.state_reason[0] if seen.instance.state_reason else None,
         "state-reason-message": lambda seen: seen.instance.state_reason[1] if seen.instance.state_reason else None,
         "subnet-id": _on_network(lambda seen: seen.instance.subnet.id),
@@ -265,7 +264,7 @@ def describe_instances(call: Call) -> dict[str, Any]:
     if ids and size is not None:
         raise invalid_combination("The parameter instancesSet cannot be used with the parameter maxResults")
     after = _position(call)
-    test = INSTANCE_FILTERS.compile(params.get("Filters"))
+    test = _shown(call, INSTANCE_FILTERS.compile(params.get("Filters")))
     encode = render.encoder(call)
     if after is not None:
         size = size or PAGE_MAX
@@ -283,6 +282,13 @@ def describe_instances(call: Call) -> dict[str, Any]:
     if token:
         out["NextToken"] = token
     return out
+
+
+def _shown(call: Call, test: Callable[[Seen], bool] | None) -> Callable[[Seen], bool] | None:
+    """A request's test and, where the account hides managed instances, that an instance is not managed."""
+    if shows_managed(call):
+        return test
+    return lambda seen: seen.instance.managed_by is None and (test is None or test(seen))
 
 
 def _chosen(state: RegionState, named: list[Instance] | None, test: Callable[[Seen], bool] | None) -> list[Instance]:
@@ -400,6 +406,8 @@ def describe_instance_status(call: Call) -> dict[str, Any]:
     instances = find_instances(state, ids) if ids else list(state.instances.values())
     if not params.get("IncludeAllInstances"):
         instances = [instance for instance in instances if instance.state == RUNNING]
+    if not shows_managed(call):
+        instances = [instance for instance in instances if instance.managed_by is None]
     seen = STATUS_FILTERS.select(
         (Seen(state, instance) for instance in sorted(instances, key=lambda each: each.id)), params.get("Filters")
     )
@@ -425,7 +433,7 @@ def _status(seen: Seen) -> dict[str, Any]:
         "InstanceStatus": summary,
         "SystemStatus": summary,
         "AttachedEbsStatus": ebs,
-        "Operator": {"Managed": instance.managed_by is not None},
+        "Operator": operator(seen.state, instance.managed_by),
     }
 
 

@@ -6,11 +6,9 @@ precedence), which `domain.precedence.resolve` decides; "Troubleshoot Amazon EC2
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv4Address
 from typing import Any
 
 from imdsctl.domain.options import MetadataOptions, Switch
@@ -27,34 +25,43 @@ from imdsctl.local.ec2.common import (
 from imdsctl.local.ec2.errors import (
     HTTP_TOKENS_ENFORCED_LAUNCH,
     check_choice,
-    check_identifiers,
     invalid_combination,
     invalid_value,
     missing,
-    not_found,
     refuse,
     unsupported,
 )
 from imdsctl.local.ec2.images import block_devices, find_image
-from imdsctl.local.ec2.instance_types import InstanceType, instance_type
+from imdsctl.local.ec2.instance_types import InstanceType
+from imdsctl.local.ec2.launch_parameters import (
+    address_of,
+    extra_of,
+    find_profile,
+    interface_of,
+    key_name_of,
+    kind_of,
+    security_groups_of,
+    subnet_of,
+    user_data,
+)
 from imdsctl.local.ec2.launch_templates import find_template, find_version, without_empty
 from imdsctl.local.ec2.metadata_options import refuse_options_of_a_disabled_endpoint, requested_options
+from imdsctl.local.ec2.spot_market import Market, link, market_of, open_requests
 from imdsctl.local.ec2.state import (
     OPTIONS_APPLIED,
     OPTIONS_PENDING,
     PENDING,
     RUNNING,
+    BlockDevice,
     Image,
     RegionState,
+    Reservation,
     SecurityGroup,
+    SpotRequest,
     Subnet,
 )
 
-DEFAULT_INSTANCE_TYPE = "m1.small"
-"""EC2 API Reference, RunInstances, InstanceType: "Default: m1.small"."""
-
 INSTANCES_MAX = 1000
-USER_DATA_BYTES_MAX = 16384
 TAGGED_AT_LAUNCH = (
     "instance",
     "volume",
@@ -62,29 +69,56 @@ TAGGED_AT_LAUNCH = (
     "spot-instances-request",
     "elastic-gpu",
 )
-CPU_CREDITS = ("standard", "unlimited")
-PRIVATE_DNS_NAME_OPTIONS = render.PRIVATE_DNS_NAME_OPTIONS
-TENANCIES = ("default", "dedicated", "host")
 TEMPLATE_TAG_ID = "aws:ec2launchtemplate:id"
 TEMPLATE_TAG_VERSION = "aws:ec2launchtemplate:version"
+
+
+@dataclass(slots=True)
+class Launch:
+    """A launch that was checked and resolved, and that nothing came of yet. `tags` are by resource type."""
+
+    asked: Mapping[str, Any]
+    image: Image
+    kind: InstanceType
+    count: int
+    options: MetadataOptions
+    subnet: Subnet
+    address: int | None
+    groups: tuple[SecurityGroup, ...]
+    devices: tuple[BlockDevice, ...]
+    tags: Mapping[str, Mapping[str, str]]
+    market: Market | None
+    fields: Mapping[str, Any]  # further ones of `Instance`
 
 
 def run_instances(call: Call) -> dict[str, Any]:
     """Launch between MinCount and MaxCount instances, all in one reservation.
 
-    Raises UnsupportedOperation when the Region enforces HttpTokens and the options resolve to IMDSv1,
-    IdempotentParameterMismatch, InstanceLimitExceeded, InsufficientFreeAddressesInSubnet, and for every parameter that
-    is missing, malformed or names what does not exist. Nothing is launched unless everything holds.
+    Raises like `prepare`, and IdempotentParameterMismatch. Nothing is launched unless everything holds.
     """
-    state, params = region_state(call), call.params
-    least, most = _counts(params)
-    request = without_empty(params)
-    template_data, template_tags = _template(state, params.get("LaunchTemplate"))
-    merged = {**template_data, **request}
-
+    state = region_state(call)
+    _counts(call.params)
     earlier = replayed(call, state.reservations.__contains__)
     if earlier is not None:
         return _response(call, state, earlier)
+    reservation = carry_out(call, prepare(call, call.params))
+    remember(call, reservation.id)
+    return _response(call, state, reservation.id)
+
+
+def prepare(
+    call: Call, asked: Mapping[str, Any], *, system_tags: Mapping[str, str] | None = None, market: Market | None = None
+) -> Launch:
+    """What RunInstances's parameters come to. The one way to an instance: Spot requests and fleets come here as well.
+
+    `system_tags` (`aws:...`) mark who launches; `market` takes the place of InstanceMarketOptions. Raises
+    UnsupportedOperation when the Region enforces HttpTokens and the options resolve to IMDSv1, InstanceLimitExceeded,
+    InsufficientFreeAddressesInSubnet, and for every parameter that is missing, malformed or names what does not exist.
+    """
+    state = region_state(call)
+    least, most = _counts(asked)
+    template_data, template_tags = _template(state, asked.get("LaunchTemplate"))
+    merged = {**template_data, **without_empty(asked)}
 
     image_id = merged.get("ImageId")
     if not image_id:
@@ -92,48 +126,103 @@ def run_instances(call: Call) -> dict[str, Any]:
     from imdsctl.local.ssm.resolve import image_of  # here, because parameters know EC2's public images
 
     image = find_image(call, image_of(call, image_id))
-    kind = _instance_type(merged, image)
-    subnet = _subnet(state, merged)
-    address = _address(subnet, merged, most)
-    groups = _security_groups(state, merged)
+    kind = kind_of(merged, image)
+    subnet = subnet_of(state, merged)
+    address = address_of(subnet, merged, most)
+    groups = security_groups_of(state, merged)
     devices = block_devices(state, merged.get("BlockDeviceMappings"), image.block_devices)
-    tags, volume_tags = _tags(template_data, params, template_tags)
+    tags = _tags(template_data, asked, {**template_tags, **(system_tags or {})})
 
-    asked = requested_options(params.get("MetadataOptions"))
+    own_options = requested_options(asked.get("MetadataOptions"))
     of_template = requested_options(template_data.get("MetadataOptions"))
-    refuse_options_of_a_disabled_endpoint(asked.over(of_template))
-    resolution = resolve(asked, state.defaults, image_options(image.imds_support), launch_template=of_template)
+    refuse_options_of_a_disabled_endpoint(own_options.over(of_template))
+    resolution = resolve(own_options, state.defaults, image_options(image.imds_support), launch_template=of_template)
     if resolution.refused:
         raise unsupported(HTTP_TOKENS_ENFORCED_LAUNCH)
     options: MetadataOptions = resolution.options
     if options.instance_metadata_tags is Switch.ENABLED:
-        check_metadata_tag_keys(key for key in tags if not key.startswith("aws:"))
+        check_metadata_tag_keys(key for key in tags["instance"] if not key.startswith("aws:"))
 
-    more = _more(call, merged, subnet, kind)
-    count = _affordable(subnet, least, most)
+    market = market or market_of(merged.get("InstanceMarketOptions"))
+    return Launch(
+        asked=asked,
+        image=image,
+        kind=kind,
+        count=_affordable(subnet, least, most),
+        options=options,
+        subnet=subnet,
+        address=address,
+        groups=groups,
+        devices=devices,
+        tags=tags,
+        market=market,
+        fields=_fields(call, merged, subnet, kind, market),
+    )
+
+
+def carry_out(call: Call, launch: Launch, *, spot_request: SpotRequest | None = None) -> Reservation:
+    """Launch what was prepared in this call, on the state it was prepared for.
+
+    A launch on the Spot market makes a request for each instance, unless its single instance is for `spot_request`.
+    """
+    state = region_state(call)
     reservation = state.add_reservation(
         f"r-{call.ids.hex17()}",
-        [f"i-{call.ids.hex17()}" for _ in range(count)],
-        image=image,
-        instance_type=kind.name,
-        options=options,
+        [f"i-{call.ids.hex17()}" for _ in range(launch.count)],
+        image=launch.image,
+        instance_type=launch.kind.name,
+        options=launch.options,
         launch_time=call.now.replace(microsecond=0),
         state=PENDING,
         options_state=OPTIONS_PENDING,
-        subnet=subnet,
-        block_devices=devices,
-        security_groups=groups,
-        tags=tags,
-        volume_tags=volume_tags,
-        address=address,
-        **more,
+        subnet=launch.subnet,
+        block_devices=launch.devices,
+        security_groups=launch.groups,
+        tags=launch.tags["instance"],
+        volume_tags=launch.tags.get("volume"),
+        address=launch.address,
+        **launch.fields,
     )
     settled = call.now + timedelta(seconds=call.world.settle_seconds)
     for instance in reservation.instances:
         state.schedule(settled, instance.id, RUNNING)
         state.schedule(settled, instance.id, OPTIONS_APPLIED)
-    remember(call, reservation.id)
-    return _response(call, state, reservation.id)
+    if spot_request is not None:
+        link(reservation.instances[0], spot_request.id)
+    elif launch.market is not None:
+        open_requests(
+            call,
+            state,
+            reservation,
+            launch.market,
+            _specification(launch),
+            asked=launch.asked,
+            tags=launch.tags.get("spot-instances-request", {}),
+        )
+    return reservation
+
+
+def _specification(launch: Launch) -> dict[str, Any]:
+    """AWS's `LaunchSpecification` of a Spot request, from what the launch came to."""
+    fields = launch.fields
+    placement: dict[str, Any] = {"AvailabilityZone": launch.subnet.zone.name}
+    if fields["tenancy"] != "default":
+        placement["Tenancy"] = fields["tenancy"]
+    out: dict[str, Any] = {
+        "ImageId": launch.image.id,
+        "InstanceType": launch.kind.name,
+        "SecurityGroups": [{"GroupId": group.id, "GroupName": group.name} for group in launch.groups],
+        "SubnetId": launch.subnet.id,
+        "Placement": placement,
+        "EbsOptimized": fields["ebs_optimized"],
+        "Monitoring": {"Enabled": fields["monitoring"] == "enabled"},
+        "BlockDeviceMappings": launch.asked.get("BlockDeviceMappings") or [],
+    }
+    if fields["key_name"] is not None:
+        out["KeyName"] = fields["key_name"]
+    if fields["profile_arn"] is not None:
+        out["IamInstanceProfile"] = {"Arn": fields["profile_arn"]}
+    return out
 
 
 def _response(call: Call, state: RegionState, reservation_id: str) -> dict[str, Any]:
@@ -188,214 +277,42 @@ def _template(state: RegionState, specification: Mapping[str, Any] | None) -> tu
 
 
 def _tags(
-    template_data: Mapping[str, Any], params: Mapping[str, Any], template_tags: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Tags of the instances and of their volumes; the request's win over the template's, key by key."""
-    weaker = tag_specifications(template_data.get("TagSpecifications"), TAGGED_AT_LAUNCH)
-    stronger = tag_specifications(params.get("TagSpecifications"), TAGGED_AT_LAUNCH)
-    return (
-        {**weaker.get("instance", {}), **stronger.get("instance", {}), **template_tags},
-        {**weaker.get("volume", {}), **stronger.get("volume", {})},
-    )
+    template_data: Mapping[str, Any], asked: Mapping[str, Any], system_tags: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """The tags by resource type; the request's win over the template's, key by key. AWS's own go on the instances."""
+    tags = tag_specifications(template_data.get("TagSpecifications"), TAGGED_AT_LAUNCH)
+    for kind, stronger in tag_specifications(asked.get("TagSpecifications"), TAGGED_AT_LAUNCH).items():
+        tags[kind] = {**tags.get(kind, {}), **stronger}
+    tags["instance"] = {**tags.get("instance", {}), **system_tags}
+    return tags
 
 
-def _instance_type(merged: Mapping[str, Any], image: Image) -> InstanceType:
-    name = merged.get("InstanceType") or DEFAULT_INSTANCE_TYPE
-    kind = instance_type(name)
-    if kind is None:
-        raise invalid_value(f"Invalid value '{name}' for InstanceType.")
-    # i386 images run on x86_64 types.
-    wanted = "x86_64" if image.architecture == "i386" else image.architecture.removesuffix("_mac")
-    if kind.architecture != wanted:
-        raise invalid_value(
-            f"The architecture '{kind.architecture}' of the specified instance type does not match the architecture "
-            f"'{image.architecture}' of the specified AMI. Specify an instance type and an AMI that have matching "
-            "architectures, and try again. You can use 'describe-instance-types' or 'describe-images' to discover the "
-            "architecture of the instance type or AMI."
-        )
-    return kind
-
-
-def _interface(merged: Mapping[str, Any]) -> Mapping[str, Any]:
-    interfaces = merged.get("NetworkInterfaces") or ()
-    return next((each for each in interfaces if each.get("DeviceIndex", 0) == 0), {})
-
-
-def _subnet(state: RegionState, merged: Mapping[str, Any]) -> Subnet:
-    interface = _interface(merged)
-    if merged.get("NetworkInterfaces") and merged.get("SubnetId"):
-        raise invalid_combination(
-            "Network interfaces and an instance-level subnet ID may not be specified on the same request"
-        )
-    if interface.get("NetworkInterfaceId") or len(merged.get("NetworkInterfaces") or ()) > 1:
-        raise unsupported("The local AWS of imdsctl gives every instance one network interface of its own.")
-    subnet_id = merged.get("SubnetId") or interface.get("SubnetId")
-    placement = merged.get("Placement") or {}
-    check_choice(placement.get("Tenancy"), "Tenancy", TENANCIES)
-    zone = placement.get("AvailabilityZone")
-    zone_id = placement.get("AvailabilityZoneId")
-    if zone_id:
-        named = next((each.zone.name for each in state.subnets.values() if each.zone.id == zone_id), None)
-        if named is None:
-            raise invalid_value(f"Invalid availability zone: [{zone_id}]")
-        zone = zone or named
-    if subnet_id:
-        check_identifiers("subnet", [subnet_id])
-        subnet = state.subnets.get(subnet_id)
-        if subnet is None:
-            raise not_found("subnet", subnet_id)
-        if zone and zone != subnet.zone.name:
-            raise invalid_value(f"The availability zone '{zone}' does not match that of subnet '{subnet_id}'.")
-        return subnet
-    roomiest = state.roomiest_subnet(zone)
-    if roomiest is None:
-        raise invalid_value(f"Invalid availability zone: [{zone}]")
-    return roomiest
-
-
-def _address(subnet: Subnet, merged: Mapping[str, Any], count: int) -> int | None:
-    """The private address that the request asks for, as an integer; None leaves it to the subnet."""
-    text = merged.get("PrivateIpAddress") or _interface(merged).get("PrivateIpAddress")
-    if not text:
-        return None
-    try:
-        address = int(IPv4Address(text))
-    except ValueError:
-        raise invalid_value(f"Invalid value '{text}' for PrivateIpAddress. Invalid IPv4 address.") from None
-    if count > 1:
-        raise invalid_combination("A private IP address can be specified for a single instance only.")
-    if not subnet.has_address(address):
-        raise invalid_value(f"Address {text} does not fall within the subnet's address range")
-    if not subnet.is_free(address):
-        raise refuse("InvalidIPAddress.InUse", f"Address {text} is in use.")
-    return address
-
-
-def _security_groups(state: RegionState, merged: Mapping[str, Any]) -> tuple[SecurityGroup, ...]:
-    ids = merged.get("SecurityGroupIds") or _interface(merged).get("Groups") or ()
-    names = merged.get("SecurityGroups") or ()
-    if merged.get("NetworkInterfaces") and (merged.get("SecurityGroupIds") or names):
-        raise invalid_combination(
-            "Network interfaces and an instance-level security groups may not be specified on the same request"
-        )
-    check_identifiers("sg", ids)
-    found: dict[str, SecurityGroup] = {}
-    for each in ids:
-        if each not in state.security_groups:
-            raise not_found("sg", each)
-        found[each] = state.security_groups[each]
-    for name in names:
-        group = next((group for group in state.security_groups.values() if group.name == name), None)
-        if group is None:
-            raise refuse("InvalidGroup.NotFound", f"The security group '{name}' does not exist in default VPC")
-        found[group.id] = group
-    return tuple(found.values()) or (state.default_security_group,)
-
-
-def _more(call: Call, merged: Mapping[str, Any], subnet: Subnet, kind: InstanceType) -> dict[str, Any]:
+def _fields(
+    call: Call, merged: Mapping[str, Any], subnet: Subnet, kind: InstanceType, market: Market | None
+) -> dict[str, Any]:
     """The fields of `Instance` that are taken from the request as they are, checked."""
     shutdown = merged.get("InstanceInitiatedShutdownBehavior") or "stop"
     check_choice(shutdown, "InstanceInitiatedShutdownBehavior", ("stop", "terminate"))
-    market = (merged.get("InstanceMarketOptions") or {}).get("MarketType")
-    check_choice(market, "MarketType", ("spot", "capacity-block"))
-    public = _interface(merged).get("AssociatePublicIpAddress")
+    elsewhere = (merged.get("InstanceMarketOptions") or {}).get("MarketType")
+    public = interface_of(merged).get("AssociatePublicIpAddress")
+    profile = find_profile(call, merged.get("IamInstanceProfile"))
     return {
-        "key_name": _key_name(region_state(call), merged.get("KeyName")),
+        "key_name": key_name_of(region_state(call), merged.get("KeyName")),
         "user_data": user_data(merged.get("UserData")),
-        "profile_arn": profile_arn(call.account_id, merged.get("IamInstanceProfile")),
-        "client_token": call.params.get("ClientToken") or "",
+        "profile_arn": profile.arn if profile is not None else None,
+        "profile_id": profile.id if profile is not None else None,
+        "client_token": merged.get("ClientToken") or "",
         "monitoring": "enabled" if (merged.get("Monitoring") or {}).get("Enabled") else "disabled",
         "tenancy": (merged.get("Placement") or {}).get("Tenancy") or "default",
         "ebs_optimized": bool(merged.get("EbsOptimized")),
-        "lifecycle": market,
+        "lifecycle": "spot" if market is not None else elsewhere,
         "shutdown_behavior": shutdown,
         "termination_protected": bool(merged.get("DisableApiTermination")),
         "stop_protected": bool(merged.get("DisableApiStop")),
+        "managed_by": (merged.get("Operator") or {}).get("Principal"),
         "public": subnet.public if public is None else public,
         "extra": extra_of(merged, kind),
     }
-
-
-def extra_of(merged: Mapping[str, Any], kind: InstanceType) -> dict[str, Any] | None:
-    """What few launches ask for, in the structures of AWS's `Instance`; None when there is nothing of it.
-
-    `CpuCredits` is kept here as well, under the name DescribeInstanceCreditSpecifications gives it. Raises
-    InvalidParameterValue and InvalidParameterCombination.
-    """
-    out: dict[str, Any] = {}
-    credits = (merged.get("CreditSpecification") or {}).get("CpuCredits")
-    if credits is not None:
-        check_choice(credits, "CpuCredits", CPU_CREDITS)
-        if not kind.burstable:
-            raise invalid_combination(f"The instance type {kind.name} does not support CreditSpecification.")
-        if credits != kind.default_credits:
-            out["CpuCredits"] = credits
-    if (merged.get("HibernationOptions") or {}).get("Configured"):
-        out["HibernationOptions"] = {"Configured": True}
-    if (merged.get("EnclaveOptions") or {}).get("Enabled"):
-        out["EnclaveOptions"] = {"Enabled": True}
-    maintenance = merged.get("MaintenanceOptions") or {}
-    check_choice(maintenance.get("AutoRecovery"), "AutoRecovery", ("default", "disabled"))
-    if maintenance.get("AutoRecovery") == "disabled":
-        out["MaintenanceOptions"] = {"AutoRecovery": "disabled", "RebootMigration": "default"}
-    cpu = merged.get("CpuOptions") or {}
-    if cpu:
-        cores, threads = cpu.get("CoreCount") or kind.cores, cpu.get("ThreadsPerCore") or kind.threads
-        if not 1 <= cores <= kind.cores or threads not in (1, kind.threads):
-            raise invalid_combination(
-                f"CoreCount {cores} with ThreadsPerCore {threads} is not valid for the instance type {kind.name}."
-            )
-        if (cores, threads) != (kind.cores, kind.threads):
-            out["CpuOptions"] = {"CoreCount": cores, "ThreadsPerCore": threads}
-    names = merged.get("PrivateDnsNameOptions") or {}
-    check_choice(names.get("HostnameType"), "HostnameType", ("ip-name", "resource-name"))
-    if any(names.get(name) for name in ("EnableResourceNameDnsARecord", "EnableResourceNameDnsAAAARecord")) or (
-        names.get("HostnameType") == "resource-name"
-    ):
-        out["PrivateDnsNameOptions"] = {**PRIVATE_DNS_NAME_OPTIONS, **names}
-    reserve = (merged.get("CapacityReservationSpecification") or {}).get("CapacityReservationPreference")
-    check_choice(reserve, "CapacityReservationPreference", ("open", "none", "capacity-reservations-only"))
-    if reserve not in (None, "open"):
-        out["CapacityReservationSpecification"] = {"CapacityReservationPreference": reserve}
-    return out or None
-
-
-def _key_name(state: RegionState, name: str | None) -> str | None:
-    if name and name not in state.key_pairs:
-        raise refuse("InvalidKeyPair.NotFound", f"The key pair '{name}' does not exist")
-    return name or None
-
-
-def user_data(text: str | None) -> str | None:
-    """User data as the request has it, checked; None when there is none.
-
-    Raises InvalidUserData.Malformed and InvalidParameterValue for more than 16 KiB.
-    """
-    if not text:
-        return None
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error):
-        raise refuse("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data.") from None
-    if len(raw) > USER_DATA_BYTES_MAX:
-        raise invalid_value(f"User data is limited to {USER_DATA_BYTES_MAX} bytes")
-    return text
-
-
-def profile_arn(account_id: str, profile: Mapping[str, Any] | None) -> str | None:
-    """The profile's ARN; whether it exists is not looked up: there is no IAM behind this yet."""
-    if not profile:
-        return None
-    arn, name = profile.get("Arn"), profile.get("Name")
-    if arn and name:
-        raise invalid_combination("The parameter 'iamInstanceProfile.name' may not be used in combination with 'arn'")
-    if arn:
-        if not arn.startswith(f"arn:aws:iam::{account_id}:instance-profile/"):
-            raise invalid_value(
-                f"Value ({arn}) for parameter iamInstanceProfile.arn is invalid. Invalid IAM Instance Profile ARN"
-            )
-        return str(arn)
-    return f"arn:aws:iam::{account_id}:instance-profile/{name}"
 
 
 OPERATIONS = {"RunInstances": Operation(run_instances, writes=True)}

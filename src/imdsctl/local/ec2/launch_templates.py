@@ -26,6 +26,7 @@ from imdsctl.local.ec2.errors import (
 from imdsctl.local.ec2.filters import Filters, boolean
 from imdsctl.local.ec2.pages import page
 from imdsctl.local.ec2.state import LaunchTemplate, LaunchTemplateVersion, RegionState
+from imdsctl.local.ec2.visibility import operator, shows_managed
 
 LATEST = "$Latest"
 DEFAULT = "$Default"
@@ -123,7 +124,7 @@ def template_structure(state: RegionState, template: LaunchTemplate) -> dict[str
         "CreatedBy": template.created_by,
         "DefaultVersionNumber": template.default_version,
         "LatestVersionNumber": template.latest_version,
-        "Operator": {"Managed": False},
+        "Operator": operator(state, template.managed_by),
     }
     tags = state.tags.get(template.id)
     if tags:
@@ -131,7 +132,7 @@ def template_structure(state: RegionState, template: LaunchTemplate) -> dict[str
     return out
 
 
-def version_structure(template: LaunchTemplate, version: LaunchTemplateVersion) -> dict[str, Any]:
+def version_structure(state: RegionState, template: LaunchTemplate, version: LaunchTemplateVersion) -> dict[str, Any]:
     """AWS's `LaunchTemplateVersion`."""
     out: dict[str, Any] = {
         "LaunchTemplateId": template.id,
@@ -141,7 +142,7 @@ def version_structure(template: LaunchTemplate, version: LaunchTemplateVersion) 
         "CreatedBy": version.created_by,
         "DefaultVersion": version.number == template.default_version,
         "LaunchTemplateData": version.data,
-        "Operator": {"Managed": False},
+        "Operator": operator(state, template.managed_by),
     }
     if version.description is not None:
         out["VersionDescription"] = version.description
@@ -209,7 +210,14 @@ def create_launch_template(call: Call) -> dict[str, Any]:
     if name in state.template_ids:
         raise refuse("InvalidLaunchTemplateName.AlreadyExistsException", "Launch template name already in use.")
     first = LaunchTemplateVersion(1, call.now, call.caller.arn, data, description)
-    template = LaunchTemplate(f"lt-{call.ids.hex17()}", name, call.now, call.caller.arn, {1: first})
+    template = LaunchTemplate(
+        f"lt-{call.ids.hex17()}",
+        name,
+        call.now,
+        call.caller.arn,
+        {1: first},
+        managed_by=(params.get("Operator") or {}).get("Principal") or None,
+    )
     state.add_template(template, tags)
     remember(call, template.id)
     return {"LaunchTemplate": template_structure(state, template)}
@@ -234,13 +242,13 @@ def create_launch_template_version(call: Call) -> dict[str, Any]:
     if earlier is not None:
         made = _made_version(state, earlier)
         assert made is not None
-        return {"LaunchTemplateVersion": version_structure(*made)}
+        return {"LaunchTemplateVersion": version_structure(state, *made)}
     number = template.last_number + 1
     version = LaunchTemplateVersion(number, call.now, call.caller.arn, data, description)
     template.versions[number] = version
     template.latest_version = template.last_number = number
     remember(call, f"{template.id}/{number}")
-    return {"LaunchTemplateVersion": version_structure(template, version)}
+    return {"LaunchTemplateVersion": version_structure(state, template, version)}
 
 
 def _made_version(state: RegionState, made: str) -> tuple[LaunchTemplate, LaunchTemplateVersion] | None:
@@ -288,10 +296,12 @@ def describe_launch_templates(call: Call) -> dict[str, Any]:
         templates = [find_template(state, None, each) for each in dict.fromkeys(names)]
     else:
         templates = list(state.templates.values())
+    managed = shows_managed(call)
     listed = TEMPLATE_FILTERS.select(
         (
             _Listed(template, state.tags.get(template.id, {}))
             for template in sorted(templates, key=lambda each: each.id)
+            if managed or template.managed_by is None
         ),
         params.get("Filters"),
     )
@@ -357,10 +367,12 @@ def describe_launch_template_versions(call: Call) -> dict[str, Any]:
         found = _versions_of(template, asked, least, most)
     else:
         found = _versions_of_all(state, asked, least, most)
+    if not shows_managed(call):
+        found = [pair for pair in found if pair[0].managed_by is None]
     key = _version_key
     pairs = VERSION_FILTERS.select(sorted(found, key=key), params.get("Filters"))
     shown, token = page(pairs, key, params, f"{call.account_id}/template-versions", least=1, most=200)
-    versions = [version_structure(*pair) for pair in shown]
+    versions = [version_structure(state, *pair) for pair in shown]
     if params.get("ResolveAlias"):
         from imdsctl.local.ssm.resolve import image_of  # here, because parameters know EC2's public images
 

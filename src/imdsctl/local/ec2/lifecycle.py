@@ -1,6 +1,6 @@
-"""What is done to existing instances: ModifyInstanceMetadataOptions, Start, Stop, Reboot and Terminate.
+"""What is done to existing instances: ModifyInstanceMetadataOptions, Start, Stop, Reboot.
 
-Source: EC2 API Reference, the five pages; EC2 User Guide, "Modify instance metadata options for existing instances".
+Source: EC2 API Reference, the pages; EC2 User Guide, "Modify instance metadata options for existing instances".
 Every operation looks at all its instances first and touches none when one of them is refused.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from imdsctl.domain.options import HttpTokens, Switch
 from imdsctl.local.call import AwsError, Call, Operation
-from imdsctl.local.ec2 import render
+from imdsctl.local.ec2 import render, spot_market
 from imdsctl.local.ec2.common import check_metadata_tag_keys, region_state
 from imdsctl.local.ec2.errors import HTTP_TOKENS_ENFORCED_MODIFY, missing, refuse, unsupported
 from imdsctl.local.ec2.instances import find_instances
@@ -55,11 +55,7 @@ def modify_instance_metadata_options(call: Call) -> dict[str, Any]:
     refuse_options_of_a_disabled_endpoint(asked)
     if instance.state in (SHUTTING_DOWN, TERMINATED):
         raise _wrong_state(instance, "modified")
-    if instance.managed_by is not None:
-        raise refuse(
-            "OperationNotPermitted",
-            f"The instance '{instance.id}' is managed by {instance.managed_by} and cannot be modified directly.",
-        )
+    _check_unmanaged([instance], "modified")
     # An instance that is optional already keeps working, and its other options can be changed; saying `optional` in a
     # request is refused whatever the instance has.
     if asked.http_tokens is HttpTokens.OPTIONAL and state.defaults.enforced:
@@ -82,7 +78,8 @@ def _settled(call: Call) -> datetime:
     return call.now + timedelta(seconds=call.world.settle_seconds)
 
 
-def _instances(call: Call) -> tuple[RegionState, list[Instance]]:
+def instances_of(call: Call) -> tuple[RegionState, list[Instance]]:
+    """The instances that a request names. Raises MissingParameter and InvalidInstanceID.*."""
     ids = call.params.get("InstanceIds")
     if not ids:
         raise missing("InstanceId")
@@ -95,6 +92,16 @@ def _wrong_state(instance: Instance, done: str) -> AwsError:
         "IncorrectInstanceState",
         f"The instance '{instance.id}' is not in a state from which it can be {done}.",
     )
+
+
+def _check_unmanaged(instances: Iterable[Instance], done: str) -> None:
+    """EC2 User Guide, "Amazon EC2 managed instances": only the operator changes or terminates them."""
+    for instance in instances:
+        if instance.managed_by is not None:
+            raise refuse(
+                "OperationNotPermitted",
+                f"The instance '{instance.id}' is managed by {instance.managed_by} and cannot be {done} directly.",
+            )
 
 
 def _check_states(instances: Iterable[Instance], allowed: Iterable[str], done: str) -> None:
@@ -130,8 +137,9 @@ def start_instances(call: Call) -> dict[str, Any]:
 
     Raises MissingParameter, InvalidInstanceID.*, IncorrectInstanceState.
     """
-    state, instances = _instances(call)
+    state, instances = instances_of(call)
     _check_states(instances, (STOPPED, RUNNING, PENDING), "started")
+    _check_unmanaged(instances, "started")
     changes = []
     for instance in instances:
         if instance.state != STOPPED:
@@ -140,6 +148,7 @@ def start_instances(call: Call) -> dict[str, Any]:
         instance.launch_time = call.now.replace(microsecond=0)
         instance.transition_reason, instance.state_reason = "", None
         changes.append(_change(call, state, instance, PENDING, RUNNING))
+        spot_market.instance_started(state, instance, call.now)
     return {"StartingInstances": changes}
 
 
@@ -149,8 +158,9 @@ def stop_instances(call: Call) -> dict[str, Any]:
     Raises MissingParameter, InvalidInstanceID.*, IncorrectInstanceState, OperationNotPermitted (stop protection),
     UnsupportedOperation for a spot instance.
     """
-    state, instances = _instances(call)
+    state, instances = instances_of(call)
     _check_states(instances, (RUNNING, STOPPING, STOPPED), "stopped")
+    _check_unmanaged(instances, "stopped")
     for instance in instances:
         if instance.stop_protected:
             raise refuse(
@@ -158,7 +168,7 @@ def stop_instances(call: Call) -> dict[str, Any]:
                 f"The instance '{instance.id}' may not be stopped. Modify its 'disableApiStop' instance attribute and "
                 "try again.",
             )
-        if instance.lifecycle == "spot":
+        if instance.lifecycle == "spot" and not _goes_on(state, instance):
             raise unsupported(
                 f"You can't stop the Spot Instance '{instance.id}' because it is associated with a one-time Spot "
                 "Instance request. You can only stop Spot Instances associated with persistent Spot Instance requests."
@@ -170,29 +180,39 @@ def stop_instances(call: Call) -> dict[str, Any]:
             continue
         _user_initiated(call, instance)
         changes.append(_change(call, state, instance, STOPPING, STOPPED))
+        spot_market.instance_stopped(state, instance, call.now)
     return {"StoppingInstances": changes}
+
+
+def _goes_on(state: RegionState, instance: Instance) -> bool:
+    """Whether a spot instance can be stopped: its request is persistent, and was not cancelled."""
+    request = spot_market.request_of(state, instance)
+    return request is not None and request.kind == spot_market.PERSISTENT and request.state != spot_market.CANCELLED
 
 
 def reboot_instances(call: Call) -> dict[str, Any]:
     """Reboot running instances. Raises MissingParameter, InvalidInstanceID.*, IncorrectInstanceState."""
-    _, instances = _instances(call)
+    _, instances = instances_of(call)
     _check_states(instances, (RUNNING,), "rebooted")
+    _check_unmanaged(instances, "rebooted")
     return {}
 
 
-def terminate_instances(call: Call) -> dict[str, Any]:
-    """Terminate instances, whatever their state; they stay visible for an hour.
-
-    Raises MissingParameter, InvalidInstanceID.*, OperationNotPermitted (termination protection).
-    """
-    state, instances = _instances(call)
-    for instance in instances:
-        if instance.termination_protected and instance.state not in (SHUTTING_DOWN, TERMINATED):
+def check_terminable(instances: Iterable[Instance]) -> None:
+    """Refuse to terminate what is protected or managed. Raises OperationNotPermitted."""
+    left = [instance for instance in instances if instance.state not in (SHUTTING_DOWN, TERMINATED)]
+    for instance in left:
+        if instance.termination_protected:
             raise refuse(
                 "OperationNotPermitted",
                 f"The instance '{instance.id}' may not be terminated. Modify its 'disableApiTermination' instance "
                 "attribute and try again.",
             )
+    _check_unmanaged(left, "terminated")
+
+
+def terminate(call: Call, state: RegionState, instances: Iterable[Instance]) -> list[dict[str, Any]]:
+    """Terminate instances, with what follows for their Spot requests; AWS's `InstanceStateChange`s."""
     changes = []
     for instance in instances:
         if instance.state in (SHUTTING_DOWN, TERMINATED):
@@ -200,7 +220,8 @@ def terminate_instances(call: Call) -> dict[str, Any]:
             continue
         _user_initiated(call, instance)
         changes.append(_change(call, state, instance, SHUTTING_DOWN, TERMINATED))
-    return {"TerminatingInstances": changes}
+        spot_market.instance_terminated(state, instance, call.now)
+    return changes
 
 
 OPERATIONS = {
@@ -208,5 +229,4 @@ OPERATIONS = {
     "StartInstances": Operation(start_instances, writes=True),
     "StopInstances": Operation(stop_instances, writes=True),
     "RebootInstances": Operation(reboot_instances),
-    "TerminateInstances": Operation(terminate_instances, writes=True),
 }

@@ -26,6 +26,7 @@ from imdsctl.local.ec2.filters import Filters, boolean, nothing
 from imdsctl.local.ec2.pages import page
 from imdsctl.local.ec2.security_groups import find_group
 from imdsctl.local.ec2.state import TERMINATED, Instance, RegionState, Subnet, derived
+from imdsctl.local.ec2.visibility import shows_managed
 
 VPC_CIDR = "172.31.0.0/16"
 INTERNET = "0.0.0.0/0"
@@ -414,7 +415,6 @@ INTERFACE_FILTERS: Filters[_Interface] = Filters(
                 "association.association-id",
                 "addresses.association.owner-id",
                 "ipv6-addresses.ipv6-address",
-                "operator.principal",
                 "requester-id",
             ),
             nothing,
@@ -438,7 +438,8 @@ INTERFACE_FILTERS: Filters[_Interface] = Filters(
         "interface-type": _fixed("interface"),
         "mac-address": _of(render.mac_address),
         "network-interface-id": lambda interface: interface.id,
-        "operator.managed": _fixed("false"),
+        "operator.managed": _of(lambda each: boolean(each.managed_by)),
+        "operator.principal": _of(lambda each: each.managed_by),
         "owner-id": lambda interface: interface.state.account_id,
         "private-dns-name": _of(render.private_dns_name),
         "private-ip-address": _of(lambda each: each.private_ip),
@@ -469,6 +470,8 @@ def describe_network_interfaces(call: Call) -> dict[str, Any]:
     if ids and params.get("MaxResults") is not None:
         raise invalid_combination("The parameter networkInterfaceIds cannot be used with the parameter maxResults")
     found = [_interface(state, each) for each in dict.fromkeys(ids)] if ids else _interfaces(state)
+    if not shows_managed(call):
+        found = [each for each in found if each.instance.managed_by is None]
     listed = INTERFACE_FILTERS.select(sorted(found, key=lambda each: each.id), params.get("Filters"))
     shown, token = page(listed, lambda each: each.id, params, f"{call.account_id}/network-interfaces")
     out: dict[str, Any] = {"NetworkInterfaces": [_interface_structure(each) for each in shown]}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, OPT_IN_REGIONS
@@ -51,41 +51,40 @@ def describe_regions(call: Call) -> dict[str, Any]:
     Raises InvalidParameterValue for a filter or a Region that does not exist.
     """
     params = call.params
-    regions = [_region(name, _status(call, name)) for name in COMMERCIAL_REGIONS]
+    world, account = call.world, call.world.accounts[call.account_id]
+    opted_in = frozenset(name for name in account.opt_in if world.region_enabled(account.id, name, call.now))
+    whole = not params.get("RegionNames") and not params.get("Filters")
+    if whole and world.fragment is not None:
+        return {"Regions": _encoded(world.fragment, opted_in, bool(params.get("AllRegions")))}
+    regions = _regions(opted_in, bool(params.get("AllRegions")))
     names = params.get("RegionNames")
     if names:
         for name in names:
             if name not in COMMERCIAL_REGIONS:
                 raise invalid_value(f"Invalid region names specified: [{name}]")
-        regions = [region for region in regions if region.name in names]
-    if not params.get("AllRegions"):
-        regions = [region for region in regions if region.status != NOT_OPTED_IN]
-    fragment = call.world.fragment
-    selected = REGION_FILTERS.select(regions, params.get("Filters"))
-    if fragment is None:
-        return {"Regions": [_rendered(region) for region in selected]}
-    return {"Regions": [_encoded(fragment, region) for region in selected]}
+        regions = tuple(region for region in regions if region.name in names)
+    return {"Regions": [_rendered(region) for region in REGION_FILTERS.select(regions, params.get("Filters"))]}
 
 
-# There are 34 Regions with at most three statuses: each is made, and encoded, once.
-@cache
-def _region(name: str, status: str) -> RegionStatus:
-    return RegionStatus(name, status)
+# What an account sees depends on the few opt-in Regions it enabled; everything else asks before anything else.
+@lru_cache(maxsize=1024)
+def _regions(opted_in: frozenset[str], everyone: bool) -> tuple[RegionStatus, ...]:
+    """All Regions, or those that are enabled."""
+    statuses = {name: OPTED_IN if name in opted_in else NOT_OPTED_IN for name in OPT_IN}
+    found = (RegionStatus(name, statuses.get(name, NOT_REQUIRED)) for name in COMMERCIAL_REGIONS)
+    return tuple(region for region in found if everyone or region.status != NOT_OPTED_IN)
+
+
+@lru_cache(maxsize=1024)
+def _encoded(
+    fragment: Callable[[str, Mapping[str, Any]], bytes], opted_in: frozenset[str], everyone: bool
+) -> tuple[bytes, ...]:
+    """The same, encoded once."""
+    return tuple(fragment("Region", _rendered(region)) for region in _regions(opted_in, everyone))
 
 
 def _rendered(region: RegionStatus) -> dict[str, str]:
     return {"OptInStatus": region.status, "RegionName": region.name, "Endpoint": region.endpoint}
-
-
-@lru_cache(maxsize=4 * len(COMMERCIAL_REGIONS))
-def _encoded(fragment: Callable[[str, Mapping[str, Any]], bytes], region: RegionStatus) -> bytes:
-    return fragment("Region", _rendered(region))
-
-
-def _status(call: Call, region: str) -> str:
-    if region not in OPT_IN:
-        return NOT_REQUIRED
-    return OPTED_IN if call.world.region_enabled(call.account_id, region, call.now) else NOT_OPTED_IN
 
 
 def _group(zone: Zone) -> str:

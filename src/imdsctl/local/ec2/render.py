@@ -25,6 +25,7 @@ from imdsctl.local.ec2.state import (
     Reservation,
     derived,
 )
+from imdsctl.local.ec2.visibility import operator
 
 Encode = Callable[[str, Mapping[str, Any]], bytes]
 """`wire.service.Service.fragment` of EC2: a structure's name and value to its XML as a list item."""
@@ -42,7 +43,6 @@ EXTRA = (
     "HibernationOptions",
     "MaintenanceOptions",
     "PrivateDnsNameOptions",
-    "SpotInstanceRequestId",
 )
 """Members of AWS's `Instance` that `Instance.extra` may have in place of what every instance shows."""
 
@@ -144,11 +144,6 @@ def mac_address(each: Instance) -> str:
     return f"0a:{digits[1:3]}:{digits[3:5]}:{digits[5:7]}:{digits[7:9]}:{digits[9:11]}"
 
 
-def profile_id(arn: str) -> str:
-    """The identifier of an instance profile, in IAM's form."""
-    return "AIPA" + blake2b(arn.encode(), digest_size=8).hexdigest().upper()
-
-
 def groups_of(each: Instance) -> list[dict[str, str]]:
     """AWS's `GroupIdentifier`s of an instance."""
     return [{"GroupId": group.id, "GroupName": group.name} for group in each.security_groups]
@@ -199,7 +194,7 @@ def instance(state: RegionState, each: Instance) -> dict[str, Any]:
         "MaintenanceOptions": {"AutoRecovery": "default", "RebootMigration": "default"},
         "CurrentInstanceBootMode": "uefi" if each.boot_mode in ("uefi", "uefi-preferred") else "legacy-bios",
         "NetworkPerformanceOptions": {"BandwidthWeighting": "default"},
-        "Operator": _operator(each),
+        "Operator": operator(state, each.managed_by),
     }
     if kind is not None:
         out["CpuOptions"] = {"CoreCount": kind.cores, "ThreadsPerCore": kind.threads}
@@ -211,8 +206,10 @@ def instance(state: RegionState, each: Instance) -> dict[str, Any]:
         out["Platform"] = each.platform
     if each.lifecycle is not None:
         out["InstanceLifecycle"] = each.lifecycle
+        if each.extra and "SpotInstanceRequestId" in each.extra:
+            out["SpotInstanceRequestId"] = each.extra["SpotInstanceRequestId"]
     if each.profile_arn is not None:
-        out["IamInstanceProfile"] = {"Arn": each.profile_arn, "Id": profile_id(each.profile_arn)}
+        out["IamInstanceProfile"] = {"Arn": each.profile_arn, "Id": each.profile_id}
     if each.state_reason is not None:
         out["StateReason"] = {"Code": each.state_reason[0], "Message": each.state_reason[1]}
     tags = state.tags.get(each.id)
@@ -249,12 +246,6 @@ def instance(state: RegionState, each: Instance) -> dict[str, Any]:
     return out
 
 
-def _operator(each: Instance) -> dict[str, Any]:
-    if each.managed_by is None:
-        return {"Managed": False}
-    return {"Managed": True, "Principal": each.managed_by}
-
-
 def interface(state: RegionState, each: Instance) -> dict[str, Any]:
     """AWS's `InstanceNetworkInterface` of the primary interface."""
     groups, address = groups_of(each), public_ip(each)
@@ -275,7 +266,7 @@ def interface(state: RegionState, each: Instance) -> dict[str, Any]:
         "Ipv6Addresses": [],
         "MacAddress": mac_address(each),
         "NetworkInterfaceId": interface_id(each),
-        "Operator": {"Managed": False},
+        "Operator": operator(state, each.managed_by),
         "OwnerId": state.account_id,
         "PrivateDnsName": dns_name,
         "PrivateIpAddress": each.private_ip,

@@ -8,7 +8,7 @@ when it is shown and not stored.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -17,6 +17,7 @@ from typing import Any
 
 from imdsctl.domain.options import AccountDefaults, MetadataOptions
 from imdsctl.local.ec2.zones import Zone, zones
+from imdsctl.policy.declarative import NOTHING_DECLARED, EffectivePolicy
 
 PENDING = "pending"
 RUNNING = "running"
@@ -255,7 +256,10 @@ class KeyPair:
 
 @dataclass(slots=True)
 class SpotRequest:
-    """A Spot Instance request. `specification` is the request's launch specification as AWS shows it."""
+    """A Spot Instance request. `specification` is its launch specification as AWS shows it.
+
+    `asked` are the parameters of RunInstances that launch for it (again, when it is persistent).
+    """
 
     id: str
     created: datetime
@@ -263,24 +267,53 @@ class SpotRequest:
     price: str
     specification: dict[str, Any]
     instance_id: str | None
+    product: str = "Linux/UNIX"
     state: str = "active"
     status: tuple[str, str] = ("fulfilled", "Your spot request is fulfilled.")
     updated: datetime | None = None
     interruption: str = "terminate"
     valid_until: datetime | None = None
-    zone: str | None = None
+    launch_group: str | None = None
+    zone_group: str | None = None
+    zone: Zone | None = None
+    ended: str | None = None  # the instance it had before, while it is open again
+    asked: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetMember:
+    """An instance that a fleet launched: what it counts, on which market, and from which template and overrides."""
+
+    instance_id: str
+    instance_type: str
+    weight: float
+    lifecycle: str
+    source: dict[str, Any]  # AWS's LaunchTemplateAndOverridesResponse
+    platform: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetEvent:
+    """An entry of a fleet's history, as DescribeFleetHistory tells it."""
+
+    at: datetime
+    kind: str
+    sub_kind: str
+    description: str
+    instance_id: str | None = None
 
 
 @dataclass(slots=True)
 class Fleet:
-    """An EC2 Fleet of type `instant`; `request` is what CreateFleet was given, without empty members."""
+    """An EC2 Fleet; `request` is what CreateFleet and ModifyFleet were given, without empty members."""
 
     id: str
     created: datetime
+    kind: str
     request: dict[str, Any]
-    instances: list[dict[str, Any]]
-    errors: list[dict[str, Any]]
-    fulfilled: dict[str, int]
+    members: list[FleetMember] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    history: list[FleetEvent] = field(default_factory=list)
     state: str = "active"
 
 
@@ -324,6 +357,7 @@ class Instance:
     key_name: str | None = None
     user_data: str | None = None
     profile_arn: str | None = None
+    profile_id: str | None = None  # of the instance profile, as IAM has it
     security_groups: tuple[SecurityGroup, ...] = ()
     block_devices: tuple[BlockDevice, ...] = ()
     client_token: str = ""
@@ -370,6 +404,7 @@ class LaunchTemplate:
     default_version: int = 1
     latest_version: int = 1
     last_number: int = 1
+    managed_by: str | None = None
 
 
 @dataclass(slots=True)
@@ -391,7 +426,9 @@ class RegionState:
     def __init__(self, account_id: str, region: str, *, seed: int = 0) -> None:
         self.account_id = account_id
         self.region = region
-        self.defaults = AccountDefaults()
+        self.own_defaults = AccountDefaults()  # as the account itself set them
+        # What declarative policies set for the account; the world knows it once the Region is in one.
+        self.declared: Callable[[], EffectivePolicy] = lambda: NOTHING_DECLARED
         self.instances: dict[str, Instance] = {}
         self.reservations: dict[str, Reservation] = {}
         self.images: dict[str, Image] = {}
@@ -421,6 +458,7 @@ class RegionState:
         self.last_generated = -1  # the order of the last reservation that was not launched by a call
         # What an instance had, and until when, for CloudWatch's evidence: only of instances that were changed.
         self.metadata_changes: dict[str, list[tuple[datetime, MetadataOptions]]] = {}
+        self.hides_managed = False  # the account's setting, see `visibility`
         default = SecurityGroup(f"sg-{derived('sg', place)}", "default", "default VPC security group")
         for permission in (
             everything(egress=False, kind="group", peer=default.id),
@@ -433,6 +471,14 @@ class RegionState:
         self._due: list[tuple[datetime, int, str, str]] = []  # (when, tie-breaker, instance id, what)
         self._due_count = 0
         self._reservation_count = 0
+
+    @property
+    def defaults(self) -> AccountDefaults:
+        """The instance metadata defaults that hold: the account's own, with declarative policies laid over them.
+
+        The one place where the two meet: launches, modifications and answers all read this.
+        """
+        return self.declared().over(self.own_defaults)
 
     # -- transitions that take time ----------------------------------------------------------------------------------
 

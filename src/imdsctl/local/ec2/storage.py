@@ -25,6 +25,7 @@ from imdsctl.local.ec2.launch_templates import timestamp
 from imdsctl.local.ec2.pages import page
 from imdsctl.local.ec2.public_images import public_images
 from imdsctl.local.ec2.state import RegionState, Snapshot, Volume
+from imdsctl.local.ec2.visibility import operator, shows_managed
 from imdsctl.local.ec2.zones import zones
 
 VOLUME_SIZES: dict[str, tuple[int, int]] = {
@@ -145,7 +146,7 @@ def volume_structure(state: RegionState, volume: Volume) -> dict[str, Any]:
         "Encrypted": volume.encrypted,
         "VolumeType": volume.volume_type,
         "MultiAttachEnabled": False,
-        "Operator": {"Managed": False},
+        "Operator": operator(state, _managed_by(state, volume)),
     }
     if volume.instance_id is not None:
         out["Attachments"] = [
@@ -194,6 +195,7 @@ class _ListedVolume:
     volume: Volume
     tags: Mapping[str, str]
     zone_id: str
+    managed_by: str | None
 
 
 def _attachment(value: str | None) -> Any:
@@ -217,8 +219,8 @@ VOLUME_FILTERS: Filters[_ListedVolume] = Filters(
         "encrypted": lambda listed: boolean(listed.volume.encrypted),
         "fast-restored": lambda listed: "false",
         "multi-attach-enabled": lambda listed: "false",
-        "operator.managed": lambda listed: "false",
-        "operator.principal": nothing,
+        "operator.managed": lambda listed: boolean(listed.managed_by),
+        "operator.principal": lambda listed: listed.managed_by,
         "size": lambda listed: str(listed.volume.size),
         "snapshot-id": lambda listed: listed.volume.snapshot_id,
         "source-volume-id": nothing,
@@ -240,10 +242,15 @@ def describe_volumes(call: Call) -> dict[str, Any]:
     if ids and params.get("MaxResults") is not None:
         raise invalid_combination("The parameter volumeSet cannot be used with the parameter maxResults")
     volumes = [find_volume(state, each) for each in set(ids)] if ids else list(_candidates(state, params))
+    if not shows_managed(call):
+        volumes = [each for each in volumes if _managed_by(state, each) is None]
     volumes.sort(key=lambda each: each.id)
     zone_ids = {zone.name: zone.id for zone in zones(state.region)}
     listed = VOLUME_FILTERS.select(
-        (_ListedVolume(each, state.tags.get(each.id, {}), zone_ids[each.zone]) for each in volumes),
+        (
+            _ListedVolume(each, state.tags.get(each.id, {}), zone_ids[each.zone], _managed_by(state, each))
+            for each in volumes
+        ),
         params.get("Filters"),
     )
     shown, token = page(listed, lambda each: each.volume.id, params, f"{call.account_id}/volumes")
@@ -251,6 +258,12 @@ def describe_volumes(call: Call) -> dict[str, Any]:
     if token:
         out["NextToken"] = token
     return out
+
+
+def _managed_by(state: RegionState, volume: Volume) -> str | None:
+    """Who manages the instance that a volume is attached to."""
+    instance = state.instances.get(volume.instance_id or "")
+    return instance.managed_by if instance is not None else None
 
 
 def _candidates(state: RegionState, params: Mapping[str, Any]) -> Iterable[Volume]:

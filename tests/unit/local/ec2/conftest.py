@@ -11,6 +11,7 @@ from imdsctl.local.call import AwsError, Call, Ids
 from imdsctl.local.ec2 import OPERATIONS
 from imdsctl.local.ec2.public_images import public_image
 from imdsctl.local.ec2.state import RegionState
+from imdsctl.local.iam.state import InstanceProfile
 from imdsctl.local.world import Account, Organization, World, WorldSpec
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -41,6 +42,7 @@ class Ec2:
         self.account_id = ACCOUNT
         self.region = "us-east-1"
         self._sequence = 0
+        self._templates = 0
 
     def __call__(self, action: str, **params: Any) -> dict[str, Any]:
         self._sequence += 1
@@ -83,6 +85,20 @@ class Ec2:
         """The name of a key pair that was just imported."""
         self("ImportKeyPair", KeyName=name, PublicKeyMaterial=ED25519)
         return name
+
+    def profile(self, name: str = "web") -> str:
+        """The ARN of an instance profile that IAM was just given."""
+        arn = f"arn:aws:iam::{self.account_id}:instance-profile/{name}"
+        made = InstanceProfile(name, "/", f"AIPA{name.upper()}", arn, self.now)
+        self.world.iam(self.account_id).profiles[name.lower()] = made
+        return arn
+
+    def template(self, **data: Any) -> str:
+        """The id of a launch template of Amazon Linux 2 on a t3.micro, and of `data`."""
+        data = {"ImageId": self.image(), "InstanceType": "t3.micro", **data}
+        self._templates += 1
+        made = self("CreateLaunchTemplate", LaunchTemplateName=f"lt-{self._templates}", LaunchTemplateData=data)
+        return str(made["LaunchTemplate"]["LaunchTemplateId"])
 
     def image(self, family: str = "al2", architecture: str = "x86_64") -> str:
         """A public image's id."""

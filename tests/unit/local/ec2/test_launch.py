@@ -180,6 +180,7 @@ def test_nothing_is_launched_when_a_parameter_is_refused(ec2: Any, params: dict[
 
 
 def test_what_is_asked_for_is_what_is_shown(ec2: Any) -> None:
+    profile = ec2.profile("web")
     ec2.launch(
         InstanceType="c6i.2xlarge",
         KeyName=ec2.key_pair(),
@@ -193,7 +194,7 @@ def test_what_is_asked_for_is_what_is_shown(ec2: Any) -> None:
     assert shown["CpuOptions"] == {"CoreCount": 4, "ThreadsPerCore": 2}
     assert shown["KeyName"] == "ops"
     assert shown["Placement"]["AvailabilityZone"] == "us-east-1c"
-    assert shown["IamInstanceProfile"]["Arn"] == "arn:aws:iam::111122223333:instance-profile/web"
+    assert shown["IamInstanceProfile"] == {"Arn": profile, "Id": "AIPAWEB"}
     assert shown["Monitoring"] == {"State": "enabled"}
     assert shown["Tags"] == [{"Key": "Name", "Value": "web-1"}]
     assert shown["BlockDeviceMappings"][0]["DeviceName"] == shown["RootDeviceName"] == "/dev/xvda"
