@@ -192,6 +192,20 @@ def test_what_is_kept_is_bounded(offline: Any, monkeypatch: pytest.MonkeyPatch) 
     assert 8 <= sum(kept) <= 15
 
 
+def test_of_a_large_call_only_the_short_parameters_are_kept(make_offline: Any, tmp_path: Path) -> None:
+    offline = make_offline(tmp_path / "state")
+    large = "x" * 2000
+    tags = [{"Key": str(number), "Value": "y" * 200} for number in range(50)]
+    offline.client("iam").create_user(UserName="ann", Tags=tags)
+    offline.refused(lambda: offline.client("ec2").describe_instances(InstanceIds=[large] * 20))
+    (made,) = events(offline, EventName="CreateUser")
+    assert told(made)["requestParameters"] == {"userName": "ann"}
+    (refused,) = events(offline, EventName="DescribeInstances")
+    assert len(refused["CloudTrailEvent"]) < 2000
+    (again,) = events(make_offline(tmp_path / "state"), EventName="CreateUser")
+    assert told(again)["requestParameters"] == {"userName": "ann"}
+
+
 def test_the_command_line_looks_up_events(aws_shell: Any) -> None:
     shell = aws_shell
     shell.run("aws", "ec2", "describe-key-pairs", "--region", "eu-north-1")

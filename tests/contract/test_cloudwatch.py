@@ -192,13 +192,28 @@ def test_math_over_metrics(offline: Any) -> None:
     "expression",
     ["", "m1 +", "nobody", "e", "SUM(1", "SUM(m1)", "1 + 1", "RATE(m1)", "SEARCH('', 'Sum', 60)",
      "METRICS() * METRICS()",
-     "SEARCH('a=', 'Sum', 60)", "SEARCH('(a', 'Sum', 60)", "SEARCH('a', 'Mode', 60)", "(" * 200, "'text'", "m1 $ 2"],
+     "SEARCH('a=', 'Sum', 60)", "SEARCH('(a', 'Sum', 60)", "SEARCH('a', 'Mode', 60)", "(" * 200, "'text'", "m1 $ 2",
+     "1" + "0" * 400, "SEARCH('a', 'Sum', 1e999)", "CEIL(1e999)", "FILL(m1, 0) + FILL(m2, 0)"],
 )  # fmt: skip
 def test_an_expression_that_is_none_is_refused(offline: Any, expression: str) -> None:
     cloudwatch = offline.client("cloudwatch", checked=False)
     queries = [metric("m1", "a"), {"Id": "e", "Expression": expression}]
     code, status, _ = offline.refused(lambda: data(cloudwatch, offline, *queries))
     assert (code, status) == ("ValidationError", 400)
+
+
+def test_what_would_take_too_long_is_refused(offline: Any) -> None:
+    cloudwatch = offline.client("cloudwatch")
+    chain = [{"Id": f"e{number}", "Expression": f"e{number + 1} + 1"} for number in range(400)]
+    code, _, message = offline.refused(lambda: data(cloudwatch, offline, *chain, metric("e400", "a")))
+    assert (code, "too deeply" in message) == ("ValidationError", True)
+    fill = {"Id": "e", "Expression": "FILL(m, 0)"}
+    cloudwatch.put_metric_data(Namespace=SPACE, MetricData=[{"MetricName": "a", "Value": 1.0}])
+    minutes = 400 * 24 * 60
+    refusal = offline.refused(lambda: data(cloudwatch, offline, metric("m", "a"), fill, minutes=minutes))
+    assert refusal[0] == "ValidationError"
+    many = [metric(f"m{number}", "a") for number in range(500)]
+    assert offline.refused(lambda: data(cloudwatch, offline, *many, minutes=minutes))[0] == "ValidationError"
 
 
 def test_data_in_pages(offline: Any) -> None:

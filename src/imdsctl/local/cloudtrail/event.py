@@ -10,7 +10,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
-from imdsctl.local.cloudtrail.trail import Made
+from imdsctl.local.cloudtrail.trail import Made, size_of
 from imdsctl.local.sessions import ROLE
 from imdsctl.local.world import World
 from imdsctl.wire.errors import ServiceError
@@ -260,15 +260,7 @@ def _plain(value: Any, spell: Callable[[str], str], hide: frozenset[str]) -> Any
 
 def _small(value: dict[str, Any]) -> dict[str, Any] | None:
     """The value, or None when it is larger than an event may hold."""
-    return value if _size(value) <= ELEMENTS_BYTES_MAX else None
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, Mapping):
-        return sum(len(name) + 4 + _size(each) for name, each in value.items())
-    if isinstance(value, list):
-        return sum(2 + _size(each) for each in value)
-    return len(value) + 2 if isinstance(value, str) else 8
+    return value if size_of(value) <= ELEMENTS_BYTES_MAX else None
 
 
 def _lower(name: str) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from imdsctl.wire.errors import ServiceError
+
 if TYPE_CHECKING:
     from imdsctl.local.call import AwsError, Call, Caller
     from imdsctl.local.sessions import Session
@@ -19,6 +21,10 @@ EVENTS_MAX = 50_000
 """Events kept of an account in a Region; the oldest go."""
 EVENTS_TOTAL_MAX = 200_000
 """Events kept of all accounts in all Regions; the fullest history then loses its older half."""
+
+CALL_BYTES_MAX = 10_000
+"""Of a call with more parameters than this only the short ones are kept: nobody may fill the memory with them."""
+SHORT_MAX = 256
 
 GLOBAL_REGION = "us-east-1"
 GLOBAL_SERVICES = frozenset({"iam", "organizations", "account"})
@@ -102,7 +108,10 @@ class Trail:
             params = {**params, "UserData": HIDDEN_USER_DATA}
         if action in _MANY and isinstance(outcome, Mapping):
             outcome = _slim(outcome)
-        agent = None if headers is None else headers.get("user-agent", "")
+        # Only a request that may be large is measured; a replayed one has no headers to tell.
+        if (headers is None or len(headers.get("content-length", "")) > 4) and size_of(params) > CALL_BYTES_MAX:
+            params, outcome = _short(params), _shortened(outcome)
+        agent = None if headers is None else headers.get("user-agent", "")[:SHORT_MAX]
         events = history.events
         events.append(
             (call.now, service, action, key[1], call.caller, call.session, agent, params, call.request_id, outcome)
@@ -125,6 +134,27 @@ class Trail:
 
 _NOTHING: dict[str, Any] = {}
 HIDDEN_USER_DATA = "<sensitiveDataRemoved>"
+
+
+def size_of(value: Any) -> int:
+    """About how many bytes a value takes as JSON."""
+    if isinstance(value, Mapping):
+        return sum(len(name) + 4 + size_of(each) for name, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return sum(2 + size_of(each) for each in value)
+    return len(value) + 2 if isinstance(value, (str, bytes)) else 8
+
+
+def _short(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: each for name, each in value.items() if not isinstance(each, (dict, list)) and size_of(each) < SHORT_MAX
+    }
+
+
+def _shortened(outcome: AwsError | Mapping[str, Any] | None) -> AwsError | Mapping[str, Any] | None:
+    if isinstance(outcome, Mapping):
+        return _short(outcome)
+    return outcome and ServiceError(outcome.code, outcome.message[:SHORT_MAX], outcome.status, fault=outcome.fault)
 
 
 def _slim(result: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from imdsctl.local.cloudwatch.expressions import Line, MathError, Value, evaluat
 from imdsctl.local.cloudwatch.listing import span
 from imdsctl.local.cloudwatch.put import UNITS, dimensions_of
 from imdsctl.local.cloudwatch.search import SearchError, compile_search
-from imdsctl.local.cloudwatch.state import DAY, MetricKey
+from imdsctl.local.cloudwatch.state import DAY, HOUR, RETENTION, MetricKey
 from imdsctl.local.cloudwatch.statistics import (
     STATISTICS,
     datapoints,
@@ -33,6 +33,9 @@ QUERIES_MAX = 500
 DATAPOINTS_MAX = 100_800
 SEARCH_RESULTS_MAX = 500
 """CloudWatch User Guide, "CloudWatch service quotas" and "CloudWatch search expression syntax"."""
+SAMPLES_READ_MAX = 5_000_000
+"""Samples that one call may make us look at: 500 metrics of five minutes for a month. AWS throttles by datapoints."""
+REFERENCES_DEPTH_MAX = 50
 ORDERS = ("TimestampAscending", "TimestampDescending")
 TOO_MANY_FOUND = {
     "Code": "MaxMetricsExceeded",
@@ -118,6 +121,7 @@ class _Request:
         self._queries: dict[str, Mapping[str, Any]] = {}
         self._values: dict[str, Value] = {}
         self._evaluating: set[str] = set()
+        self._read = 0
         self._known: dict[MetricKey, int] | None = None
         for index, query in enumerate(queries, 1):
             identifier = query.get("Id")
@@ -152,6 +156,8 @@ class _Request:
             return self._values[identifier]
         if identifier in self._evaluating:
             raise validation(_in_expression(identifier, "the expressions refer to each other in a circle"))
+        if len(self._evaluating) >= REFERENCES_DEPTH_MAX:
+            raise validation(_in_expression(identifier, "the expressions refer to each other too deeply"))
         self._evaluating.add(identifier)
         query = self._queries[identifier]
         if query.get("MetricStat") is not None:
@@ -198,6 +204,13 @@ class _Request:
         """One metric's series. Raises InvalidParameterValue."""
         params = self.call.params
         start, end, period = span(self.call, params["StartTime"], params["EndTime"], period)
+        now = int(self.call.now.timestamp())
+        seconds = min(end, now) - max(start, now - RETENTION[-1][1])
+        self._read += max(seconds, 0) // (HOUR if period % HOUR == 0 and start % HOUR == 0 else min(period, 300))
+        if self._read > SAMPLES_READ_MAX:
+            raise validation(
+                "The request is for too many datapoints. Ask for fewer metrics, longer periods or less time."
+            )
         found = datapoints(self.call, key, start, end, period, unit)
         values = {at: value_of(merged(buckets), statistic) for at, buckets in sorted(found.items())}
         points = {at: value for at, value in values.items() if value is not None}

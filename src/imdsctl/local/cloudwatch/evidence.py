@@ -130,7 +130,7 @@ def _of(state: RegionState, seed: int, instance: Instance, metric: str, now: int
 
 
 def _spans(state: RegionState, instance: Instance, metric: str, now: int) -> Iterator[tuple[int, int]]:
-    """When the instance published the metric, in whole samples: it ran, its endpoint was on, and its tokens were as the metric says."""
+    """When the instance published the metric, in whole samples: it ran, endpoint on, its tokens as the metric says."""
     since = max(int(instance.launch_time.timestamp()), now - RETENTION[-1][1])
     until = _until(instance, now)
     eras: list[tuple[int, MetadataOptions]] = [

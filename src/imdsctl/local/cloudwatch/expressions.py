@@ -16,6 +16,8 @@ from typing import Protocol
 from imdsctl.local.cloudwatch.state import MetricKey
 
 DEPTH_MAX = 50
+FILLED_POINTS_MAX = 100_800
+"""As many points as a GetMetricData call returns; FILL makes no more of one series."""
 
 
 class MathError(ValueError):
@@ -63,7 +65,10 @@ def evaluate(text: str, names: Names) -> Value:
     """The value of an expression. Raises MathError."""
     tokens = list(_tokens(text))
     parser = _Parser(tokens, names)
-    value = parser.sum()
+    try:
+        value = parser.sum()
+    except OverflowError:
+        raise MathError("a number is too large") from None
     if parser.next() is not None:
         raise MathError(f"unexpected {parser.take()[1]!r}")
     if isinstance(value, str):
@@ -135,7 +140,9 @@ class _Parser:
         try:
             kind, text = self.take()
             if kind == "number":
-                return float(text)
+                if not math.isfinite(number := float(text)):
+                    raise MathError("a number is too large")
+                return number
             if kind == "text":
                 return text
             if (kind, text) == ("mark", "-"):
@@ -281,6 +288,8 @@ def _filled(line: Line, filler: float | str, span: tuple[int, int]) -> Line:
     if isinstance(filler, str) and not points:
         return line
     first, end = span
+    if (end - first) // line.period > FILLED_POINTS_MAX:
+        raise MathError(f"FILL would make more than {FILLED_POINTS_MAX} points")
     out: dict[int, float] = {}
     known = sorted(points)
     before: int | None = None
