@@ -120,7 +120,7 @@ def test_a_scan_is_never_written_twice_and_the_first_stays(file: Path) -> None:
 def test_an_unknown_scan_is_a_diagnostic(file: Path) -> None:
     with pytest.raises(DiagnosticError) as error:
         ScanDatabase(str(file)).load("nosuch")
-    assert code(error) == "scan-unknown"
+    assert (code(error), error.value.exit_code) == ("scan-unknown", 2)
 
 
 def test_the_numbers_of_a_scan_can_be_asked_in_sql(file: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import botocore
 import botocore.session
 import pytest
 from botocore.awsrequest import AWSResponse
@@ -537,6 +538,79 @@ def test_a_dry_run_says_so_and_changes_nothing() -> None:
     assert message == "Request would have succeeded, but DryRun flag is set."
     assert ec2.get_instance_metadata_defaults()["AccountLevel"] == before
     assert stage.world.sequence == 0
+
+
+def dry_runnable() -> list[str]:
+    """The operations of EC2 that are here and have DryRun in AWS's model."""
+    model = SESSION.get_service_model("ec2")
+    shapes = {name: model.operation_model(name).input_shape for name in OPERATIONS["ec2"]}
+    return sorted(name for name, shape in shapes.items() if shape is not None and "DryRun" in shape.members)
+
+
+ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "DescribeImageAttribute": {"Attribute": "imdsSupport"},
+    "DescribeInstanceAttribute": {"Attribute": "userData"},
+    "DescribeVpcAttribute": {"Attribute": "enableDnsHostnames"},
+}
+"""One parameter is called the same in three operations and means another list of values."""
+
+
+def test_every_operation_of_ec2_that_has_a_dry_run_only_rehearses() -> None:
+    stage = Stage()
+    ec2 = stage.client("ec2", checked=False)
+    instance = ec2.describe_instances()["Reservations"][0]["Instances"][0]
+    group = instance["SecurityGroups"][0]["GroupId"]
+    template = ec2.describe_launch_templates()["LaunchTemplates"][0]["LaunchTemplateId"]
+    volume = ec2.describe_volumes()["Volumes"][0]
+    interface = instance["NetworkInterfaces"][0]["NetworkInterfaceId"]
+    real: dict[str, Any] = {
+        "InstanceId": instance["InstanceId"],
+        "InstanceIds": [instance["InstanceId"]],
+        "ImageId": instance["ImageId"],
+        "LaunchTemplateId": template,
+        "GroupId": group,
+        "SubnetId": instance["SubnetId"],
+        "VpcId": instance["VpcId"],
+        "Resources": [instance["InstanceId"]],
+        "Tags": [{"Key": "a", "Value": "b"}],
+        "HttpTokens": "required",
+        "SourceRegion": "eu-west-1",
+        "SourceImageId": instance["ImageId"],
+        "SourceSnapshotId": volume["SnapshotId"],
+        "SnapshotId": volume["SnapshotId"],
+        "VolumeId": volume["VolumeId"],
+        "NetworkInterfaceId": interface,
+        "Name": "rehearsal",
+        "GroupName": "rehearsal",
+        "Description": "a rehearsal",
+        "KeyName": "rehearsal",
+        "PublicKeyMaterial": b"ssh-ed25519 AAAA",
+        "LaunchTemplateName": "rehearsal",
+        "LaunchTemplateData": {"ImageId": instance["ImageId"]},
+        "Versions": ["1"],
+        "InstanceCreditSpecifications": [{"InstanceId": instance["InstanceId"], "CpuCredits": "standard"}],
+        "MinCount": 1,
+        "MaxCount": 1,
+    }
+    before = described(stage)
+    names = dry_runnable()
+    assert len(names) > 60
+    answers = {}
+    for name in names:
+        members = SESSION.get_service_model("ec2").operation_model(name).input_shape.members
+        fits = {str: "string", bytes: "blob", int: "integer", list: "list", dict: "structure"}
+        params = {
+            member: value
+            for member, value in real.items()
+            if member in members and members[member].type_name == fits[type(value)]
+        }
+        params |= ATTRIBUTES.get(name, {})
+        if name != "CreateLaunchTemplate" and "LaunchTemplateId" in params:
+            params.pop("LaunchTemplateName", None)
+        answers[name] = refused(partial(getattr(ec2, botocore.xform_name(name)), **params, DryRun=True))[:2]
+    assert {name: answer for name, answer in answers.items() if answer != ("DryRunOperation", 412)} == {}
+    assert stage.world.sequence == 0
+    assert described(stage) == before
 
 
 # -- what outlives a restart -------------------------------------------------------------------------------------------

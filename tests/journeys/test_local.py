@@ -61,7 +61,7 @@ class Shell:
             check=False,
         )
         answer = json.loads(done.stdout)
-        assert answer["version"] == 1
+        assert answer["format_version"] == 1
         assert answer["running"] == bool(answer["servers"]) == (done.returncode == 0)
         found: list[dict[str, Any]] = answer["servers"]
         return found
@@ -208,4 +208,4 @@ def test_a_wrong_command_line_is_said(shell: Shell, arguments: tuple[str, ...], 
 
 def test_an_account_that_is_not_there(shell: Shell) -> None:
     shell.up()
-    assert "error[account-unknown]" in shell("env", "--account", "000000000000", code=1).stderr
+    assert "error[account-unknown]" in shell("env", "--account", "000000000000", code=2).stderr

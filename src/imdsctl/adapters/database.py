@@ -106,7 +106,8 @@ class ScanDatabase:
                     f"there is no scan `{scan_id}`",
                     self._place(),
                     "run `imdsctl scan`, or leave the id out for the latest scan",
-                )
+                ),
+                exit_code=2,
             )
         return found
 

@@ -171,7 +171,7 @@ class HttpClient:
                 raise Futile(
                     host,
                     f"nothing listens on port {origin.port}",
-                    "start it with `imdsctl local`, or correct AWS_ENDPOINT_URL",
+                    "start it with `imdsctl local up --detach`, or correct AWS_ENDPOINT_URL",
                     maybe_done=False,
                 ) from error
             reason = f"the connection failed ({error.strerror or error})"

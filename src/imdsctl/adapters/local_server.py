@@ -22,7 +22,7 @@ from imdsctl.adapters.local_registry import Entry, Registry
 from imdsctl.adapters.models import load_service
 from imdsctl.adapters.state_directory import StateDirectory
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.local import account, ec2, iam, sts
+from imdsctl.local import account, autoscaling, ec2, iam, sts
 from imdsctl.local.call import Operations
 from imdsctl.local.cloudtrail import operations as cloudtrail
 from imdsctl.local.cloudwatch import operations as cloudwatch
@@ -36,6 +36,7 @@ from imdsctl.wire.service import Service
 
 OPERATIONS: Mapping[str, Operations] = {
     "ec2": ec2.OPERATIONS,
+    "autoscaling": autoscaling.OPERATIONS,
     "iam": iam.OPERATIONS,
     "sts": sts.OPERATIONS,
     "organizations": organizations.OPERATIONS,

@@ -33,6 +33,11 @@ class Commands(typer.core.TyperGroup):
             self.commands[cmd_name] = _load(cmd_name)
         return self.commands[cmd_name]
 
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        # Typer turns Ctrl-C in here into a silent 130.
+        with interruptible("nothing was begun"):
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: Any) -> Any:
         # A command says itself what is safe while it works. Around that, typer would end Ctrl-C without a word.
         with interruptible("nothing is left half done"):

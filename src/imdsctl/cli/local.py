@@ -35,7 +35,7 @@ SEED = 2019
 START_SECONDS_MAX = 60.0
 END_SECONDS_MAX = 15.0
 POLL_SECONDS = 0.02
-JSON_VERSION = 1
+FORMAT_VERSION = 1
 
 app = typer.Typer(help="An AWS of your own on this machine, to rehearse on.", no_args_is_help=True)
 
@@ -144,7 +144,7 @@ def status(
         import json
 
         servers = [_described(entry, answer) for entry, answer in found]
-        typer.echo(json.dumps({"version": JSON_VERSION, "running": bool(found), "servers": servers}))
+        typer.echo(json.dumps({"format_version": FORMAT_VERSION, "running": bool(found), "servers": servers}))
     elif not found:
         typer.echo("no local AWS is running; `imdsctl local up --detach` starts one", err=True)
     for entry, answer in () if json_ else found:
@@ -186,7 +186,8 @@ def env(
                 f"the local AWS has no account `{account}`",
                 subject=entry.url,
                 hint="`aws organizations list-accounts` with the settings of `imdsctl local env` lists them",
-            )
+            ),
+            exit_code=2,
         )
     settings = {
         "AWS_ENDPOINT_URL": entry.url,

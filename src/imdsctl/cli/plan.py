@@ -59,7 +59,16 @@ def command(
         sys.stdout.write(orjson.dumps(plan_to_plain(plan), option=orjson.OPT_SORT_KEYS).decode() + "\n")
     else:
         names = {account.account_id: account.name for account in seen.accounts if account.name}
-        print(plan_text(plan, names, file=str(output) if output else None, full=full, colour=wants_colour(sys.stdout)))
+        print(
+            plan_text(
+                plan,
+                names,
+                file=str(output) if output else None,
+                full=full,
+                colour=wants_colour(sys.stdout),
+                empty=not seen.regions,
+            )
+        )
     if detailed_exitcode and (plan.changes or plan.unknown):
         return EXIT_CHANGES
     return EXIT_DONE

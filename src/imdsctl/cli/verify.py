@@ -67,7 +67,7 @@ def command(
         sys.stdout.write(verification_json(judged))
     else:
         names = {account.account_id: account.name for account in scan.accounts if account.name}
-        print(verification_text(judged, names, targets=len(scan.regions), full=full, colour=wants_colour(sys.stdout)))
+        print(verification_text(judged, names, full=full, colour=wants_colour(sys.stdout)))
     return EXIT_DONE if judged.proven else EXIT_FAILED
 
 

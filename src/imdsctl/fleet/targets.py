@@ -103,10 +103,12 @@ def home_region(aws: Aws) -> str:
 
 
 async def who_am_i(aws: Aws) -> Caller:
-    """The caller. Raises DiagnosticError `credentials-refused` or `aws-unreachable`."""
+    """The caller. Raises DiagnosticError `region-unknown`, `credentials-refused` or `aws-unreachable`."""
     try:
         found = await aws.call(None, "sts", home_region(aws), "GetCallerIdentity", {})
     except ServiceError as error:
+        if home_region(aws) not in COMMERCIAL_REGIONS and "scoped to a valid region" in error.message.lower():
+            raise DiagnosticError(_no_home(home_region(aws)), exit_code=2) from None
         raise DiagnosticError(
             Diagnostic(
                 "credentials-refused",
@@ -248,6 +250,15 @@ async def check_regions(aws: Aws, caller: Caller, asked: Iterable[str]) -> None:
         Diagnostic("region-unknown", f"there is no Region `{name}`", hint=_regions_hint(name, known))
         for name in names
         if name not in known
+    )
+
+
+def _no_home(name: str) -> Diagnostic:
+    """AWS refuses a Region that does not exist in the words of a wrong signature; the credentials are not at fault."""
+    return Diagnostic(
+        "region-unknown",
+        f"AWS does not know the Region `{name}` of your settings",
+        hint=f"correct AWS_REGION or the profile's `region`; {_regions_hint(name, COMMERCIAL_REGIONS)}",
     )
 
 

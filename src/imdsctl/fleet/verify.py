@@ -24,15 +24,16 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What is left: `plan` holds the changes (deferred ones too) and the unknowns."""
+    """What is left: `plan` holds the changes (deferred ones too) and the unknowns. `targets` were read."""
 
     plan: Plan
     accepted: tuple[Accepted, ...]
+    targets: int
 
     @property
     def proven(self) -> bool:
-        """True when every target was seen and nothing is left to change."""
-        return self.plan.complete and not self.plan.changes
+        """True when every target was seen and nothing is left to change. Nothing seen proves nothing."""
+        return bool(self.targets) and self.plan.complete and not self.plan.changes
 
 
 def verify(scan: Scan, intent: Intent, *, at: datetime) -> Verification:
@@ -45,7 +46,7 @@ def verify(scan: Scan, intent: Intent, *, at: datetime) -> Verification:
         for resource, reason in _exposed(region)
         if (region.target, resource) not in planned
     )
-    return Verification(plan, accepted)
+    return Verification(plan, accepted, len(scan.regions))
 
 
 def _exposed(region: RegionSeen) -> Iterator[tuple[str, str]]:

@@ -31,12 +31,13 @@ class Caller:
 class Ids:
     """Identifiers that look random and are a pure function of (world seed, sequence number of the write).
 
-    A replayed log therefore creates the same resources again. Cheap to make; nothing is computed before it is needed.
+    What happens by itself has a name of its own (a text) in place of a number. A replayed log therefore creates the
+    same resources again. Cheap to make; nothing is computed before it is needed.
     """
 
     __slots__ = ("_buffer", "_counter", "_key")
 
-    def __init__(self, seed: int, sequence: int) -> None:
+    def __init__(self, seed: int, sequence: int | str) -> None:
         self._key = f"{seed}/{sequence}".encode()
         self._counter = 0
         self._buffer = ""

@@ -35,6 +35,8 @@ STATUS_PATH = "/_imdsctl/status"
 DRY_RUN = ServiceError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
 POLICY_SERVICES = frozenset({"iam", "organizations"})
 """Services whose writes may change what somebody is allowed to do."""
+REGION_STATE = frozenset({"ec2", "autoscaling"})
+"""The services whose answers depend on what happened by itself in their Region."""
 
 
 class WriteLog(Protocol):
@@ -133,7 +135,7 @@ class LocalAws:
                     now.timestamp(),
                     writes=known.writes,
                 )
-            self._settle(call)
+            self._settle(call, known)
             self._authorizer.authorize(call, credentials, request.headers)
             if name == "ec2" and params.get("DryRun"):
                 raise DRY_RUN
@@ -166,15 +168,17 @@ class LocalAws:
 
     # -- the steps ---------------------------------------------------------------------------------------------------
 
-    def _settle(self, call: Call) -> None:
-        """Let what is due in the Region of an EC2 call happen, before anybody looks at it."""
-        if call.service == "ec2":
-            if self.world.fragment is None:
-                self.world.fragment = self._services["ec2"].fragment
+    def _settle(self, call: Call, known: Operation) -> None:
+        """Carry out what is due: in the call's Region, and before a write wherever things happen by themselves."""
+        if known.writes:
+            self.world.settle_all(call.now)
+        if call.service in REGION_STATE:
             self.world.region(call.account_id, call.region).settle(call.now)
 
     def _run(self, call: Call, known: Operation) -> Mapping[str, Any]:
         """Call the handler, and log the write that it accepted."""
+        if call.service == "ec2" and self.world.fragment is None:
+            self.world.fragment = self._services["ec2"].fragment
         result = known.handler(call)
         if known.writes:
             self.world.sequence += 1
@@ -216,8 +220,7 @@ class LocalAws:
                 world=self.world,
             )
             try:
-                if record.service == "ec2":
-                    self.world.region(call.account_id, call.region).settle(call.now)
+                self._settle(call, known)
                 self.world.trail.record(call, known.handler(call))
                 self.world.sequence = record.sequence
                 return
@@ -286,7 +289,7 @@ class LocalAws:
             return "account"
         form = request.query or request.body[:4096].decode("latin-1")
         version = next((value for key, value in parse_qsl(form) if key == "Version"), "")
-        return {"2011-06-15": "sts", "2010-05-08": "iam"}.get(version, "ec2")
+        return {"2011-06-15": "sts", "2010-05-08": "iam", "2011-01-01": "autoscaling"}.get(version, "ec2")
 
     # -- small things ------------------------------------------------------------------------------------------------
 

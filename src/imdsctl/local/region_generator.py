@@ -12,11 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
+from hashlib import blake2b
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.precedence import image_options, resolve
+from imdsctl.local.autoscaling.state import LaunchConfiguration, ScalingState
 from imdsctl.local.ec2.public_images import public_image
 from imdsctl.local.ec2.state import (
     RUNNING,
@@ -135,6 +138,7 @@ def generate_region(world: World, account_id: str, region: str) -> RegionState:
     templates = _templates(state, rng, spec.created, images, world.admin_credentials(account_id).caller.arn)
     _instances(state, rng, spec.created, images, templates, count)
     state.last_generated = max(each.order for each in state.reservations.values())
+    _launch_configurations(state, spec.created, images)
     return state
 
 
@@ -238,6 +242,36 @@ def _templates(
         state.add_template(template)
         templates[name] = template
     return templates
+
+
+# -- launch configurations -------------------------------------------------------------------------------------------
+
+_CONFIGURATIONS: tuple[tuple[str, str, str, int, Mapping[str, Any] | None], ...] = (
+    # name, image, type, age in days, MetadataOptions (None: says nothing)
+    ("legacy-app", "windows-2019", "m5.large", 1300, None),
+    ("web-blue", "own:golden-old", "t3.medium", 900, {"HttpTokens": "optional", "HttpEndpoint": "enabled"}),
+    ("web-green", "own:golden", "t3.medium", 200, {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}),
+)
+
+
+def _launch_configurations(state: RegionState, created: datetime, images: Mapping[str, Image]) -> None:
+    """Launch configurations that nobody deleted. They take nothing from the Region's random numbers."""
+    state.scaling = ScalingState(state)
+    for name, image, kind, age, options in _CONFIGURATIONS:
+        place = f"{state.account_id}/{state.region}/{name}"
+        unique = UUID(bytes=blake2b(place.encode(), digest_size=16).digest(), version=4)
+        state.scaling.configurations[name] = LaunchConfiguration(
+            name,
+            f"arn:aws:autoscaling:{state.region}:{state.account_id}:launchConfiguration:{unique}:"
+            f"launchConfigurationName/{name}",
+            created - timedelta(days=age),
+            {
+                "ImageId": _find(images, state.region, image).id,
+                "InstanceType": kind,
+                "InstanceMonitoring": {"Enabled": True},
+                **({} if options is None else {"MetadataOptions": dict(options)}),
+            },
+        )
 
 
 # -- instances -------------------------------------------------------------------------------------------------------

@@ -169,6 +169,8 @@ class World:
         # How EC2 writes a structure as an item of a list, so that its XML can be kept until it changes; None while no
         # response is written (a replay).
         self.fragment: Callable[[str, Mapping[str, Any]], bytes] | None = None
+        # Regions with Auto Scaling groups, in which things happen by themselves that look beyond the Region.
+        self.self_acting: dict[tuple[str, str], RegionState] = {}
         self._generate = generate
         self._first_defaults = first_defaults
         self._regions: dict[tuple[str, str], RegionState] = {}
@@ -367,6 +369,14 @@ class World:
         if not self.accounts[account_id].access_key_id:  # made by CreateAccount: nobody had set anything
             return AccountDefaults()
         return self._first_defaults(self.spec, account_id, region)
+
+    def settle_all(self, now: datetime) -> None:
+        """Carry out what is due where things happen by themselves, before a write that they could look at changes it.
+
+        Without this a launch that was due before the write would find the world after it, unless a read came between.
+        """
+        for state in self.self_acting.values():
+            state.settle(now)
 
     def touched(self) -> Iterator[tuple[str, str, RegionState]]:
         """The Regions that exist so far: (account, Region, state)."""

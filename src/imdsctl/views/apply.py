@@ -10,9 +10,9 @@ import orjson
 
 from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.fleet.apply import GOOD, ChangeEnded, Event, Outcome, Report, Result, WaveBegan
+from imdsctl.views.json import FORMAT_VERSION
 from imdsctl.views.plan import change_text, counted
 
-JSON_VERSION = 1
 LISTED_MAX = 10
 """Changes that are named one by one in a diagnostic before the rest is only counted."""
 
@@ -71,13 +71,13 @@ def event_json(event: Event) -> bytes:
                 "code": result.code,
                 "detail": result.detail,
             }
-    return orjson.dumps({"version": JSON_VERSION, **body})
+    return orjson.dumps({"format_version": FORMAT_VERSION, **body})
 
 
 def report_json(report: Report) -> bytes:
     """The end as one line of JSON."""
     counts = {str(outcome): report.count(outcome) for outcome in Outcome}
-    body = {"version": JSON_VERSION, "event": "end", "done": report.done, "interrupted": report.interrupted}
+    body = {"format_version": FORMAT_VERSION, "event": "end", "done": report.done, "interrupted": report.interrupted}
     return orjson.dumps({**body, "outcomes": counts})
 
 

@@ -7,16 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from imdsctl.domain.observations import Target
 from imdsctl.domain.plan import Change, Plan, Surface, Wave, affected_targets, plan_to_plain
 from imdsctl.fleet.verify import Verification
+from imdsctl.views.json import document
 from imdsctl.views.text import painted
 
-JSON_VERSION = 1
 LINES_MAX = 60
 """More changes than this are folded into one line for each account and Region, unless asked for in full."""
+WIDEN = "Next: name other Regions or accounts; `imdsctl scan` lists the Regions that are not enabled."
+"""What to do when nothing was seen."""
 REASONS_MAX = 20
 """Deferred changes and unknowns that are listed one by one before the rest is only counted."""
 
@@ -31,9 +31,21 @@ _SINGULAR = {
 
 
 def plan_text(
-    plan: Plan, names: Mapping[str, str], *, file: str | None = None, full: bool = False, colour: bool = False
+    plan: Plan,
+    names: Mapping[str, str],
+    *,
+    file: str | None = None,
+    full: bool = False,
+    colour: bool = False,
+    empty: bool = False,
 ) -> str:
-    """The whole plan. `names` are account names by id; `file` is where the plan was written, for the last line."""
+    """The whole plan.
+
+    `names` are account names by id; `file` is where the plan was written, for the last line; `empty` says that the
+    scan saw no Region at all, which is no reason for content.
+    """
+    if empty and plan.complete:
+        return f"{painted('Plan: nothing to change, for the scan saw no enabled Region.', 'bold', colour)}\n{WIDEN}"
     lines: list[str] = []
     ready = plan.ready
     lines += _in_full(ready, names, colour) if full or len(ready) <= LINES_MAX else _folded(ready, names, colour)
@@ -58,9 +70,9 @@ def plan_summary(plan: Plan) -> str:
 
 
 def verification_text(
-    judged: Verification, names: Mapping[str, str], *, targets: int, full: bool = False, colour: bool = False
+    judged: Verification, names: Mapping[str, str], *, full: bool = False, colour: bool = False
 ) -> str:
-    """What is left, or that nothing is. `targets` is how many accounts and Regions were read."""
+    """What is left, or that nothing is."""
     plan = judged.plan
     lines: list[str] = []
     ready = plan.ready
@@ -72,12 +84,16 @@ def verification_text(
     )
     accepted = [(each.subject, each.reason) for each in judged.accepted]
     lines += _listed("Left exposed by the intent", accepted, "-", "dim", full, colour)
-    where = f"{counted(targets, 'target')} (account and Region)"
+    where = f"{counted(judged.targets, 'target')} (account and Region)"
     if judged.proven:
         tail = f"; {len(accepted)} left exposed by the intent" if accepted else ""
         lines.append(
             painted(f"Verified: {where} read, nothing left to change, nothing unknown{tail}.", "green", colour)
         )
+        return "\n".join(lines)
+    if not judged.targets and plan.complete:
+        lines.append(painted(f"Not verified: {where} read, for no enabled Region was selected.", "red", colour))
+        lines.append(WIDEN)
         return "\n".join(lines)
     left = [f"{len(ready)} to change", f"{len(plan.deferred)} deferred", f"{len(plan.unknown)} unknown"]
     lines.append(painted(f"Not verified: {where} read; {', '.join(left)}.", "red", colour))
@@ -89,13 +105,13 @@ def verification_text(
 
 def verification_json(judged: Verification) -> str:
     """The verdict as one JSON object, with what is left as a plan."""
-    body = {
-        "version": JSON_VERSION,
-        "proven": judged.proven,
-        "left": plan_to_plain(judged.plan),
-        "accepted": [{"subject": each.subject, "reason": each.reason} for each in judged.accepted],
-    }
-    return orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE).decode()
+    return document(
+        "verification",
+        proven=judged.proven,
+        targets=judged.targets,
+        left=plan_to_plain(judged.plan),
+        accepted=[{"subject": each.subject, "reason": each.reason} for each in judged.accepted],
+    )
 
 
 def change_text(change: Change) -> str:

@@ -206,6 +206,8 @@ def _not_inspectable(summary: ScanSummary) -> str:
 
 
 def _next_step(summary: ScanSummary) -> str:
+    if not summary.targets and not summary.unknowns:
+        return "No enabled Region was selected: nothing was seen, and nothing is proven. Next: widen the selection."
     if summary.exposed:
         return "Next: `imdsctl plan -o plan.json` finds the smallest set of changes that closes this."
     if summary.unknowns:

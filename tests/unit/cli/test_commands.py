@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from imdsctl.__main__ import main
 from imdsctl.cli.app import COMMANDS, program, run
 from imdsctl.cli.dependencies import Dependencies
 from imdsctl.cli.errors import wants_colour
@@ -104,6 +106,42 @@ def test_json_is_one_object_with_versions(capsys: pytest.CaptureFixture[str]) ->
     ]
 
 
+NOT_ENABLED: Mapping[str, Any] = {
+    "ListRegions": {"Regions": [{"RegionName": "ap-east-1", "RegionOptStatus": "DISABLED"}]},
+    "DescribeRegions": {"Regions": [{"RegionName": "ap-east-1", "OptInStatus": "not-opted-in"}]},
+}
+
+
+def test_where_no_region_is_enabled_nothing_is_seen_and_nothing_is_proven(capsys: pytest.CaptureFixture[str]) -> None:
+    world = World(**NOT_ENABLED)
+    world.run(*SCAN)
+    assert "nothing was seen, and nothing is proven" in capsys.readouterr().out
+    assert world.run("plan") == 0
+    assert "the scan saw no enabled Region" in capsys.readouterr().out
+    assert world.run("verify", "--current-account") == 1
+    assert "Not verified: 0 targets" in capsys.readouterr().out
+
+
+def test_every_command_has_the_same_member_for_the_version_of_its_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """docs/guide.md promises `format_version` of every `--json`."""
+    world = World()
+    plan = str(tmp_path / "plan.json")
+    for argv in (
+        (*SCAN, "--json"),
+        ("explain", "--launch", "--json"),
+        ("plan", "-o", plan, "--json"),
+        ("apply", plan, "--confirm", "1", "--json"),
+        ("verify", "--current-account", "--json"),
+    ):
+        world.run(*argv)
+        out = capsys.readouterr().out
+        documents = [json.loads(line) for line in out.splitlines()] if argv[0] == "apply" else [json.loads(out)]
+        assert documents, argv
+        assert [each["format_version"] for each in documents] == [1] * len(documents), argv
+
+
 @pytest.mark.parametrize(
     ("answers", "fail_on", "exit_code"),
     [
@@ -147,7 +185,27 @@ def test_ctrl_c_outside_of_a_commands_work_is_said_as_well(capsys: pytest.Captur
     assert "error[interrupted]: stopped by Ctrl-C; nothing is left half done" in capsys.readouterr().err
 
 
-def _ctrl_c(*_: Any) -> Any:
+def test_ctrl_c_while_the_command_line_is_read_is_said_as_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("typer.core.TyperGroup.parse_args", _ctrl_c)
+    assert World().run("plan") == 130
+    assert "error[interrupted]: stopped by Ctrl-C; nothing was begun" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_the_program_is_loaded_is_said_as_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupting:
+        find_spec = staticmethod(_ctrl_c)
+
+    monkeypatch.delitem(sys.modules, "imdsctl.bootstrap", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    assert main() == 130
+    assert "error[interrupted]: stopped by Ctrl-C; nothing was begun" in capsys.readouterr().err
+
+
+def _ctrl_c(*_: Any, **__: Any) -> Any:
     raise KeyboardInterrupt
 
 

@@ -53,6 +53,13 @@ def test_without_options_every_account_of_the_organization_is_visited(fake_aws: 
     assert ids(found(fake_aws(**TREE))) == ["111111111111", "222222222222"]
 
 
+def test_a_home_region_that_does_not_exist_is_not_blamed_on_the_credentials(fake_aws: Any) -> None:
+    refusal = ServiceError("SignatureDoesNotMatch", "Credential should be scoped to a valid region.", 403)
+    aws = fake_aws(GetCallerIdentity=refusal)
+    aws.default_region = "eu-west-9"
+    assert codes(aws) == ["region-unknown"]
+
+
 def test_an_account_knows_its_place_in_the_tree(fake_aws: Any) -> None:
     assert [each.ou_path for each in found(fake_aws(**TREE)).accounts] == ["Root", "Root/Workloads/Prod"]
 

@@ -24,6 +24,12 @@ def test_a_region_that_is_enforced_with_nothing_in_it_is_proven() -> None:
     assert verify(scan(RegionSeen(HERE, RIGHT)), Intent(), at=NOON).proven
 
 
+def test_a_scan_that_saw_no_region_proves_nothing() -> None:
+    """`verify --regions` of one that is not enabled reads nothing; that is no proof of anything."""
+    nothing = Scan("s", NOON, NOON, (Account(HERE.account_id, ""),), ())
+    assert not verify(nothing, Intent(), at=NOON).proven
+
+
 def test_a_required_default_without_enforcement_is_not_proven() -> None:
     """A peer says nothing for a Region with no instances; there the next team launches first."""
     unfinished = replace(RIGHT, http_tokens_enforced=None)

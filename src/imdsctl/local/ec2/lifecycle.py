@@ -22,6 +22,7 @@ from imdsctl.local.ec2.state import (
     OPTIONS_PENDING,
     PENDING,
     RUNNING,
+    SCALE,
     SHUTTING_DOWN,
     STOPPED,
     STOPPING,
@@ -116,6 +117,8 @@ def _change(call: Call, state: RegionState, instance: Instance, to: str, settled
     instance.state = to
     instance.changed()
     state.schedule(_settled(call), instance.id, settled)
+    if instance.id in state.scaled:
+        state.schedule(call.now, state.scaled[instance.id], SCALE)
     return _state_change(instance, before)
 
 

@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imdsctl.domain.options import AccountDefaults, MetadataOptions
 from imdsctl.local.ec2.zones import Zone, zones
 from imdsctl.policy.declarative import NOTHING_DECLARED, EffectivePolicy
+
+if TYPE_CHECKING:
+    from imdsctl.local.autoscaling.state import ScalingState
 
 PENDING = "pending"
 RUNNING = "running"
@@ -30,6 +33,9 @@ STATE_CODES = {PENDING: 0, RUNNING: 16, SHUTTING_DOWN: 32, TERMINATED: 48, STOPP
 
 OPTIONS_PENDING = "pending"
 OPTIONS_APPLIED = "applied"
+
+SCALE = "scale"
+"""What is scheduled for an Auto Scaling group; see `RegionState.schedule`."""
 
 TERMINATED_VISIBLE = timedelta(hours=1)
 """EC2 API Reference, DescribeInstances: a terminated instance appears "for a short interval (usually an hour)"."""
@@ -468,6 +474,10 @@ class RegionState:
             default.rules[permission] = SecurityGroupRule(rule_id, permission)
         self.default_security_group = default
         self.security_groups = {default.id: default}
+        # Instances of Auto Scaling groups by id, each with its group's name; and who looks after a group that is due.
+        self.scaling: ScalingState | None = None
+        self.scaled: dict[str, str] = {}
+        self.reconcile: Callable[[str, datetime], None] | None = None
         self._due: list[tuple[datetime, int, str, str]] = []  # (when, tie-breaker, instance id, what)
         self._due_count = 0
         self._reservation_count = 0
@@ -483,14 +493,25 @@ class RegionState:
     # -- transitions that take time ----------------------------------------------------------------------------------
 
     def schedule(self, when: datetime, instance_id: str, what: str) -> None:
-        """Let `what` (a target state, `applied` or `forgotten`) happen to an instance at `when`."""
+        """Let `what` (a target state, `applied` or `forgotten`) happen to an instance at `when`.
+
+        With `SCALE` it is an Auto Scaling group, by name, that is looked after.
+        """
         self._due_count += 1
         heapq.heappush(self._due, (when, self._due_count, instance_id, what))
 
     def settle(self, now: datetime) -> None:
-        """Carry out what is due. The pipeline calls this before every request to the Region."""
+        """Carry out what is due. The pipeline calls this before every request to the Region.
+
+        How often it is called between two writes makes no difference: things happen in one order, each as of its own
+        time, and depend on nothing but the state. A replay, which has no reads, therefore arrives at the same state.
+        """
         while self._due and self._due[0][0] <= now:
             when, _, instance_id, what = heapq.heappop(self._due)
+            if what == SCALE:
+                assert self.reconcile is not None
+                self.reconcile(instance_id, when)
+                continue
             instance = self.instances.get(instance_id)
             if instance is not None:
                 SETTLE[what](self, instance, when)

@@ -11,6 +11,21 @@ from imdsctl.local.iam.errors import invalid_input, malformed_policy, no_such
 from imdsctl.local.iam.parameters import rendered_tags
 from imdsctl.local.iam.state import Entity, IamState, InstanceProfile, ManagedPolicy, Role, User
 
+REFUSED_ON_SERVICE_ROLES = frozenset(
+    {
+        "AttachRolePolicy",
+        "DeleteRole",
+        "DeleteRolePermissionsBoundary",
+        "DeleteRolePolicy",
+        "DetachRolePolicy",
+        "PutRolePermissionsBoundary",
+        "PutRolePolicy",
+        "UpdateAssumeRolePolicy",
+        "UpdateRole",
+    }
+)
+"""What nobody but the service does to its service-linked role (IAM User Guide, "Service-linked roles")."""
+
 
 def state_of(call: Call) -> IamState:
     """The IAM of the caller's account."""
@@ -32,11 +47,20 @@ def the_user(call: Call) -> User:
 
 
 def the_role(call: Call) -> Role:
-    """The role a request names. Raises NoSuchEntity."""
+    """The role a request names.
+
+    Raises NoSuchEntity, and UnmodifiableEntity where the operation is refused on service-linked roles.
+    """
     name = call.params["RoleName"]
     role = state_of(call).role(name)
     if role is None:
         raise no_such(f"The role with name {name} cannot be found.")
+    if call.action in REFUSED_ON_SERVICE_ROLES and role.path.startswith("/aws-service-role/"):
+        raise AwsError(
+            "UnmodifiableEntity",
+            f"Cannot perform the operation on the protected role '{name}' - this role is only modifiable by AWS",
+            400,
+        )
     return role
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from imdsctl.local.call import Call, Operations
 from imdsctl.local.iam.common import arn, attachable, checked_trust, render_role, sorted_below, state_of, the_role
 from imdsctl.local.iam.documents import policy_length
-from imdsctl.local.iam.errors import already, in_use, limit
+from imdsctl.local.iam.errors import already, in_use, invalid_input, limit
 from imdsctl.local.iam.parameters import (
     BOUNDARY,
     DURATION,
@@ -42,6 +42,9 @@ def create_role(call: Call) -> Mapping[str, Any]:
     if len(iam.roles) >= ROLES_MAX:
         raise limit(f"Cannot exceed quota for RolesPerAccount: {ROLES_MAX}")
     boundary, path = call.params.get("PermissionsBoundary"), call.params.get("Path") or "/"
+    if path.startswith("/aws-service-role/"):
+        # No SCP binds a role below it: nobody but AWS makes one.
+        raise invalid_input("The path /aws-service-role/ is reserved for service-linked roles.")
     role = Role(
         name=name,
         path=path,
