@@ -1,4 +1,4 @@
-"""Terraform's AWS provider, unmodified, against Parameter Store: the data source, the resource, and who launches by it."""
+"""Terraform's AWS provider, unmodified, against Parameter Store: the data source, the resource, a launch by it."""
 
 from __future__ import annotations
 
