@@ -48,8 +48,8 @@ format: $(VENV)/.dev ## put every file into the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev $(BENCH_VENV)/.ready ## side by side with boto3 and moto, as ratios
-	@$(BIN)/python -m bench --moto-python $(BENCH_VENV)/bin/python
+bench: $(VENV)/.dev $(BENCH_VENV)/.ready ## side by side with boto3, moto and ministack, as ratios
+	@$(BIN)/python -m bench --peers-python $(BENCH_VENV)/bin/python
 
 soak: $(VENV)/.dev ## long fault campaigns: a thousand kill -9 in the middle of writes
 	@IMDSCTL_SOAK_ROUNDS=1000 $(BIN)/python -m pytest tests/journeys/test_kill.py

@@ -1,8 +1,9 @@
 """A load generator that is cheaper than the servers it measures: one event loop, raw protocol callbacks.
 
-Every connection has one request in flight; every request is signed anew; every response is checked, so that a fast
-refusal does not count as a fast answer. A server that closes the connection after each answer (as moto's does) is
-reconnected to. Run as a process of its own: reads one JSON object on stdin, prints one on stdout.
+Every connection has one request in flight; requests are signed anew every second, which is as fine as the date in a
+signature is (a server that checks signatures checks every one); every response is checked, so that a fast refusal does
+not count as a fast answer. A server that closes the connection after each answer (as moto's does) is reconnected to.
+Run as a process of its own: reads one JSON object on stdin, prints one on stdout.
 """
 
 from __future__ import annotations
@@ -78,14 +79,22 @@ class WrongAnswer(Exception):
 
 
 class Requester:
-    """Builds signed requests; only the signature differs between two of them."""
+    """Builds signed requests; only date and signature differ between two of them."""
 
     def __init__(self, target: Target, question: Question) -> None:
         self._target = target
         self._body = urlencode(question.params).encode()
         self._headers = {"host": f"{target.host}:{target.port}", "content-type": CONTENT_TYPE}
+        self._second = 0
+        self._signed = b""
 
     def __call__(self) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._signed = second, self._sign(second)
+        return self._signed
+
+    def _sign(self, second: int) -> bytes:
         target = self._target
         added = sign(
             "POST",
@@ -98,7 +107,7 @@ class Requester:
             token=target.token,
             region=target.region,
             service="ec2",
-            amz_date=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
+            amz_date=datetime.fromtimestamp(second, UTC).strftime("%Y%m%dT%H%M%SZ"),
         )
         lines = [f"{name}: {value}" for name, value in (self._headers | added).items()]
         head = "\r\n".join(["POST / HTTP/1.1", *lines, f"content-length: {len(self._body)}", "", ""])

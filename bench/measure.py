@@ -118,7 +118,16 @@ def cpu_seconds_of(pid: int) -> float:
 
 def rss_mib_of(pid: int) -> float:
     """The peak resident memory of a running process so far."""
+    return _memory_of(pid, "VmHWM:")
+
+
+def rss_mib_now(pid: int) -> float:
+    """The resident memory of a running process at this moment."""
+    return _memory_of(pid, "VmRSS:")
+
+
+def _memory_of(pid: int, field: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(field):
             return int(line.split()[1]) / 1024
     return 0.0

@@ -90,13 +90,28 @@ def moto(python: Path, directory: Path, core: int) -> Iterator[Server]:
     command = [str(python), "-m", "moto.server", "-H", HOST, "-p", str(port)]
     env = client_env(directory)
     with _running("moto_server", command, env=env, port=port, core=core, log=directory / "moto.log") as (pid, seconds):
-        env |= {
-            "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
-            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-            "AWS_REGION": "us-east-1",
-        }
-        yield Server("moto_server", pid, port, seconds, env)
+        yield Server("moto_server", pid, port, seconds, env | _credentials(port))
+
+
+@contextmanager
+def ministack(python: Path, directory: Path, core: int) -> Iterator[Server]:
+    """ministack with its defaults (it checks no signature), run by the interpreter it is installed for."""
+    port = _free_port()
+    env = client_env(directory) | {"GATEWAY_PORT": str(port), "BIND_HOST": HOST, "LOG_LEVEL": "WARNING"}
+    command = [str(python), "-m", "ministack"]
+    log = directory / "ministack.log"
+    with _running("ministack", command, env=env, port=port, core=core, log=log) as (pid, seconds):
+        yield Server("ministack", pid, port, seconds, client_env(directory) | _credentials(port))
+
+
+def _credentials(port: int) -> dict[str, str]:
+    """What a client of a peer needs; neither of them checks who asks."""
+    return {
+        "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "AWS_REGION": "us-east-1",
+    }
 
 
 def client_env(directory: Path) -> dict[str, str]:

@@ -243,13 +243,16 @@ def make_offline() -> Iterator[MakeOffline]:
 
     def make(folder: Path | None = None, **spec: Any) -> Offline:
         state = None
+        described = WorldSpec(**{"seed": 11, "created": created, "instances": 3, **spec})
         if folder is not None:
             while opened:  # no goodbye for the one before: its process is gone after its last answer
                 before = opened.pop()
                 before.sync()
                 before.close()
             opened.append(state := StateDirectory(folder))
-        return Offline(session, state, WorldSpec(**{"seed": 11, "created": created, "instances": 3, **spec}))
+            if state.manifest() is None:
+                state.write_manifest(described)
+        return Offline(session, state, described)
 
     yield make
     for state in opened:

@@ -346,3 +346,62 @@ def test_a_refused_call_changes_nothing(ann: Ann) -> None:
     ):
         refusal(call)
     assert ann.offline.world.sequence == before
+
+
+# -- whoever launches in another way ----------------------------------------------------------------------------------
+
+
+def test_a_guardrail_on_launches_binds_spot_requests_and_fleets(ann: Ann) -> None:
+    ann.may(ALLOW_ALL, REQUIRE_IMDSV2)
+    data = {"ImageId": ann.image, "InstanceType": "t3.micro"}
+    # A launch specification cannot say anything of the metadata service, so the guardrail refuses every one.
+    assert refusal(lambda: ann.ec2.request_spot_instances(LaunchSpecification=data))[0] == "UnauthorizedOperation"
+    strict = {**data, "MetadataOptions": {"HttpTokens": "required"}}
+    for name, template in (("silent", data), ("strict", strict)):
+        ann.ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=template)
+
+    def fleet(name: str) -> Any:
+        config = {"LaunchTemplateSpecification": {"LaunchTemplateName": name, "Version": "1"}}
+        target = {"TotalTargetCapacity": 1}
+        return ann.ec2.create_fleet(Type="instant", LaunchTemplateConfigs=[config], TargetCapacitySpecification=target)
+
+    assert refusal(lambda: fleet("silent"))[0] == "UnauthorizedOperation"
+    assert len(fleet("strict")["Instances"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("condition", "override", "target"),
+    [
+        ({"ec2:InstanceType": "m5.*"}, {"InstanceType": "m5.large"}, {}),
+        ({"ec2:InstanceMarketType": "spot"}, {"InstanceType": "t3.nano"}, {"DefaultTargetCapacityType": "spot"}),
+        ({"ec2:InstanceMarketType": "spot"}, {"InstanceType": "t3.nano"}, {"SpotTargetCapacity": 1}),
+    ],
+)
+def test_a_fleet_is_decided_with_its_overrides_and_markets(
+    ann: Ann, condition: dict[str, str], override: dict[str, str], target: dict[str, Any]
+) -> None:
+    deny = {"Effect": "Deny", "Action": "ec2:RunInstances", "Resource": "*", "Condition": {"StringLike": condition}}
+    ann.may(ALLOW_ALL, deny)
+    data = {"ImageId": ann.image, "InstanceType": "t3.micro"}
+    ann.ec2.create_launch_template(LaunchTemplateName="plain", LaunchTemplateData=data)
+
+    def fleet(override: dict[str, str], target: dict[str, Any]) -> Any:
+        template = {"LaunchTemplateName": "plain", "Version": "1"}
+        return ann.ec2.create_fleet(
+            LaunchTemplateConfigs=[{"LaunchTemplateSpecification": template, "Overrides": [override]}],
+            TargetCapacitySpecification={"TotalTargetCapacity": 2, **target},
+        )
+
+    assert refusal(lambda: fleet(override, target))[0] == "UnauthorizedOperation"
+    fleet({"InstanceType": "t3.small"}, {})
+
+
+def test_template_data_of_an_instance_and_its_profile(ann: Ann) -> None:
+    ann.may(ALLOW_ALL)
+    instance = ann.launch()
+    ann.may({"Effect": "Allow", "Action": "ec2:Describe*", "Resource": "*"})
+    for call in (
+        lambda: ann.ec2.get_launch_template_data(InstanceId=instance),
+        lambda: ann.ec2.modify_managed_resource_visibility(DefaultVisibility="hidden"),
+    ):
+        assert refusal(call)[0] == "UnauthorizedOperation"

@@ -39,6 +39,27 @@ def test_capacity_goes_up_and_down(here: Scaling) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("policy", "kept"),
+    [("OldestInstance", "2"), ("NewestInstance", "1"), ("Default", "2"), ("OldestLaunchTemplate", "2")],
+)
+def test_scaling_in_keeps_the_zones_even_and_follows_the_policy(here: Scaling, policy: str, kept: str) -> None:
+    template = here.template()
+    here.create(
+        size=4, LaunchTemplate={"LaunchTemplateId": template, "Version": "$Latest"}, TerminationPolicies=[policy]
+    )
+    here.group()
+    here.ec2.create_launch_template_version(
+        LaunchTemplateId=template, SourceVersion="1", LaunchTemplateData={"InstanceType": "t3.small"}
+    )
+    here.asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=8)
+    here.group()
+    here.asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=4)
+    left = here.group()["Instances"]
+    assert sorted(each["AvailabilityZone"] for each in left) == ["eu-west-1a"] * 2 + ["eu-west-1b"] * 2
+    assert {each["LaunchTemplate"]["Version"] for each in left} == {kept}
+
+
 @pytest.mark.parametrize("act", ["terminate_instances", "stop_instances"])
 def test_an_instance_lost_behind_the_groups_back_is_replaced(here: Scaling, act: str) -> None:
     here.create(LaunchConfigurationName=here.configuration())

@@ -548,11 +548,12 @@ def dry_runnable() -> list[str]:
 
 
 ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "DescribeFleetHistory": {"StartTime": datetime(2026, 1, 1, tzinfo=UTC)},
     "DescribeImageAttribute": {"Attribute": "imdsSupport"},
     "DescribeInstanceAttribute": {"Attribute": "userData"},
     "DescribeVpcAttribute": {"Attribute": "enableDnsHostnames"},
 }
-"""One parameter is called the same in three operations and means another list of values."""
+"""What one operation alone takes, and a parameter that is called the same in three and means another list of values."""
 
 
 def test_every_operation_of_ec2_that_has_a_dry_run_only_rehearses() -> None:
@@ -591,6 +592,16 @@ def test_every_operation_of_ec2_that_has_a_dry_run_only_rehearses() -> None:
         "InstanceCreditSpecifications": [{"InstanceId": instance["InstanceId"], "CpuCredits": "standard"}],
         "MinCount": 1,
         "MaxCount": 1,
+        "LaunchTemplateConfigs": [{"LaunchTemplateSpecification": {"LaunchTemplateId": template, "Version": "1"}}],
+        "TargetCapacitySpecification": {"TotalTargetCapacity": 1},
+        "FleetId": "fleet-11111111-2222-3333-4444-555555555555",
+        "FleetIds": ["fleet-11111111-2222-3333-4444-555555555555"],
+        "TerminateInstances": True,
+        "SpotInstanceRequestIds": ["sir-abcd1234"],
+        "S3Bucket": "rehearsal",
+        "TargetId": stage.world.organization.root_id,
+        "ReportId": "p-0123456789abcdef0",
+        "DefaultVisibility": "hidden",
     }
     before = described(stage)
     names = dry_runnable()
@@ -598,7 +609,7 @@ def test_every_operation_of_ec2_that_has_a_dry_run_only_rehearses() -> None:
     answers = {}
     for name in names:
         members = SESSION.get_service_model("ec2").operation_model(name).input_shape.members
-        fits = {str: "string", bytes: "blob", int: "integer", list: "list", dict: "structure"}
+        fits = {str: "string", bytes: "blob", bool: "boolean", int: "integer", list: "list", dict: "structure"}
         params = {
             member: value
             for member, value in real.items()

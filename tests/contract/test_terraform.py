@@ -389,6 +389,19 @@ class Terraform:
         return {name: each["value"] for name, each in json.loads(self("output", "-json")).items()}
 
 
+def initialised(shell: Any, directory: Path, configuration: str, member: str = "") -> Terraform:
+    """Terraform with a configuration, after `terraform init`; skips where the program or the provider is missing."""
+    program, provider = shutil.which("terraform"), find_provider()
+    if program is None:
+        missing("there is no terraform program on PATH")
+    if provider is None:
+        missing("Terraform's AWS provider 5 is nowhere on the disk (TF_PLUGIN_DIR names a plugin directory)")
+    (directory / "main.tf").write_text(configuration)
+    terraform = Terraform(shell, program, directory, member)
+    terraform("init", "-backend=false", f"-plugin-dir={plugin_directory(provider, directory / 'plugins')}")
+    return terraform
+
+
 @pytest.fixture
 def client(start_local: Callable[..., Any]) -> Iterator[tuple[Any, Callable[..., Any]]]:
     """A local AWS without instances of three accounts: its shell, and boto3 clients of the management account."""
@@ -466,21 +479,12 @@ def imports(terraform: Terraform) -> str:
 
 
 def test_life_cycle(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> None:
-    program = shutil.which("terraform")
-    provider = find_provider()
-    if program is None:
-        missing("there is no terraform program on PATH")
-    if provider is None:
-        missing("Terraform's AWS provider 5 is nowhere on the disk (TF_PLUGIN_DIR names a plugin directory)")
     shell, make = client
     ec2, frankfurt = make("ec2"), make("ec2", "eu-central-1")
     me = make("sts").get_caller_identity()["Account"]
     accounts = make("organizations").list_accounts()["Accounts"]
     member = next(account["Id"] for account in accounts if account["Id"] != me)
-    (tmp_path / "main.tf").write_text(CONFIGURATION)
-    terraform = Terraform(shell, str(program), tmp_path, member)
-    plugins = plugin_directory(provider, tmp_path / "plugins")
-    terraform("init", "-backend=false", f"-plugin-dir={plugins}")
+    terraform = initialised(shell, tmp_path, CONFIGURATION, member)
 
     terraform("apply", "-auto-approve")
     shown = terraform.outputs()
@@ -611,9 +615,6 @@ output "account" { value = aws_organizations_account.new.id }
 
 
 def test_an_organization(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> None:
-    program, plugins = shutil.which("terraform"), plugin_directory()
-    if program is None or plugins is None:
-        missing("there is no terraform program on PATH, or no AWS provider 5 in any of the plugin directories")
     shell, make = client
     api = make("organizations")
     [_, member, *_] = [account["Id"] for account in api.list_accounts()["Accounts"]]
@@ -621,9 +622,7 @@ def test_an_organization(client: tuple[Any, Callable[..., Any]], tmp_path: Path)
     # What the provider's resource for the organization itself would do; this organization exists already.
     api.enable_policy_type(RootId=root["Id"], PolicyType="DECLARATIVE_POLICY_EC2")
     api.enable_aws_service_access(ServicePrincipal="ec2.amazonaws.com")
-    (tmp_path / "main.tf").write_text(ORGANIZATION)
-    terraform = Terraform(shell, str(program), tmp_path, member)
-    terraform("init", "-backend=false", f"-plugin-dir={plugins}")
+    terraform = initialised(shell, tmp_path, ORGANIZATION, member)
 
     terraform("apply", "-auto-approve")
     made = terraform.outputs()["account"]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.contract.test_terraform import Terraform, client, missing, plugin_directory
+from tests.contract.test_terraform import client, initialised
 
 __all__ = ["client"]  # the fixture
 
@@ -148,17 +147,9 @@ def tokens(ec2: Any, group: str) -> list[str]:
 
 
 def test_groups_live_and_die(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> None:
-    program = shutil.which("terraform")
-    plugins = plugin_directory()
-    if program is None:
-        missing("there is no terraform program on PATH")
-    if plugins is None:
-        missing("Terraform's AWS provider 5 is in none of the plugin directories (TF_PLUGIN_DIR names another)")
     shell, make = client
     ec2, autoscaling = make("ec2"), make("autoscaling")
-    (tmp_path / "main.tf").write_text(CONFIGURATION)
-    terraform = Terraform(shell, str(program), tmp_path, "")
-    terraform("init", "-backend=false", f"-plugin-dir={plugins}")
+    terraform = initialised(shell, tmp_path, CONFIGURATION)
 
     terraform("apply", "-auto-approve")
     assert terraform.outputs()["groups"] == 3

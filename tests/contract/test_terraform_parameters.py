@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.contract.test_terraform import Terraform, client, find_provider, missing, plugin_directory
+from tests.contract.test_terraform import client, initialised
 
 __all__ = ["client"]  # the fixture
 
@@ -64,16 +63,8 @@ output "launched" { value = aws_instance.web.ami }
 
 
 def test_parameters_live_and_die(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> None:
-    program, provider = shutil.which("terraform"), find_provider()
-    if program is None:
-        missing("there is no terraform program on PATH")
-    if provider is None:
-        missing("Terraform's AWS provider 5 is not on the disk")
     shell, make = client
-    (tmp_path / "tf").mkdir()
-    (tmp_path / "tf" / "main.tf").write_text(CONFIGURATION)
-    terraform = Terraform(shell, program, tmp_path / "tf", "")
-    terraform("init", "-backend=false", f"-plugin-dir={plugin_directory(provider, tmp_path / 'plugins')}")
+    terraform = initialised(shell, tmp_path, CONFIGURATION)
 
     terraform("apply", "-auto-approve")
     outputs = terraform.outputs()

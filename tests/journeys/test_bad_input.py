@@ -297,3 +297,20 @@ def test_an_endpoint_where_nobody_listens_is_said(user: Any) -> None:
     code, said = only_diagnostic(done, FAILED)
     assert code == "aws-unreachable"
     assert str(port) in said or "127.0.0.1" in said
+
+
+@pytest.mark.parametrize("damage", [cut, page_of_a_proxy])
+def test_a_write_whose_answer_is_lost_is_read_back_and_nothing_is_lost(user: Any, tmp_path: Path, damage: Any) -> None:
+    region = "eu-west-1" if damage is cut else "eu-west-2"
+    where, plan = ("--db", str(tmp_path / "scans.sqlite")), str(tmp_path / "plan.json")
+    scope = ("--current-account", "--regions", region)
+    assert user.imdsctl("scan", *scope, *where).returncode == 0
+    assert user.imdsctl("plan", "-o", plan, *where).returncode == 0
+    apply = ("apply", plan, "--confirm", str(len(json.loads(Path(plan).read_text())["changes"])))
+    with between(user, {"ModifyInstanceMetadataDefaults", "ModifyInstanceMetadataOptions"}, damage) as stands:
+        damaged = user.imdsctl(*apply, AWS_ENDPOINT_URL=stands.url, AWS_MAX_ATTEMPTS="1")
+    assert "ModifyInstanceMetadataDefaults" in stands.asked
+    assert damaged.returncode in (0, FAILED), damaged.stderr
+    assert "Traceback" not in damaged.stderr
+    assert user.imdsctl(*apply).returncode == 0
+    assert user.imdsctl("verify", *scope, *where).returncode == 0

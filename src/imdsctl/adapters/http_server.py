@@ -24,6 +24,9 @@ BODY_BYTES_MAX = 4 * 1024 * 1024
 HEADER_BYTES_MAX = 64 * 1024
 HEADERS_COUNT_MAX = 200
 PIPELINED_MAX = 1000
+COPIED_BYTES_MAX = 64 * 1024
+"""Up to here a response is put together; beyond, its pieces are sent as they are, if they are worth it."""
+PIECE_BYTES_MIN = 1024
 CLOSE_SECONDS_MAX = 5.0
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -201,7 +204,7 @@ class Connection(asyncio.Protocol):
         if expected is not None:
             if expected.lower() != "100-continue":
                 raise _Refused(417)
-            self._answer(_Answer(_CONTINUE, True, ready=True))
+            self._answer(_Answer([_CONTINUE], True, ready=True))
 
     def on_body(self, data: bytes) -> None:
         self._body_bytes += len(data)
@@ -247,7 +250,10 @@ class Connection(asyncio.Protocol):
     def _write(self, answer: _Answer) -> None:
         if self._transport is None:
             return
-        self._transport.write(answer.data)
+        if len(answer.data) == 1:
+            self._transport.write(answer.data[0])
+        else:
+            self._transport.writelines(answer.data)
         if not answer.keep_alive:
             self.close()
 
@@ -275,7 +281,7 @@ class _Refused(Exception):
 class _Answer:
     __slots__ = ("data", "keep_alive", "ready")
 
-    def __init__(self, data: bytes, keep_alive: bool, *, ready: bool = False) -> None:
+    def __init__(self, data: list[bytes], keep_alive: bool, *, ready: bool = False) -> None:
         self.data = data
         self.keep_alive = keep_alive
         self.ready = ready
@@ -291,13 +297,19 @@ def _path_and_query(target: bytes) -> tuple[str, str]:
     return path, query
 
 
-def _encode(response: HttpResponse, keep_alive: bool, *, head: bool = False) -> bytes:
-    """The whole response as one piece of bytes, so that it leaves in one write."""
+def _encode(response: HttpResponse, keep_alive: bool, *, head: bool = False) -> list[bytes]:
+    """A small response as one piece of bytes, so that it leaves in one write; a large one in pieces, without a copy."""
+    pieces = response.pieces
+    length = sum(map(len, pieces))
     lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"]
     lines += [f"{name}: {value}" for name, value in response.headers.items()]
-    lines.append(f"content-length: {len(response.body)}")
+    lines.append(f"content-length: {length}")
     if not keep_alive:
         lines.append("connection: close")
     lines.append("\r\n")
     encoded = "\r\n".join(lines).encode("latin-1", "replace")
-    return encoded if head else encoded + response.body
+    if head:
+        return [encoded]
+    if length <= COPIED_BYTES_MAX or length < PIECE_BYTES_MIN * len(pieces):
+        return [b"".join((encoded, *pieces))]
+    return [encoded, *pieces]

@@ -31,7 +31,8 @@ class StateDirectory:
     def __init__(self, path: Path) -> None:
         """Create the directory when it is missing, and lock it.
 
-        Raises DiagnosticError: `state-in-use` when another server has it, `state-not-writable` when it cannot be.
+        Raises DiagnosticError: `state-in-use` when another server has it, `state-not-writable` when it cannot be,
+        `state-incomplete` when it holds something else, in which case not even a lock is left there.
         """
         self.path = path
         self.position = 0
@@ -40,6 +41,7 @@ class StateDirectory:
         self._lock = -1
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._refuse_others()
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -67,11 +69,7 @@ class StateDirectory:
             data = (self.path / "world.json").read_bytes()
         except FileNotFoundError:
             # A temporary file is what is left of a start that ended before anything was served.
-            names = sorted(each.name for each in self.path.iterdir())
-            others = [name for name in names if name != "lock" and not name.startswith(".world.json.")]
-            if others:
-                listed = ", ".join(f"`{name}`" for name in others[:3])
-                raise self._incomplete(f"it holds {listed} but no `world.json`") from None
+            self._refuse_others()
             return None
         except OSError as error:
             raise _not_writable(self.path, error) from None
@@ -89,6 +87,14 @@ class StateDirectory:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise self._incomplete(f"`world.json` cannot be read ({type(error).__name__}: {error})") from None
+
+    def _refuse_others(self) -> None:
+        """Raises DiagnosticError `state-incomplete` for a directory with no manifest and with something in it."""
+        names = sorted(each.name for each in self.path.iterdir())
+        others = [name for name in names if name != "lock" and not name.startswith(".world.json.")]
+        if others and "world.json" not in names:
+            listed = ", ".join(f"`{name}`" for name in others[:3])
+            raise self._incomplete(f"it holds {listed} but no `world.json`")
 
     def write_manifest(self, spec: WorldSpec) -> None:
         """Write the manifest of a new world, whole or not at all."""

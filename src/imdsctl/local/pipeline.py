@@ -163,7 +163,7 @@ class LocalAws:
         return HttpResponse(
             response.status,
             {**response.headers, "x-amzn-requestid": request_id, "date": self._http_date(clock)},
-            response.body,
+            response.pieces,
         )
 
     # -- the steps ---------------------------------------------------------------------------------------------------

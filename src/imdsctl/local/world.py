@@ -20,6 +20,7 @@ from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS, OPT_IN_R
 from imdsctl.local.call import Caller
 from imdsctl.local.cloudtrail.trail import Trail
 from imdsctl.local.cloudwatch.state import Metrics
+from imdsctl.local.ec2.fragments import Fragments
 from imdsctl.local.iam.generator import ADMIN_USER, first_state
 from imdsctl.local.iam.state import ACTIVE, IamState, User
 from imdsctl.local.keys import key_id
@@ -167,10 +168,11 @@ class World:
         self.policy_epoch = 0
         self.sequence = 0  # of the last write; the pipeline counts it up
         # How EC2 writes a structure as an item of a list, so that its XML can be kept until it changes; None while no
-        # response is written (a replay).
+        # response is written (a replay). What is kept is bounded by `fragments`.
         self.fragment: Callable[[str, Mapping[str, Any]], bytes] | None = None
         # Regions with Auto Scaling groups, in which things happen by themselves that look beyond the Region.
         self.self_acting: dict[tuple[str, str], RegionState] = {}
+        self.fragments = Fragments()
         self._generate = generate
         self._first_defaults = first_defaults
         self._regions: dict[tuple[str, str], RegionState] = {}

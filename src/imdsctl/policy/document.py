@@ -16,7 +16,7 @@ from typing import Any
 from imdsctl.policy.conditions import NULL, Condition, compile_condition, known, takes_variables
 from imdsctl.policy.json_text import read_document
 from imdsctl.policy.operators import InvalidValue
-from imdsctl.policy.patterns import arn_like, like, pieces_of
+from imdsctl.policy.patterns import like, pieces_of, resource_like
 from imdsctl.policy.principals import Named, Principals, account_of
 from imdsctl.policy.problems import MalformedPolicy, Problem
 from imdsctl.policy.request import Keys, Principal
@@ -221,7 +221,7 @@ class _Parser:
         tests = []
         for index, name in names:
             place = f"{path}.{element}{index}"
-            if name != "*" and not (name.startswith("arn:") and name.count(":") >= 5):
+            if name != "*" and not name.startswith("arn:"):
                 message = f'Resource {name} must be in ARN format or "*".'
                 self._problem("invalid-resource", message, place)
                 continue
@@ -231,7 +231,7 @@ class _Parser:
             if "${" in name and taken_apart.fixed is None and name[: name.index("${")].count(":") < 5:
                 message = "a policy variable stands only after the fifth colon of an ARN"
                 self._problem("invalid-variable", message, place)
-            tests.append(taken_apart.matcher(arn_like))
+            tests.append(taken_apart.matcher(resource_like))
         inverted = element.startswith("Not")
         if not inverted and any(name == "*" for _, name in names):
             return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, Protocol
 
@@ -163,21 +163,17 @@ class Query(ProtocolOf):
     def wire(self, operation: OperationModel) -> Wire:
         return _FormXml(self, operation)
 
-    def envelope(self, operation: str, result: bytes | None, wrapper: str | None, request_id: str) -> bytes:
-        """The document around a result; None for an operation that returns nothing."""
-        inner = b"" if result is None else result
-        if result is not None and wrapper is not None:
-            inner = b"<%b>%b</%b>" % (wrapper.encode(), inner, wrapper.encode())
-        return (
-            b'<%bResponse xmlns="%b">%b<ResponseMetadata><RequestId>%b</RequestId></ResponseMetadata></%bResponse>'
-            % (
-                operation.encode(),
-                self.model.namespace.encode(),
-                inner,
-                escape(request_id),
-                operation.encode(),
-            )
-        )
+    def envelope(self, operation: str, result: list[bytes] | None, wrapper: str | None, request_id: str) -> list[bytes]:
+        """The document around a result, in pieces; None for an operation that returns nothing."""
+        name, tag = operation.encode(), (wrapper or "").encode()
+        wrapped = result is not None and wrapper is not None
+        return [
+            b'<%bResponse xmlns="%b">' % (name, self.model.namespace.encode()),
+            b"<%b>" % tag if wrapped else b"",
+            *(result or ()),
+            b"</%b>" % tag if wrapped else b"",
+            b"<ResponseMetadata><RequestId>%b</RequestId></ResponseMetadata></%bResponse>" % (escape(request_id), name),
+        ]
 
     def route(self, request: HttpRequest) -> str:
         try:
@@ -230,7 +226,7 @@ class Query(ProtocolOf):
         detail = self.xmls.structure(shape).encode(error.detail) if shape is not None and error.detail else b""
         return b"<Code>%b</Code><Message>%b</Message>%b" % (escape(error.code), escape(error.message), detail)
 
-    def respond(self, status: int, body: bytes, request_id: str) -> HttpResponse:
+    def respond(self, status: int, body: bytes | Sequence[bytes], request_id: str) -> HttpResponse:
         return HttpResponse(status, {"content-type": "text/xml;charset=UTF-8", "x-amzn-requestid": request_id}, body)
 
     def decode_error(self, response: HttpResponse) -> ServiceError:
@@ -268,15 +264,13 @@ class Ec2(Query):
     milliseconds = True
     wraps = False
 
-    def envelope(self, operation: str, result: bytes | None, wrapper: str | None, request_id: str) -> bytes:
-        return b'%b<%bResponse xmlns="%b/"><requestId>%b</requestId>%b</%bResponse>' % (
-            _XML,
-            operation.encode(),
-            self.model.namespace.encode().rstrip(b"/"),
-            escape(request_id),
-            result or b"",
-            operation.encode(),
-        )
+    def envelope(self, operation: str, result: list[bytes] | None, wrapper: str | None, request_id: str) -> list[bytes]:
+        name, namespace = operation.encode(), self.model.namespace.encode().rstrip(b"/")
+        return [
+            b'%b<%bResponse xmlns="%b/"><requestId>%b</requestId>' % (_XML, name, namespace, escape(request_id)),
+            *(result or ()),
+            b"</%bResponse>" % name,
+        ]
 
     def _invalid_action(self, name: str) -> ServiceError:
         return ServiceError("InvalidAction", f"The action {name} is not valid for this web service.")
@@ -338,7 +332,7 @@ class _FormXml:
         return decoded
 
     def encode_response(self, result: Mapping[str, Any], request_id: str) -> HttpResponse:
-        inner = self._output.encode(result) if self._output is not None else None
+        inner = self._output.parts(result) if self._output is not None else None
         operation = self._operation
         body = self._protocol.envelope(operation.name, inner, operation.result_wrapper, request_id)
         return self._protocol.respond(200, body, request_id)

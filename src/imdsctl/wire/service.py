@@ -18,9 +18,9 @@ from imdsctl.wire.http import HttpRequest, HttpResponse
 from imdsctl.wire.model import OperationModel, Projection, ServiceModel, Shape
 from imdsctl.wire.protocols import Cbor, Decoder, Ec2, Json, ProtocolOf, Query, Wire
 from imdsctl.wire.rest import RestJson
-from imdsctl.wire.xml import Encoded
+from imdsctl.wire.xml import Constant, Encoded
 
-__all__ = ["Decoder", "Encoded", "Operation", "Projection", "Routed", "Service"]
+__all__ = ["Constant", "Decoder", "Encoded", "Operation", "Projection", "Routed", "Service"]
 
 _PROTOCOLS: Final[dict[str, type[Query] | type[Json] | type[Cbor] | type[RestJson]]] = {
     protocol.name: protocol for protocol in (Ec2, Query, Json, Cbor, RestJson)

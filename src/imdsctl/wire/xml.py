@@ -31,6 +31,23 @@ class Encoded(bytes):
     """XML of one structure with its tag, written once: an encoder that meets it emits it verbatim."""
 
 
+class Constant(dict[str, Any]):
+    """A structure whose members never change: its XML is written once for each place where it stands."""
+
+    __slots__ = ("_written",)
+
+    def __init__(self, *args: Any, **members: Any) -> None:
+        super().__init__(*args, **members)
+        self._written: dict[_Tag, bytes] = {}
+
+    def xml(self, tag: _Tag) -> bytes:
+        """The member with its tags."""
+        written = self._written.get(tag)
+        if written is None:
+            written = self._written[tag] = b"%b%b%b" % (tag.open, tag.codec.encode(self), tag.close)
+        return written
+
+
 def escape(text: str) -> bytes:
     """Text as XML content. A character that XML 1.0 cannot hold becomes U+FFFD: the document stays readable."""
     if text.isprintable() and "&" not in text and "<" not in text and ">" not in text:
@@ -96,6 +113,10 @@ class Structure:
         self._full: Read | None = None
 
     def encode(self, value: Any) -> bytes:
+        return b"".join(self.parts(value))
+
+    def parts(self, value: Any) -> list[bytes]:
+        """What `encode` joins: large items (`Encoded`) are not copied."""
         if not isinstance(value, Mapping):
             raise WireError(f"a mapping was expected, not {type(value).__name__}")
         parts: list[bytes] = []
@@ -111,9 +132,15 @@ class Structure:
                     raise WireError("the model has no such member")
                 if item.__class__ is Encoded:
                     add(item)
+                elif item.__class__ is Constant and tag.many is None:
+                    add(item.xml(tag))
                 elif tag.many is None:
                     add(tag.open)
-                    add(tag.codec.encode(item))
+                    codec = tag.codec
+                    if codec.__class__ is WrappedList:
+                        parts += codec.parts(item)
+                    else:
+                        add(codec.encode(item))
                     add(tag.close)
                 else:
                     for one in item if tag.many is list else item.items():
@@ -125,7 +152,7 @@ class Structure:
                         add(tag.close)
         except WireError as error:
             raise error.inside(name) from None
-        return b"".join(parts)
+        return parts
 
     def reader(self, projection: Projection | None) -> Read:
         if projection is None:
@@ -233,6 +260,10 @@ class WrappedList:
         self._open, self._close = f"<{wire}>".encode(), f"</{wire}>".encode()
 
     def encode(self, value: Any) -> bytes:
+        return b"".join(self.parts(value))
+
+    def parts(self, value: Any) -> list[bytes]:
+        """What `encode` joins."""
         if not isinstance(value, list | tuple):
             raise WireError(f"a list was expected, not {type(value).__name__}")
         parts: list[bytes] = []
@@ -245,7 +276,7 @@ class WrappedList:
                     parts += (self._open, encode(item), self._close)
         except WireError as error:
             raise error.inside(f"[{sum(part is self._open or type(part) is Encoded for part in parts)}]") from None
-        return b"".join(parts)
+        return parts
 
     def reader(self, projection: Projection | None) -> Read:
         item = self.item

@@ -26,6 +26,9 @@ class Transport(asyncio.Transport):
     def write(self, data: Any) -> None:
         self.written.append(bytes(data))
 
+    def writelines(self, pieces: Any) -> None:
+        self.written.extend(pieces)
+
     def close(self) -> None:
         self.closed = True
 
@@ -81,6 +84,19 @@ def test_head_and_body_leave_in_one_write() -> None:
     _, transport = talk(GET)
     assert transport.written == [b"HTTP/1.1 200 OK\r\nx-method: GET\r\ncontent-length: 6\r\n\r\n/a?b=c"]
     assert not transport.closed
+
+
+def test_a_large_body_leaves_in_its_pieces_without_a_copy() -> None:
+    pieces = [b"a" * 50_000, b"b" * 50_000]
+    answer, transport = talk(GET, handler=lambda request: HttpResponse(200, {}, pieces))
+    assert answer == b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n" + b"".join(pieces)
+    assert [written is piece for written, piece in zip(transport.written[1:], pieces, strict=True)] == [True, True]
+
+
+def test_a_body_of_many_small_pieces_is_put_together() -> None:
+    answer, transport = talk(GET, handler=lambda request: HttpResponse(200, {}, [b"abc"] * 50_000))
+    assert answer.endswith(b"content-length: 150000\r\n\r\n" + b"abc" * 50_000)
+    assert len(transport.written) == 1
 
 
 @pytest.mark.parametrize("message", [GET, POST, CHUNKED])

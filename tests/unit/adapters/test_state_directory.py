@@ -83,11 +83,10 @@ def test_damage_in_the_middle_changes_nothing_and_is_said(tmp_path: Path) -> Non
 def test_a_log_without_its_manifest_is_said(tmp_path: Path) -> None:
     written(tmp_path, 1)
     (tmp_path / "world.json").unlink()
-    state = StateDirectory(tmp_path)
     with pytest.raises(DiagnosticError) as caught:
-        state.manifest()
+        StateDirectory(tmp_path)
     assert code(caught) == "state-incomplete"
-    state.close()
+    assert "`log`" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": 99}', '{"format": 1, "seed": "x"}', "\x00" * 40])
@@ -103,11 +102,10 @@ def test_half_a_manifest_is_said(tmp_path: Path, content: str) -> None:
 
 def test_somebody_elses_directory_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("dear reader")
-    state = StateDirectory(tmp_path)
     with pytest.raises(DiagnosticError) as caught:
-        state.manifest()
+        StateDirectory(tmp_path)
     assert code(caught) == "state-incomplete"
-    state.close()
+    assert [each.name for each in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_start_that_never_finished_does_not_count(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imdsctl.policy.patterns import arn_like, like, pieces_of
+from imdsctl.policy.patterns import arn_like, like, pieces_of, resource_like
 
 
 def means(pattern: str, text: str) -> bool:
@@ -31,6 +31,35 @@ def test_no_wildcard_crosses_one_of_the_first_five_colons(pattern: list[str], te
     assert arn_like(pieces_of(":".join(pattern)))(":".join(text)) is expected
 
 
+def crosses(pattern: str, text: str, part: int = 1) -> bool:
+    """The Resource element: in the first five parts only a `*` that ends its part goes past a colon."""
+    if not pattern:
+        return not text
+    first, rest = pattern[0], pattern[1:]
+    free = part >= 6 or (first == "*" and rest[:1] in ("", ":"))
+    may = bool(text) and (free or text[0] != ":")
+    if first == "*":
+        return crosses(rest, text, part) or (may and crosses(pattern, text[1:], part))
+    if first == "?":
+        return may and crosses(rest, text[1:], part)
+    return text[:1] == first and crosses(rest, text[1:], part + (first == ":"))
+
+
+@given(st.text("ab*?:", max_size=9), st.text("ab:", max_size=11))
+def test_a_star_that_ends_a_part_of_a_resource_runs_past_colons(pattern: str, text: str) -> None:
+    completed = pattern + ":*" * (5 - pattern.count(":"))
+    expected = pattern == "*" or crosses(pattern, text) or crosses(completed, text)
+    assert resource_like(pieces_of(pattern))(text) is expected
+
+
+@given(
+    st.lists(st.text("ab*?", max_size=3), min_size=6, max_size=7),
+    st.lists(st.text("ab", max_size=3), min_size=6, max_size=8),
+)
+def test_resources_of_six_parts_and_more(pattern: list[str], text: list[str]) -> None:
+    assert resource_like(pieces_of(":".join(pattern)))(":".join(text)) is crosses(":".join(pattern), ":".join(text))
+
+
 def test_an_arn_with_fewer_parts_is_completed() -> None:
     assert arn_like(pieces_of("arn:aws:sqs"))("arn:aws:sqs:eu-west-1:111122223333:queue")
     assert not arn_like(pieces_of("arn:aws:sqs"))("arn:aws:sns:eu-west-1:111122223333:topic")
@@ -48,3 +77,5 @@ def test_text_that_is_no_pattern_has_no_wildcards() -> None:
 def test_a_hostile_pattern_does_not_take_for_ever() -> None:
     assert not like(pieces_of("*a" * 60 + "b"))("a" * 3000)
     assert not arn_like(pieces_of("arn:" * 5 + "*a" * 60 + "b"))("arn:" * 5 + "a" * 3000)
+    assert not resource_like(pieces_of("*a:*b:*:*:*:" + "*a" * 60 + "b"))("a:" * 1500)
+    assert not resource_like(pieces_of("*:*a*a*a*a*:*:*:*:*b"))("a:" * 1500)

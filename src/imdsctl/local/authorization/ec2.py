@@ -216,14 +216,31 @@ def _more(call: Call) -> Iterable[Need]:
         role = profile_role(call, params.get("IamInstanceProfile"))
         return [pass_role(call, role, "ec2.amazonaws.com")] if role else []
     if call.action == "RequestSpotInstances":
-        return launch_needs(call, params.get("LaunchSpecification") or {})
+        specification = params.get("LaunchSpecification") or {}
+        return launch_needs(call, {**specification, "InstanceMarketOptions": {"MarketType": "spot"}})
     if call.action == "CreateFleet":
-        return [
-            need
-            for each in params.get("LaunchTemplateConfigs") or ()
-            for need in launch_needs(call, {"LaunchTemplate": each.get("LaunchTemplateSpecification") or {}})
-        ]
+        return [need for each in _fleet_launches(params) for need in launch_needs(call, each)]
     return []
+
+
+OVERRIDES = ("ImageId", "InstanceType", "SubnetId", "BlockDeviceMappings")
+
+
+def _fleet_launches(params: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    """What RunInstances is asked for each of a fleet's templates and overrides, on each market it launches on."""
+    target = params.get("TargetCapacitySpecification") or {}
+    default = target.get("DefaultTargetCapacityType") or "on-demand"
+    markets = {default} | ({"spot"} if target.get("SpotTargetCapacity") else set())
+    markets |= {"on-demand"} if target.get("OnDemandTargetCapacity") else set()
+    for config in params.get("LaunchTemplateConfigs") or ():
+        overrides: Iterable[Mapping[str, Any]] = config.get("Overrides") or ({},)
+        for override in overrides:
+            asked = {name: override[name] for name in OVERRIDES if override.get(name)}
+            asked["LaunchTemplate"] = config.get("LaunchTemplateSpecification") or {}
+            if override.get("AvailabilityZone"):
+                asked["Placement"] = {"AvailabilityZone": override["AvailabilityZone"]}
+            for market in sorted(markets):
+                yield {**asked, "InstanceMarketOptions": {"MarketType": "spot"}} if market == "spot" else asked
 
 
 def profile_role(call: Call, profile: Any) -> str | None:

@@ -8,6 +8,8 @@ sentences of the activities it shows.
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from imdsctl.local.autoscaling.refresh import advance, surge
@@ -161,26 +163,33 @@ class Turn:
         )
         if group.refresh is not None:
             cause = f"At {self.stamp} an instance was launched in response to an instance refresh."
-        while group.capacity() < target:
-            if not self._launch(cause):
+        crowd = Counter(each.zone.name for each in group.active())
+        capacity, on_demand = before, sum(each.units for each in group.active() if not each.spot)
+        while capacity < target:
+            made = self._launch(cause, crowd, on_demand)
+            if made is None:
                 group.failures += 1
                 delay = min(RETRY_FIRST * 2 ** min(group.failures - 1, 10), RETRY_LAST)
                 group.retry_at = self.when + delay
                 self.again(group.retry_at)
                 return
+            capacity += made.units
+            on_demand += 0 if made.spot else made.units
+            crowd[made.zone.name] += 1
         group.because, group.failures, group.retry_at = "", 0, None
         self.again()
 
-    def _launch(self, cause: str) -> bool:
+    def _launch(self, cause: str, crowd: Mapping[str, int], on_demand: int) -> Member | None:
+        """One launch; None when it was refused, which is a failed activity then."""
         group = self.group
         source = group.source
         if group.refresh is not None and group.refresh.wanted is not None:
             source = group.refresh.wanted
         tags = {key: tag.value for key, tag in group.tags.items() if tag.propagate}
         try:
-            spot = wants_spot(group, source)
+            spot = wants_spot(group, source, on_demand)
             made = recipe(self.scaling, source, spot=spot)
-            subnet = next_subnet(group, self.ec2)
+            subnet = next_subnet(group, self.ec2, crowd)
             params = in_subnet(made.params, subnet)
             call = service_call(self.world, self.ec2, group, self.when, "RunInstances", params)
             prepared = prepare(call, call.params, system_tags={**tags, GROUP_TAG: group.name})
@@ -190,12 +199,12 @@ class Turn:
             failed = self.activity(f"Launching a new EC2 instance.  Status Reason: {message}", cause)
             failed.message = message
             failed.end(self.when, FAILED)
-            return False
+            return None
         reservation.requester_id = REQUESTER_ID
         [instance] = reservation.instances
         started = self.activity(f"Launching a new EC2 instance: {instance.id}", cause)
         started.details = _details(subnet.id, subnet.zone.name)
-        group.members[instance.id] = Member(
+        member = group.members[instance.id] = Member(
             instance.id,
             instance.instance_type,
             instance.image_id,
@@ -209,7 +218,7 @@ class Turn:
             started=started,
         )
         self.ec2.scaled[instance.id] = group.name
-        return True
+        return member
 
     def terminate_surplus(self) -> None:
         """Terminate what is above the desired capacity; members protected from scale-in stay."""
@@ -217,12 +226,7 @@ class Turn:
         before = group.capacity()
         if "Terminate" in group.suspended or (group.refresh is not None and group.refresh.launches_first):
             return
-        while group.capacity() > group.desired:
-            above = group.capacity() - group.desired
-            candidates = [each for each in group.active() if not each.protected and each.units <= above]
-            if not candidates:
-                return
-            victim = self._victim(candidates)
+        for victim in list(self._victims(before - group.desired)):
             prefix = group.because + "  " if group.because else ""
             self.take_out(
                 victim,
@@ -230,35 +234,46 @@ class Turn:
                 f"desired and actual capacity, shrinking the capacity from {before} to {group.desired}.  At "
                 f"{self.stamp} instance {victim.instance_id} was selected for termination.",
             )
-        group.because = ""
+        if before >= group.desired:
+            group.because = ""  # what it asked for is there, or on its way out
 
-    def _victim(self, candidates: list[Member]) -> Member:
-        """Whom the group's termination policies choose: the zone with most instances first, then policy by policy."""
-        crowd: dict[str, int] = {}
-        for each in self.group.active():
-            crowd[each.zone.name] = crowd.get(each.zone.name, 0) + 1
-        policies = self.group.settings["TerminationPolicies"]
+    def _victims(self, surplus: int) -> Iterator[Member]:
+        """Whom the group's termination policies choose, down to no surplus: the fullest zone first, then by policy."""
+        crowd: Counter[str] = Counter()
+        queues: dict[str, list[Member]] = {}
+        for each in sorted(self.group.active(), key=self._order, reverse=True):
+            crowd[each.zone.name] += 1
+            if not each.protected:
+                queues.setdefault(each.zone.name, []).append(each)
+        while surplus > 0:
+            for queue in queues.values():
+                while queue and queue[-1].units > surplus:
+                    queue.pop()
+            zones = [zone for zone, queue in queues.items() if queue]
+            if not zones:
+                return
+            zone = min(zones, key=lambda each: (-crowd[each], self._order(queues[each][-1])))
+            victim = queues[zone].pop()
+            crowd[zone] -= 1
+            surplus -= victim.units
+            yield victim
 
-        def age(member: Member) -> float:
-            return member.launched.timestamp()
-
-        def order(member: Member) -> tuple[float, ...]:
-            keys: list[float] = [-crowd[member.zone.name]]
-            for policy in policies:
-                if policy == "NewestInstance":
-                    keys.append(-age(member))
-                elif policy == "OldestInstance":
-                    keys.append(age(member))
-                elif policy in ("Default", "AllocationStrategy", "OldestLaunchConfiguration", "OldestLaunchTemplate"):
-                    # Instances of launch configurations go before those of templates, older versions before newer.
-                    keys.append(int(member.template["Version"]) if member.template else -1)
-                    if member.configuration is not None:
-                        keys.append(self._configuration_age(member.configuration))
-                else:  # ClosestToNextInstanceHour
-                    keys.append(-((self.when - member.launched).total_seconds() % 3600))
-            return (*keys, age(member))
-
-        return min(candidates, key=lambda each: (order(each), each.instance_id))
+    def _order(self, member: Member) -> tuple[tuple[float, ...], str]:
+        """The place of a member in its zone's queue of those that go, by the group's termination policies."""
+        age = member.launched.timestamp()
+        keys: list[float] = []
+        for policy in self.group.settings["TerminationPolicies"]:
+            if policy == "NewestInstance":
+                keys.append(-age)
+            elif policy == "OldestInstance":
+                keys.append(age)
+            elif policy == "ClosestToNextInstanceHour":
+                keys.append(-((self.when - member.launched).total_seconds() % 3600))
+            else:
+                # Instances of launch configurations go before those of templates, older versions before newer.
+                keys.append(int(member.template["Version"]) if member.template else -1)
+                keys.append(self._configuration_age(member.configuration) if member.configuration else 0.0)
+        return (*keys, age), member.instance_id
 
     def _configuration_age(self, name: str) -> float:
         found = self.scaling.configurations.get(name)

@@ -62,9 +62,10 @@ def advance(turn: Turn) -> None:
             group.source = refresh.wanted
         _end(turn, refresh, SUCCESSFUL, None)
         return
-    for instance_id in ready[: _batch(group, refresh)]:
-        refresh.waiting.remove(instance_id)
-        cause = f"At {turn.stamp} an instance was taken out of service in response to an instance refresh."
+    going = dict.fromkeys(ready[: _batch(group, refresh)])
+    refresh.waiting = [each for each in refresh.waiting if each not in going]
+    cause = f"At {turn.stamp} an instance was taken out of service in response to an instance refresh."
+    for instance_id in going:
         turn.take_out(group.members[instance_id], cause)
     turn.again(when)
 

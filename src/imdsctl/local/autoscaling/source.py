@@ -123,21 +123,20 @@ def in_subnet(params: Mapping[str, Any], subnet: Subnet) -> dict[str, Any]:
     return out
 
 
-def wants_spot(group: Group, source: Source) -> bool:
-    """Whether the next launch of a mixed instances policy is a Spot Instance."""
+def wants_spot(group: Group, source: Source, on_demand: int) -> bool:
+    """Whether the next launch of a mixed instances policy is a Spot Instance, with that much On-Demand capacity."""
     if source.mixed is None:
         return False
     distribution = source.mixed["InstancesDistribution"]
     base, share = distribution["OnDemandBaseCapacity"], distribution["OnDemandPercentageAboveBaseCapacity"]
-    on_demand = sum(each.units for each in group.active() if not each.spot)
     above = max(group.desired - base, 0)
     return bool(on_demand >= min(base, group.desired) + math.ceil(above * share / 100))
 
 
-def next_subnet(group: Group, state: RegionState) -> Subnet:
+def next_subnet(group: Group, state: RegionState, crowd: Mapping[str, int]) -> Subnet:
     """Where the group's next instance goes: the zone with fewest of its instances, the roomiest of its subnets there.
 
-    Source: User Guide, "Availability Zone distribution": an even spread.
+    `crowd` says how many of them each zone has. Source: User Guide, "Availability Zone distribution": an even spread.
     """
     allowed = [
         subnet
@@ -146,9 +145,6 @@ def next_subnet(group: Group, state: RegionState) -> Subnet:
     ]
     if not allowed:
         raise AwsError("InvalidSubnetID.NotFound", f"The subnet ID '{','.join(group.subnets)}' does not exist", 400)
-    crowd = dict.fromkeys(group.zones, 0)
-    for member in group.active():
-        crowd[member.zone.name] = crowd.get(member.zone.name, 0) + 1
     return min(allowed, key=lambda each: (crowd.get(each.zone.name, 0), -each.available, each.zone.name))
 
 

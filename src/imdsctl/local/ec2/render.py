@@ -1,4 +1,4 @@
-"""Instances as AWS shows them, and their XML, kept until they change.
+"""Instances as AWS shows them, and their XML, kept until they change (or until it is too much, see fragments.py).
 
 A reservation with one instance keeps the XML of the whole reservation; one with several keeps an XML per instance as
 well, so that a change of one instance, or a filter that picks some of them, costs only what it must. A page of
@@ -8,11 +8,15 @@ DescribeInstances is then a join.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
+from imdsctl.domain.options import MetadataOptions
 from imdsctl.local.call import Call
 from imdsctl.local.ec2.common import aws_tags
+from imdsctl.local.ec2.fragments import Fragments
 from imdsctl.local.ec2.instance_types import instance_type
 from imdsctl.local.ec2.state import (
     PENDING,
@@ -26,16 +30,31 @@ from imdsctl.local.ec2.state import (
     derived,
 )
 from imdsctl.local.ec2.visibility import operator
+from imdsctl.local.ec2.zones import Zone
+from imdsctl.wire.service import Constant
 
-Encode = Callable[[str, Mapping[str, Any]], bytes]
-"""`wire.service.Service.fragment` of EC2: a structure's name and value to its XML as a list item."""
+
+@dataclass(frozen=True, slots=True)
+class Encode:
+    """`write` is `wire.service.Service.fragment` of EC2: a structure's name and value to its XML as a list item."""
+
+    write: Callable[[str, Mapping[str, Any]], bytes]
+    kept: Fragments
 
 
-PRIVATE_DNS_NAME_OPTIONS = {
-    "HostnameType": "ip-name",
-    "EnableResourceNameDnsARecord": False,
-    "EnableResourceNameDnsAAAARecord": False,
-}
+# What most instances share is written once (`wire.xml.Constant`): half of the XML of an instance is such structures.
+PRIVATE_DNS_NAME_OPTIONS = Constant(
+    HostnameType="ip-name", EnableResourceNameDnsARecord=False, EnableResourceNameDnsAAAARecord=False
+)
+_STATES = {name: Constant(Code=code, Name=name) for name, code in STATE_CODES.items()}
+_CAPACITY_RESERVATION = Constant(CapacityReservationPreference="open")
+_HIBERNATION = Constant(Configured=False)
+_ENCLAVE = Constant(Enabled=False)
+_MAINTENANCE = Constant(AutoRecovery="default", RebootMigration="default")
+_NETWORK_PERFORMANCE = Constant(BandwidthWeighting="default")
+_UNMANAGED = Constant(Managed=False)
+_REMEMBERED_MAX = 4096
+
 EXTRA = (
     "CapacityReservationSpecification",
     "CpuOptions",
@@ -49,7 +68,8 @@ EXTRA = (
 
 def encoder(call: Call) -> Encode | None:
     """How the world's server writes fragments (`World.fragment`); None where nothing goes over a wire."""
-    return call.world.fragment
+    write = call.world.fragment
+    return None if write is None else Encode(write, call.world.fragments)
 
 
 def reservation(
@@ -62,20 +82,25 @@ def reservation(
     if encode is None:
         return _reservation(state, whole, [instance(state, each) for each in chosen or whole.instances])
     if chosen is not None and len(chosen) < len(whole.instances):
-        return encode("Reservation", _reservation(state, whole, [_fragment(state, each, encode) for each in chosen]))
-    if whole.fragment is None:
+        inner: list[Any] = [_fragment(state, each, encode) for each in chosen]
+        return encode.write("Reservation", _reservation(state, whole, inner))
+    fragment = whole.fragment
+    if fragment is None:
         if len(whole.instances) == 1:
-            inner: list[Any] = [instance(state, whole.instances[0])]
+            inner = [instance(state, whole.instances[0])]
         else:
             inner = [_fragment(state, each, encode) for each in whole.instances]
-        whole.fragment = encode("Reservation", _reservation(state, whole, inner))
-    return whole.fragment
+        fragment = encode.write("Reservation", _reservation(state, whole, inner))
+        encode.kept.keep(whole, fragment)
+    return fragment
 
 
 def _fragment(state: RegionState, each: Instance, encode: Encode) -> bytes:
-    if each.fragment is None:
-        each.fragment = encode("Instance", instance(state, each))
-    return each.fragment
+    fragment = each.fragment
+    if fragment is None:
+        fragment = encode.write("Instance", instance(state, each))
+        encode.kept.keep(each, fragment)
+    return fragment
 
 
 def _reservation(state: RegionState, whole: Reservation, instances: list[Any]) -> dict[str, Any]:
@@ -92,20 +117,39 @@ def _reservation(state: RegionState, whole: Reservation, instances: list[Any]) -
 
 def metadata_options(each: Instance) -> dict[str, Any]:
     """AWS's `InstanceMetadataOptionsResponse`."""
-    options = each.options
-    return {
-        "State": each.options_state,
-        "HttpTokens": options.http_tokens,
-        "HttpPutResponseHopLimit": options.http_put_response_hop_limit,
-        "HttpEndpoint": options.http_endpoint,
-        "HttpProtocolIpv6": options.http_protocol_ipv6,
-        "InstanceMetadataTags": options.instance_metadata_tags,
-    }
+    return _metadata_options(each.options_state, each.options)
+
+
+@lru_cache(maxsize=_REMEMBERED_MAX)
+def _metadata_options(state: str, options: MetadataOptions) -> dict[str, Any]:
+    return Constant(
+        State=state,
+        HttpTokens=options.http_tokens,
+        HttpPutResponseHopLimit=options.http_put_response_hop_limit,
+        HttpEndpoint=options.http_endpoint,
+        HttpProtocolIpv6=options.http_protocol_ipv6,
+        InstanceMetadataTags=options.instance_metadata_tags,
+    )
+
+
+@lru_cache(maxsize=_REMEMBERED_MAX)
+def _placement(zone: Zone, tenancy: str) -> dict[str, Any]:
+    return Constant(AvailabilityZone=zone.name, AvailabilityZoneId=zone.id, GroupName="", Tenancy=tenancy)
+
+
+@lru_cache(maxsize=_REMEMBERED_MAX)
+def _cpu_options(cores: int, threads: int) -> dict[str, Any]:
+    return Constant(CoreCount=cores, ThreadsPerCore=threads)
+
+
+@lru_cache(maxsize=_REMEMBERED_MAX)
+def _monitoring(state: str) -> dict[str, Any]:
+    return Constant(State=state)
 
 
 def state_of(name: str) -> dict[str, Any]:
     """AWS's `InstanceState`."""
-    return {"Code": STATE_CODES[name], "Name": name}
+    return _STATES[name]
 
 
 def private_dns_name(each: Instance) -> str:
@@ -152,13 +196,12 @@ def groups_of(each: Instance) -> list[dict[str, str]]:
 def instance(state: RegionState, each: Instance) -> dict[str, Any]:
     """AWS's `Instance`."""
     kind = instance_type(each.instance_type)
-    zone = each.subnet.zone
     gone = each.state == TERMINATED
     groups = groups_of(each)
     out: dict[str, Any] = {
         "InstanceId": each.id,
         "ImageId": each.image_id,
-        "State": {"Code": STATE_CODES[each.state], "Name": each.state},
+        "State": _STATES[each.state],
         "PrivateDnsName": "" if gone else private_dns_name(each),
         "PublicDnsName": public_dns_name(each),
         "StateTransitionReason": each.transition_reason,
@@ -166,13 +209,8 @@ def instance(state: RegionState, each: Instance) -> dict[str, Any]:
         "ProductCodes": [],
         "InstanceType": each.instance_type,
         "LaunchTime": each.launch_time,
-        "Placement": {
-            "AvailabilityZone": zone.name,
-            "AvailabilityZoneId": zone.id,
-            "GroupName": "",
-            "Tenancy": each.tenancy,
-        },
-        "Monitoring": {"State": each.monitoring},
+        "Placement": _placement(each.subnet.zone, each.tenancy),
+        "Monitoring": _monitoring(each.monitoring),
         "Architecture": each.architecture,
         "BlockDeviceMappings": [],
         "ClientToken": each.client_token,
@@ -184,20 +222,20 @@ def instance(state: RegionState, each: Instance) -> dict[str, Any]:
         "RootDeviceType": "ebs",
         "SecurityGroups": [],
         "VirtualizationType": "hvm",
-        "CapacityReservationSpecification": {"CapacityReservationPreference": "open"},
-        "HibernationOptions": {"Configured": False},
+        "CapacityReservationSpecification": _CAPACITY_RESERVATION,
+        "HibernationOptions": _HIBERNATION,
         "MetadataOptions": metadata_options(each),
-        "EnclaveOptions": {"Enabled": False},
+        "EnclaveOptions": _ENCLAVE,
         "PlatformDetails": each.platform_details,
         "UsageOperation": each.usage_operation,
         "UsageOperationUpdateTime": each.launch_time,
-        "MaintenanceOptions": {"AutoRecovery": "default", "RebootMigration": "default"},
+        "MaintenanceOptions": _MAINTENANCE,
         "CurrentInstanceBootMode": "uefi" if each.boot_mode in ("uefi", "uefi-preferred") else "legacy-bios",
-        "NetworkPerformanceOptions": {"BandwidthWeighting": "default"},
-        "Operator": operator(state, each.managed_by),
+        "NetworkPerformanceOptions": _NETWORK_PERFORMANCE,
+        "Operator": _UNMANAGED if each.managed_by is None else operator(state, each.managed_by),
     }
     if kind is not None:
-        out["CpuOptions"] = {"CoreCount": kind.cores, "ThreadsPerCore": kind.threads}
+        out["CpuOptions"] = _cpu_options(kind.cores, kind.threads)
     if each.boot_mode is not None:
         out["BootMode"] = each.boot_mode
     if each.key_name is not None:
@@ -266,7 +304,7 @@ def interface(state: RegionState, each: Instance) -> dict[str, Any]:
         "Ipv6Addresses": [],
         "MacAddress": mac_address(each),
         "NetworkInterfaceId": interface_id(each),
-        "Operator": operator(state, each.managed_by),
+        "Operator": _UNMANAGED if each.managed_by is None else operator(state, each.managed_by),
         "OwnerId": state.account_id,
         "PrivateDnsName": dns_name,
         "PrivateIpAddress": each.private_ip,

@@ -480,6 +480,8 @@ class RegionState:
         self.reconcile: Callable[[str, datetime], None] | None = None
         self._due: list[tuple[datetime, int, str, str]] = []  # (when, tie-breaker, instance id, what)
         self._due_count = 0
+        # The last of several looks at a group at one time, by its tie-breaker: it sees what the others would have seen.
+        self._looks: dict[tuple[str, datetime], int] = {}
         self._reservation_count = 0
 
     @property
@@ -498,6 +500,8 @@ class RegionState:
         With `SCALE` it is an Auto Scaling group, by name, that is looked after.
         """
         self._due_count += 1
+        if what == SCALE:
+            self._looks[instance_id, when] = self._due_count
         heapq.heappush(self._due, (when, self._due_count, instance_id, what))
 
     def settle(self, now: datetime) -> None:
@@ -507,10 +511,12 @@ class RegionState:
         time, and depend on nothing but the state. A replay, which has no reads, therefore arrives at the same state.
         """
         while self._due and self._due[0][0] <= now:
-            when, _, instance_id, what = heapq.heappop(self._due)
+            when, number, instance_id, what = heapq.heappop(self._due)
             if what == SCALE:
-                assert self.reconcile is not None
-                self.reconcile(instance_id, when)
+                if self._looks.get((instance_id, when)) == number:
+                    del self._looks[instance_id, when]
+                    assert self.reconcile is not None
+                    self.reconcile(instance_id, when)
                 continue
             instance = self.instances.get(instance_id)
             if instance is not None:

@@ -46,9 +46,11 @@ def parse_document(text: str, kind: PolicyKind = IDENTITY) -> Mapping[str, Any]:
         parse_policy(document, name="", kind=kind)
     except MalformedPolicy as error:
         raise MalformedDocument(_sentence(error.problems[0], kind)) from None
-    if kind is TRUST:
-        for statement in statements(document):
+    for statement in statements(document):
+        if kind is TRUST:
             _check_trust(statement)
+        else:
+            _check_resources(statement)
     return document
 
 
@@ -82,3 +84,10 @@ def _check_trust(statement: Mapping[str, Any]) -> None:
     for action in texts(statement.get("Action") or statement.get("NotAction")):
         if action != "*" and not action.lower().startswith("sts:"):
             raise MalformedDocument("AssumeRole policy may only specify STS AssumeRole actions.")
+
+
+def _check_resources(statement: Mapping[str, Any]) -> None:
+    """IAM wants all parts of an ARN, which the policy language as such does not."""
+    for resource in texts(statement.get("Resource") or statement.get("NotResource")):
+        if resource != "*" and resource.count(":") < 5:
+            raise MalformedDocument(f'Resource {resource} must be in ARN format or "*".')
