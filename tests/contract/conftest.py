@@ -243,16 +243,16 @@ def make_offline() -> Iterator[MakeOffline]:
 
     def make(folder: Path | None = None, **spec: Any) -> Offline:
         state = None
+        described = WorldSpec(**{"seed": 11, "created": created, "instances": 3, **spec})
         if folder is not None:
             while opened:  # no goodbye for the one before: its process is gone after its last answer
                 before = opened.pop()
                 before.sync()
                 before.close()
             opened.append(state := StateDirectory(folder))
-        world = WorldSpec(**{"seed": 11, "created": created, "instances": 3, **spec})
-        if state is not None and state.manifest() is None:
-            state.write_manifest(world)
-        return Offline(session, state, world)
+            if state.manifest() is None:
+                state.write_manifest(described)
+        return Offline(session, state, described)
 
     yield make
     for state in opened:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import botocore.session
@@ -69,6 +69,11 @@ class Stage:
     def client(self, service: str) -> Any:
         return self.offline.client(service)
 
+    @property
+    def now(self) -> datetime:
+        """The time, there."""
+        return datetime.now(UTC) + self.offline.offset
+
     def pass_(self, seconds: float) -> None:
         """Let time pass, there."""
         self.offline.offset += timedelta(seconds=seconds)
@@ -94,6 +99,8 @@ def stage(make_offline: Any) -> Stage:
     furnish_spot(stage)
     furnish_organizations(stage)
     furnish_autoscaling(stage)
+    furnish_ssm(stage)
+    furnish_cloudwatch(stage)
     return stage
 
 
@@ -198,6 +205,18 @@ def furnish_autoscaling(stage: Stage) -> None:
     stage.pass_(SETTLE_SECONDS + 1)
 
 
+def furnish_ssm(stage: Stage) -> None:
+    ssm = stage.client("ssm")
+    for name in NAMES:
+        ssm.put_parameter(Name=f"/pages/{name}", Value="1", Type="String")
+        ssm.put_parameter(Name="versions", Value=name, Type="String", Overwrite=True)
+
+
+def furnish_cloudwatch(stage: Stage) -> None:
+    data = [{"MetricName": name, "Value": 1.0} for name in NAMES]
+    stage.client("cloudwatch").put_metric_data(Namespace="Pages", MetricData=data)
+
+
 # -- paginators ------------------------------------------------------------------------------------------------------
 
 MINE = {"OwnerIds": ["self"]}
@@ -238,6 +257,23 @@ PARAMETERS: dict[str, Callable[[Stage], dict[str, Any]]] = {
     "autoscaling.DescribeLoadBalancers": lambda _: GROUP,
     "autoscaling.DescribeWarmPool": lambda _: GROUP,
     "ec2.DescribeSpotPriceHistory": lambda _: {"InstanceTypes": ["m5.large"]},
+    "ssm.GetParametersByPath": lambda _: {"Path": "/pages"},
+    "ssm.GetParameterHistory": lambda _: {"Name": "versions"},
+    "cloudtrail.LookupEvents": lambda _: {
+        "LookupAttributes": [{"AttributeKey": "EventName", "AttributeValue": "ModifyVolume"}]
+    },
+    "cloudwatch.ListMetrics": lambda _: {"Namespace": "Pages"},
+    "cloudwatch.GetMetricData": lambda stage: {
+        "StartTime": stage.now - timedelta(hours=1),
+        "EndTime": stage.now + timedelta(hours=1),
+        "MetricDataQueries": [
+            {
+                "Id": name,
+                "MetricStat": {"Metric": {"Namespace": "Pages", "MetricName": name}, "Period": 60, "Stat": "Sum"},
+            }
+            for name in NAMES
+        ],
+    },
 }
 """What to ask a list for, by operation; nothing when it is not here."""
 
@@ -251,6 +287,7 @@ ONE_PAGE = {
     "autoscaling.DescribePolicies": "groups have no scaling policies here",
     "autoscaling.DescribeScheduledActions": "groups have no scheduled actions here",
     "autoscaling.DescribeWarmPool": "groups have no warm pools here",
+    "cloudwatch.ListMetrics": "its pages hold 500 metrics, and the caller has no say",
     "organizations.ListAccountsWithInvalidEffectivePolicy": "policies that contradict each other always merge",
     "organizations.ListEffectivePolicyValidationErrors": "policies that contradict each other always merge",
     "organizations.ListTagsForResource": "a resource has 50 tags at most, and the caller has no say",

@@ -24,9 +24,12 @@ from imdsctl.adapters.state_directory import StateDirectory
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.local import account, autoscaling, ec2, iam, sts
 from imdsctl.local.call import Operations
+from imdsctl.local.cloudtrail import operations as cloudtrail
+from imdsctl.local.cloudwatch import operations as cloudwatch
 from imdsctl.local.generator import make_world
 from imdsctl.local.organizations import operations as organizations
 from imdsctl.local.pipeline import LocalAws
+from imdsctl.local.ssm import operations as ssm
 from imdsctl.local.throttle import Throttle, Throttling
 from imdsctl.local.world import World, WorldSpec
 from imdsctl.wire.service import Service
@@ -38,8 +41,14 @@ OPERATIONS: Mapping[str, Operations] = {
     "sts": sts.OPERATIONS,
     "organizations": organizations.OPERATIONS,
     "account": account.OPERATIONS,
+    "ssm": ssm.OPERATIONS,
+    "monitoring": cloudwatch.OPERATIONS,
+    "cloudtrail": cloudtrail.OPERATIONS,
 }
 """What the local AWS implements, by signing name."""
+
+MODEL_NAMES = {"monitoring": "cloudwatch"}
+"""botocore's name of a service where it is not its signing name."""
 
 
 class Services(Mapping[str, Service]):
@@ -48,7 +57,7 @@ class Services(Mapping[str, Service]):
     def __getitem__(self, name: str) -> Service:
         if name not in OPERATIONS:
             raise KeyError(name)
-        return load_service(name)
+        return load_service(MODEL_NAMES.get(name, name))
 
     def __contains__(self, name: object) -> bool:
         return name in OPERATIONS

@@ -20,18 +20,20 @@ def page(items: Sequence[T], token: str | None, size: int, *, of: str) -> tuple[
 
     `of` names the list and its owner; a token of another list raises InvalidToken.
     """
-    start = 0 if token is None else _position(token, of)
+    start = 0 if token is None else position_of(token, of)
     if start > len(items):
         raise InvalidToken(token)
     end = start + size
-    return items[start:end], _token(end, of) if end < len(items) else None
+    return items[start:end], token_of(end, of) if end < len(items) else None
 
 
-def _token(position: int, of: str) -> str:
+def token_of(position: int, of: str) -> str:
+    """The token of a position in a list."""
     return base64.urlsafe_b64encode(_seal(position, of) + str(position).encode()).decode()
 
 
-def _position(token: str, of: str) -> int:
+def position_of(token: str, of: str) -> int:
+    """The position that a token of this list names. Raises InvalidToken."""
     try:
         sealed = base64.b64decode(token, altchars=b"-_", validate=True)
         position = int(sealed[16:])

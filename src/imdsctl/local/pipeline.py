@@ -98,6 +98,8 @@ class LocalAws:
         request_id = self._request_id()
         self._requests += 1
         service, name, protocol = self._guess(request)
+        call: Call | None = None
+        outcome: Mapping[str, Any] | AwsError | None = None
         try:
             authorization = _authorization(request, refusals_of(protocol))
             credentials = self._authenticate(request, authorization, refusals_of(protocol), clock)
@@ -138,8 +140,10 @@ class LocalAws:
             if name == "ec2" and params.get("DryRun"):
                 raise DRY_RUN
             result = self._run(call, known)
+            outcome = result if known.writes or name == "sts" else None
             response = operation.encode_response(result, request_id=request_id, protocol=protocol)
         except ServiceError as refusal:
+            outcome = refusal
             response = service.encode_error(refusal, protocol, request_id)
         except WireError as error:
             malformed = ServiceError(_MALFORMED.get(protocol, "SerializationException"), str(error), 400)
@@ -152,7 +156,10 @@ class LocalAws:
                 500,
                 fault="server",
             )
+            outcome = bug
             response = service.encode_error(bug, protocol, request_id)
+        if call is not None:
+            self.world.trail.record(call, outcome, request.headers)
         return HttpResponse(
             response.status,
             {**response.headers, "x-amzn-requestid": request_id, "date": self._http_date(clock)},
@@ -214,7 +221,7 @@ class LocalAws:
             )
             try:
                 self._settle(call, known)
-                known.handler(call)
+                self.world.trail.record(call, known.handler(call))
                 self.world.sequence = record.sequence
                 return
             except (ServiceError, KeyError) as error:

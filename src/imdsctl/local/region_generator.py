@@ -137,6 +137,7 @@ def generate_region(world: World, account_id: str, region: str) -> RegionState:
     images = _own_images(state, rng, spec.created)
     templates = _templates(state, rng, spec.created, images, world.admin_credentials(account_id).caller.arn)
     _instances(state, rng, spec.created, images, templates, count)
+    state.last_generated = max(each.order for each in state.reservations.values())
     _launch_configurations(state, spec.created, images)
     return state
 

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any
 from imdsctl.domain.options import AccountDefaults
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS, OPT_IN_REGIONS
 from imdsctl.local.call import Caller
+from imdsctl.local.cloudtrail.trail import Trail
+from imdsctl.local.cloudwatch.state import Metrics
 from imdsctl.local.ec2.fragments import Fragments
 from imdsctl.local.iam.generator import ADMIN_USER, first_state
 from imdsctl.local.iam.state import ACTIVE, IamState, User
 from imdsctl.local.keys import key_id
 from imdsctl.local.organizations.state import OrganizationState
 from imdsctl.local.sessions import ROLE, USER, Session
+from imdsctl.local.ssm.state import ParameterStore
 from imdsctl.policy.declarative import EffectivePolicy
 from imdsctl.policy.document import Policy
 
@@ -174,6 +177,9 @@ class World:
         self._first_defaults = first_defaults
         self._regions: dict[tuple[str, str], RegionState] = {}
         self._iam: dict[str, IamState] = {}
+        self._parameters: dict[tuple[str, str], ParameterStore] = {}
+        self._metrics: dict[tuple[str, str], Metrics] = {}
+        self.trail = Trail()
         self._sessions: dict[str, Credentials] = {}
 
     # -- the organization ---------------------------------------------------------------------------------------------
@@ -348,6 +354,17 @@ class World:
             state.declared = partial(self.effective_declarative_policy, account_id)
             state.hides_managed = self.accounts[account_id].hides_managed
         return state
+
+    def parameters(self, account_id: str, region: str) -> ParameterStore:
+        """What an account keeps in Parameter Store in a Region."""
+        return self._parameters.setdefault((account_id, region), ParameterStore())
+
+    def metrics(self, account_id: str, region: str) -> Metrics:
+        """What an account published to CloudWatch in a Region; the world itself adds samples with `put`."""
+        found = self._metrics.get((account_id, region))
+        if found is None:
+            found = self._metrics[account_id, region] = Metrics()
+        return found
 
     def first_defaults(self, account_id: str, region: str) -> AccountDefaults:
         """The defaults that a Region begins with, without making the Region."""

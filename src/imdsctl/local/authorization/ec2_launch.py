@@ -16,6 +16,7 @@ from imdsctl.local.call import Call
 from imdsctl.local.ec2.common import region_state
 from imdsctl.local.ec2.launch_parameters import DEFAULT_INSTANCE_TYPE
 from imdsctl.local.ec2.launch_templates import find_template, find_version, without_empty
+from imdsctl.local.ssm.resolve import image_of
 from imdsctl.policy.request import Keys, ResourceContext, context_keys
 from imdsctl.wire.errors import ServiceError
 
@@ -112,7 +113,7 @@ def _existing(
 ) -> Iterator[tuple[ResourceContext, bool]]:
     """What a launch uses, each with whether the request itself names it."""
     state = region_state(call)
-    yield existing(call, "image", str(merged.get("ImageId") or "*")), "ImageId" in request
+    yield existing(call, "image", image_of(call, str(merged.get("ImageId") or "*"))), "ImageId" in request
     if template_id:
         yield existing(call, "launch-template", template_id), True
     subnet = merged.get("SubnetId") or _interface(merged).get("SubnetId")

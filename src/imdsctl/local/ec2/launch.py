@@ -123,7 +123,9 @@ def prepare(
     image_id = merged.get("ImageId")
     if not image_id:
         raise missing("ImageId")
-    image = find_image(call, image_id)
+    from imdsctl.local.ssm.resolve import image_of  # here, because parameters know EC2's public images
+
+    image = find_image(call, image_of(call, image_id))
     kind = kind_of(merged, image)
     subnet = subnet_of(state, merged)
     address = address_of(subnet, merged, most)

@@ -372,7 +372,15 @@ def describe_launch_template_versions(call: Call) -> dict[str, Any]:
     key = _version_key
     pairs = VERSION_FILTERS.select(sorted(found, key=key), params.get("Filters"))
     shown, token = page(pairs, key, params, f"{call.account_id}/template-versions", least=1, most=200)
-    out: dict[str, Any] = {"LaunchTemplateVersions": [version_structure(state, *pair) for pair in shown]}
+    versions = [version_structure(state, *pair) for pair in shown]
+    if params.get("ResolveAlias"):
+        from imdsctl.local.ssm.resolve import image_of  # here, because parameters know EC2's public images
+
+        for version in versions:
+            data = version["LaunchTemplateData"]
+            if "ImageId" in data:
+                version["LaunchTemplateData"] = {**data, "ImageId": image_of(call, data["ImageId"])}
+    out: dict[str, Any] = {"LaunchTemplateVersions": versions}
     if token:
         out["NextToken"] = token
     return out

@@ -32,6 +32,9 @@ from imdsctl.local.ec2.state import (
     interned,
 )
 
+METADATA_CHANGES_MAX = 20
+"""How many of an instance's earlier options are remembered."""
+
 USER_SHUTDOWN = ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
 
 
@@ -60,7 +63,11 @@ def modify_instance_metadata_options(call: Call) -> dict[str, Any]:
         raise unsupported(HTTP_TOKENS_ENFORCED_MODIFY)
     if asked.instance_metadata_tags is Switch.ENABLED:
         check_metadata_tag_keys(key for key in state.tags.get(instance.id, {}) if not key.startswith("aws:"))
-    instance.options = interned(asked.over(instance.options))
+    before, instance.options = instance.options, interned(asked.over(instance.options))
+    if before != instance.options:
+        changes = state.metadata_changes.setdefault(instance.id, [])
+        changes.append((call.now, before))
+        del changes[:-METADATA_CHANGES_MAX]
     instance.options_state = OPTIONS_PENDING
     instance.options_due = _settled(call)
     instance.changed()

@@ -461,6 +461,9 @@ class RegionState:
         self.key_pairs: dict[str, KeyPair] = {}  # by name
         self.spot_requests: dict[str, SpotRequest] = {}
         self.fleets: dict[str, Fleet] = {}
+        self.last_generated = -1  # the order of the last reservation that was not launched by a call
+        # What an instance had, and until when, for CloudWatch's evidence: only of instances that were changed.
+        self.metadata_changes: dict[str, list[tuple[datetime, MetadataOptions]]] = {}
         self.hides_managed = False  # the account's setting, see `visibility`
         default = SecurityGroup(f"sg-{derived('sg', place)}", "default", "default VPC security group")
         for permission in (
@@ -626,6 +629,7 @@ class RegionState:
     def forget_instance(self, instance: Instance) -> None:
         """Remove a terminated instance for good."""
         del self.instances[instance.id]
+        self.metadata_changes.pop(instance.id, None)
         self.tags.pop(instance.id, None)
         reservation = instance.reservation
         reservation.instances.remove(instance)
