@@ -188,11 +188,11 @@ def test_killed_at_any_step_of_a_replacement_the_old_state_or_the_new_is_whole(
 
 
 def test_somebody_elses_files_are_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("dear reader")
     state = StateDirectory(tmp_path)
+    (tmp_path / "thesis.tex").write_text("dear reader")
     assert not state.empty()
     with pytest.raises(DiagnosticError) as caught:
         state.replace(SPEC, b"")
     assert code(caught) == "state-incomplete"
-    assert not (tmp_path / "world.json").exists()
+    assert [each.name for each in sorted(tmp_path.iterdir())] == ["lock", "thesis.tex"]
     state.close()
