@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,32 @@ def test_it_leaves_nothing_running_and_nothing_behind(demo: subprocess.Completed
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(port.group(1)))) != 0
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
+def test_ctrl_c_while_the_local_aws_starts_leaves_nothing_running(tmp_path: Path) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "imdsctl", "demo"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*/xdg_runtime_dir/imdsctl/server-*.log")):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    demo.send_signal(signal.SIGINT)  # to this process alone, unlike a terminal, which sends it to all
+    assert demo.wait(60) == 130
+    assert running_with(str(tmp_path)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def running_with(text: str) -> list[int]:
+    """The processes whose environment names `text`."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if text.encode() in each.read_bytes():
+                found.append(int(each.parent.name))
+        except OSError:
+            continue
+    return found

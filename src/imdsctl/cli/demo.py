@@ -191,15 +191,16 @@ class Stage:
     def _finished(
         self, arguments: Sequence[str], stdout: int | None, stderr: int | None = None
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "imdsctl", *arguments],
-            env=self.env,
-            cwd=self.folder,
-            stdout=stdout,
-            stderr=stderr,
-            text=True,
-            check=False,
-        )
+        command = [sys.executable, "-m", "imdsctl", *arguments]
+        child = subprocess.Popen(command, env=self.env, cwd=self.folder, stdout=stdout, stderr=stderr, text=True)
+        try:
+            said, complained = child.communicate()
+        except BaseException:
+            # Not killed, as subprocess.run would: `local up --detach` has to take back the server that it began.
+            child.send_signal(signal.SIGINT)
+            child.wait()
+            raise
+        return subprocess.CompletedProcess(command, child.returncode, said, complained)
 
     def json(self, *arguments: str) -> Any:
         """What a command prints with --json."""
