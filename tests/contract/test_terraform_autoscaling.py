@@ -124,7 +124,7 @@ resource "aws_autoscaling_group" "mixed" {
 }
 
 data "aws_autoscaling_groups" "all" {
-  depends_on = [aws_autoscaling_group.configured, aws_autoscaling_group.templated]
+  depends_on = [aws_autoscaling_group.configured, aws_autoscaling_group.templated, aws_autoscaling_group.mixed]
 }
 
 data "aws_autoscaling_group" "templated" { name = aws_autoscaling_group.templated.name }

@@ -126,13 +126,14 @@ def test_every_command_has_the_same_member_for_the_version_of_its_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """docs/guide.md promises `format_version` of every `--json`."""
-    world = World()
+    # The first change is refused and holds back the second, so that nobody waits for one to be applied.
+    world = World(GetInstanceMetadataDefaults={"AccountLevel": {}}, ModifyInstanceMetadataDefaults=DENIED)
     plan = str(tmp_path / "plan.json")
     for argv in (
         (*SCAN, "--json"),
         ("explain", "--launch", "--json"),
         ("plan", "-o", plan, "--json"),
-        ("apply", plan, "--confirm", "1", "--json"),
+        ("apply", plan, "--confirm", "2", "--json"),
         ("verify", "--current-account", "--json"),
     ):
         world.run(*argv)
