@@ -93,14 +93,27 @@ class Text:
         return lambda element: parse(element.text or "")
 
 
+TEXTS_REMEMBERED_MAX = 64
+"""So many texts of a member are kept as XML: states and types come again and again, identifiers never do."""
+
+
 class _Tag:
     """One member of a structure. `many`: the member is a flattened list or map, one element for each item."""
 
-    __slots__ = ("close", "codec", "many", "name", "open", "wire")
+    __slots__ = ("close", "codec", "many", "name", "open", "plain", "texts", "wire")
 
     def __init__(self, name: str, wire: str, codec: XmlCodec, many: type[list[Any]] | type[dict[Any, Any]] | None):
         self.name, self.wire, self.codec, self.many = name, wire, codec, many
         self.open, self.close = f"<{wire}>".encode(), f"</{wire}>".encode()
+        self.plain = many is None and isinstance(codec, Text)
+        self.texts: dict[str, bytes] = {}
+
+    def write(self, text: str) -> bytes:
+        """A scalar member that was given as text, with its tags."""
+        written = b"%b%b%b" % (self.open, self.codec.encode(text), self.close)
+        if len(self.texts) < TEXTS_REMEMBERED_MAX:
+            self.texts[text] = written
+        return written
 
 
 class Structure:
@@ -117,7 +130,7 @@ class Structure:
 
     def parts(self, value: Any) -> list[bytes]:
         """What `encode` joins: large items (`Encoded`) are not copied."""
-        if not isinstance(value, Mapping):
+        if value.__class__ is not dict and not isinstance(value, Mapping):
             raise WireError(f"a mapping was expected, not {type(value).__name__}")
         parts: list[bytes] = []
         add = parts.append
@@ -130,7 +143,9 @@ class Structure:
                 tag = members.get(name)
                 if tag is None:
                     raise WireError("the model has no such member")
-                if item.__class__ is Encoded:
+                if item.__class__ is str and tag.plain:
+                    add(tag.texts.get(item) or tag.write(item))
+                elif item.__class__ is Encoded:
                     add(item)
                 elif item.__class__ is Constant and tag.many is None:
                     add(item.xml(tag))
