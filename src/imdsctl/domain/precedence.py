@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from imdsctl.domain.options import AWS_NAMES, AccountDefaults, HttpTokens, MetadataOptions, Switch
@@ -75,11 +76,16 @@ class Resolution:
         return self.enforced and self.http_tokens.value is HttpTokens.OPTIONAL
 
 
+RESOLUTIONS_REMEMBERED_MAX = 4096
+"""Fleets are made of few combinations, and everybody asks for them again and again."""
+
+
 def image_options(imds_support: str | None) -> MetadataOptions:
     """What an image says: `imds_support` is AWS's `Image.ImdsSupport`, of which only `v2.0` exists."""
     return IMAGE_IMDS_V2 if imds_support == "v2.0" else MetadataOptions()
 
 
+@lru_cache(maxsize=RESOLUTIONS_REMEMBERED_MAX)
 def resolve(
     launch: MetadataOptions,
     account_default: AccountDefaults,

@@ -100,19 +100,25 @@ TEXTS_REMEMBERED_MAX = 64
 class _Tag:
     """One member of a structure. `many`: the member is a flattened list or map, one element for each item."""
 
-    __slots__ = ("close", "codec", "many", "name", "open", "plain", "texts", "wire")
+    __slots__ = ("close", "codec", "many", "name", "open", "plain", "texts", "truths", "wire")
 
     def __init__(self, name: str, wire: str, codec: XmlCodec, many: type[list[Any]] | type[dict[Any, Any]] | None):
         self.name, self.wire, self.codec, self.many = name, wire, codec, many
         self.open, self.close = f"<{wire}>".encode(), f"</{wire}>".encode()
         self.plain = many is None and isinstance(codec, Text)
         self.texts: dict[str, bytes] = {}
+        self.truths: dict[bool, bytes] = {}
 
     def write(self, text: str) -> bytes:
         """A scalar member that was given as text, with its tags."""
         written = b"%b%b%b" % (self.open, self.codec.encode(text), self.close)
         if len(self.texts) < TEXTS_REMEMBERED_MAX:
             self.texts[text] = written
+        return written
+
+    def write_truth(self, value: bool) -> bytes:
+        """The same for a member that is true or false."""
+        written = self.truths[value] = b"%b%b%b" % (self.open, self.codec.encode(value), self.close)
         return written
 
 
@@ -145,6 +151,8 @@ class Structure:
                     raise WireError("the model has no such member")
                 if item.__class__ is str and tag.plain:
                     add(tag.texts.get(item) or tag.write(item))
+                elif item.__class__ is bool and tag.plain:
+                    add(tag.truths.get(item) or tag.write_truth(item))
                 elif item.__class__ is Encoded:
                     add(item)
                 elif item.__class__ is Constant and tag.many is None:
