@@ -176,10 +176,13 @@ class Structure:
 
 
 class _List:
-    __slots__ = ("_item",)
+    """A null in a list is no item, unless the model calls the list sparse (Smithy, "Sparse lists and maps")."""
 
-    def __init__(self, item: TreeCodec) -> None:
+    __slots__ = ("_item", "_sparse")
+
+    def __init__(self, item: TreeCodec, sparse: bool) -> None:
         self._item = item
+        self._sparse = sparse
 
     def encode(self, value: Any) -> list[Any]:
         if not isinstance(value, list | tuple):
@@ -195,6 +198,7 @@ class _List:
 
     def reader(self, projection: Projection | None) -> Read:
         read_item = self._item.reader(projection)
+        sparse = self._sparse
 
         def read(node: Any) -> list[Any]:
             if node.__class__ is not list:
@@ -202,7 +206,10 @@ class _List:
             result: list[Any] = []
             try:
                 for item in node:
-                    result.append(None if item is None else read_item(item))
+                    if item is not None:
+                        result.append(read_item(item))
+                    elif sparse:
+                        result.append(None)
             except WireError as error:
                 raise error.inside(f"[{len(result)}]") from None
             return result
@@ -211,12 +218,13 @@ class _List:
 
 
 class _Map:
-    """The keys are text on both wires; the projection applies to the values."""
+    """The keys are text on both wires; the projection applies to the values. A null is a value in a sparse map only."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_sparse", "_value")
 
-    def __init__(self, value: TreeCodec) -> None:
+    def __init__(self, value: TreeCodec, sparse: bool) -> None:
         self._value = value
+        self._sparse = sparse
 
     def encode(self, value: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):
@@ -229,6 +237,8 @@ class _Map:
         def read(node: Any) -> dict[str, Any]:
             if node.__class__ is not dict:
                 raise Malformed("a map was expected")
+            if not self._sparse and None in node.values():
+                node = {key: item for key, item in node.items() if item is not None}
             return self._each(node, read_value, Malformed)
 
         return read
@@ -304,9 +314,9 @@ class TreeCompiler:
                 self._fill(structure, shape, lambda member: True)
                 return structure
             case "list":
-                codec = _List(self.codec(shape.child("member")))
+                codec = _List(self.codec(shape.child("member")), bool(shape.traits.get("sparse")))
             case "map":
-                codec = _Map(self.codec(shape.child("value")))
+                codec = _Map(self.codec(shape.child("value")), bool(shape.traits.get("sparse")))
             case _:
                 codec = _Value(self._scalar(shape))
         self._memo[shape.key] = codec
