@@ -210,7 +210,8 @@ class Fuzzer:
         scope = rf"Credential=([^,/]*/){{3,}}{target.service}/aws4_request,"
         if re.search(scope, request.headers.get("authorization", "")) is None:
             # What does not say whose it is gets an answer in the form that it most likely reads.
-            protocol = "json" if "json" in answer.headers["content-type"] else "query"
+            kind = answer.headers["content-type"]
+            protocol = "json" if "json" in kind else "smithy-rpc-v2-cbor" if "cbor" in kind else "query"
         told = {"status_code": answer.status, "headers": dict(answer.headers), "body": answer.body}
         parsed = create_parser(protocol).parse(told, target.model.output_shape)
         if answer.status >= 300:
