@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from imdsctl.local.authorization.ec2_launch import launch_needs
+from imdsctl.local.authorization.ec2_launch import launch_needs, named_profile
 from imdsctl.local.authorization.ec2_resources import arn, existing
 from imdsctl.local.authorization.iam import pass_role
 from imdsctl.local.authorization.needs import EVERYTHING, Need, action_of, loose_tags, request_tags
@@ -213,7 +213,8 @@ def _more(call: Call) -> Iterable[Need]:
     """What else a call needs of its caller."""
     params = call.params
     if call.action in ("AssociateIamInstanceProfile", "ReplaceIamInstanceProfileAssociation"):
-        role = profile_role(call, params.get("IamInstanceProfile"))
+        profile = named_profile(call, params)
+        role = profile.role if profile is not None else None
         return [pass_role(call, role, "ec2.amazonaws.com")] if role else []
     if call.action == "RequestSpotInstances":
         specification = params.get("LaunchSpecification") or {}
@@ -241,12 +242,3 @@ def _fleet_launches(params: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
                 asked["Placement"] = {"AvailabilityZone": override["AvailabilityZone"]}
             for market in sorted(markets):
                 yield {**asked, "InstanceMarketOptions": {"MarketType": "spot"}} if market == "spot" else asked
-
-
-def profile_role(call: Call, profile: Any) -> str | None:
-    """The name of the role in an instance profile that a request names; None when there is none."""
-    if not isinstance(profile, Mapping):
-        return None
-    name = str(profile.get("Name") or str(profile.get("Arn") or "").rpartition("/")[2])
-    found = call.world.iam(call.account_id).profile(name)
-    return found.role if found is not None else None

@@ -16,6 +16,7 @@ from imdsctl.local.call import Call
 from imdsctl.local.ec2.common import region_state
 from imdsctl.local.ec2.launch_parameters import DEFAULT_INSTANCE_TYPE
 from imdsctl.local.ec2.launch_templates import find_template, find_version, without_empty
+from imdsctl.local.iam.state import InstanceProfile
 from imdsctl.local.ssm.resolve import image_of
 from imdsctl.policy.request import Keys, ResourceContext, context_keys
 from imdsctl.wire.errors import ServiceError
@@ -34,8 +35,6 @@ def launch_needs(call: Call, params: Mapping[str, Any]) -> list[Need]:
     request = without_empty(params)
     merged = {**data, **request}
     options = {**(data.get("MetadataOptions") or {}), **(request.get("MetadataOptions") or {})}
-    # What only a template says, and may be replaced by the request, is what ec2:IsLaunchTemplateResource asks.
-    from_template = {"ec2:islaunchtemplateresource": "true"} if template_id else {}
     template_keys = {"ec2:launchtemplate": arn(call, "launch-template", template_id)} if template_id else {}
     tags = _tags(data, request)
 
@@ -49,12 +48,13 @@ def launch_needs(call: Call, params: Mapping[str, Any]) -> list[Need]:
         keyed(each, {}, said_here=said_here) for each, said_here in _existing(call, merged, request, template_id)
     ]
     zone = (merged.get("Placement") or {}).get("AvailabilityZone")
+    profile = named_profile(call, merged)
     instance: dict[str, Any] = {
         "ec2:InstanceType": merged.get("InstanceType") or DEFAULT_INSTANCE_TYPE,
         "ec2:AvailabilityZone": zone,
         "ec2:EbsOptimized": bool(merged.get("EbsOptimized")),
         "ec2:InstanceMarketType": (merged.get("InstanceMarketOptions") or {}).get("MarketType") or "on-demand",
-        "ec2:InstanceProfile": _profile_arn(call, merged),
+        "ec2:InstanceProfile": profile.arn if profile is not None else None,
         "ec2:KeyPairName": merged.get("KeyName"),
         "ec2:RootDeviceType": "ebs",
         "ec2:Tenancy": (merged.get("Placement") or {}).get("Tenancy") or "default",
@@ -66,7 +66,7 @@ def launch_needs(call: Call, params: Mapping[str, Any]) -> list[Need]:
         ),
     }
     new = ResourceContext(arn(call, "instance", "*"), context_keys(instance))
-    resources.append(keyed(new, request_tags(tags.get("instance", {})), said_here=not from_template))
+    resources.append(keyed(new, request_tags(tags.get("instance", {})), said_here=not template_id))
     for volume in _volumes(call, merged):
         resources.append(keyed(volume, request_tags(tags.get("volume", {})), said_here=True))
     interface = ResourceContext(
@@ -87,9 +87,8 @@ def launch_needs(call: Call, params: Mapping[str, Any]) -> list[Need]:
         if each:
             keys = {**request_tags(each), "ec2:createaction": call.action, **region}
             wanted.append(Need("ec2:CreateTags", (ResourceContext(arn(call, kind, "*")),), keys))
-    role = _role(call, merged)
-    if role is not None:
-        wanted.append(pass_role(call, role, "ec2.amazonaws.com"))
+    if profile is not None and profile.role is not None:
+        wanted.append(pass_role(call, profile.role, "ec2.amazonaws.com"))
     return wanted
 
 
@@ -167,19 +166,8 @@ def _interface(merged: Mapping[str, Any]) -> Mapping[str, Any]:
     return next((each for each in interfaces if each.get("DeviceIndex", 0) == 0), {})
 
 
-def _profile_name(merged: Mapping[str, Any]) -> str:
-    profile = merged.get("IamInstanceProfile") or {}
-    return str(profile.get("Name") or str(profile.get("Arn") or "").rpartition("/")[2])
-
-
-def _profile_arn(call: Call, merged: Mapping[str, Any]) -> str | None:
-    name = _profile_name(merged)
-    found = call.world.iam(call.account_id).profile(name) if name else None
-    return found.arn if found is not None else None
-
-
-def _role(call: Call, merged: Mapping[str, Any]) -> str | None:
-    """The name of the role that the launch hands to its instances."""
-    name = _profile_name(merged)
-    found = call.world.iam(call.account_id).profile(name) if name else None
-    return found.role if found is not None else None
+def named_profile(call: Call, params: Mapping[str, Any]) -> InstanceProfile | None:
+    """The instance profile that a request names in `IamInstanceProfile`; None when there is none."""
+    profile = params.get("IamInstanceProfile") or {}
+    name = str(profile.get("Name") or str(profile.get("Arn") or "").rpartition("/")[2])
+    return call.world.iam(call.account_id).profile(name) if name else None
