@@ -39,6 +39,24 @@ def test_capacity_goes_up_and_down(here: Scaling) -> None:
     )
 
 
+def test_what_a_group_does_by_itself_is_in_cloudtrail(here: Scaling) -> None:
+    here.create(size=1, LaunchConfigurationName=here.configuration())
+    [instance] = here.ids()
+    here.asg.update_auto_scaling_group(AutoScalingGroupName="web", MinSize=0, DesiredCapacity=0)
+    assert here.ids() == []
+    found = here.aws.client("cloudtrail", region="eu-west-1").lookup_events(
+        LookupAttributes=[{"AttributeKey": "ResourceName", "AttributeValue": instance}]
+    )["Events"]
+    assert [each["EventName"] for each in found] == ["TerminateInstances", "RunInstances"]
+    for each in found:
+        event = json.loads(each["CloudTrailEvent"])
+        who = event["userIdentity"]
+        assert (who["type"], who["invokedBy"]) == ("AssumedRole", "autoscaling.amazonaws.com")
+        assert who["sessionContext"]["sessionIssuer"]["userName"] == "AWSServiceRoleForAutoScaling"
+        assert "accessKeyId" not in who
+        assert event["sourceIPAddress"] == event["userAgent"] == "autoscaling.amazonaws.com"
+
+
 @pytest.mark.parametrize(
     ("policy", "kept"),
     [("OldestInstance", "2"), ("NewestInstance", "1"), ("Default", "2"), ("OldestLaunchTemplate", "2")],

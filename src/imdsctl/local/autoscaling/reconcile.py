@@ -32,13 +32,15 @@ from imdsctl.local.autoscaling.state import (
     Member,
     ScalingState,
 )
-from imdsctl.local.call import AwsError
+from imdsctl.local.call import AwsError, Call
 from imdsctl.local.ec2.launch import carry_out, prepare
 from imdsctl.local.ec2.lifecycle import terminate
-from imdsctl.local.ec2.state import RUNNING, SCALE, SHUTTING_DOWN, STOPPED, STOPPING, TERMINATED
+from imdsctl.local.ec2.state import RUNNING, SCALE, SHUTTING_DOWN, STOPPED, STOPPING, TERMINATED, Reservation
 from imdsctl.local.world import World
 
 EC2_HEALTH_CHECK = "an EC2 health check indicating it has been terminated or stopped"
+AS_SERVICE = {"user-agent": "autoscaling.amazonaws.com"}
+"""The headers of a call that Auto Scaling makes by itself, as CloudTrail shows them."""
 RETRY_FIRST = timedelta(seconds=30)
 RETRY_LAST = timedelta(hours=1)
 """How long after a failed launch the next one is tried: twice as long each time, up to this."""
@@ -141,7 +143,7 @@ class Turn:
         if instance.state not in (SHUTTING_DOWN, TERMINATED):
             params = {"InstanceIds": [instance.id]}
             call = service_call(self.world, self.ec2, self.group, self.when, "TerminateInstances", params)
-            terminate(call, self.ec2, [instance])
+            self.world.trail.record(call, {"TerminatingInstances": terminate(call, self.ec2, [instance])}, AS_SERVICE)
         self.again()
         return member.leaving
 
@@ -192,8 +194,7 @@ class Turn:
             subnet = next_subnet(group, self.ec2, crowd)
             params = in_subnet(made.params, subnet)
             call = service_call(self.world, self.ec2, group, self.when, "RunInstances", params)
-            prepared = prepare(call, call.params, system_tags={**tags, GROUP_TAG: group.name})
-            reservation = carry_out(call, prepared)
+            reservation = self._run_instances(call, {**tags, GROUP_TAG: group.name})
         except AwsError as refusal:
             message = f"{refusal.message} Launching EC2 instance failed."
             failed = self.activity(f"Launching a new EC2 instance.  Status Reason: {message}", cause)
@@ -219,6 +220,20 @@ class Turn:
         )
         self.ec2.scaled[instance.id] = group.name
         return member
+
+    def _run_instances(self, call: Call, tags: Mapping[str, str]) -> Reservation:
+        """Launch as the group's service-linked role; CloudTrail sees it like any other call."""
+        try:
+            reservation = carry_out(call, prepare(call, call.params, system_tags=tags))
+        except AwsError as refusal:
+            self.world.trail.record(call, refusal, AS_SERVICE)
+            raise
+        made = {
+            "ReservationId": reservation.id,
+            "Instances": [{"InstanceId": each.id} for each in reservation.instances],
+        }
+        self.world.trail.record(call, made, AS_SERVICE)
+        return reservation
 
     def terminate_surplus(self) -> None:
         """Terminate what is above the desired capacity; members protected from scale-in stay."""

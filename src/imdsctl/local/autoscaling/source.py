@@ -153,6 +153,7 @@ def service_call(
 ) -> Call:
     """A call to EC2 that the group's service-linked role makes by itself; its ids are counted by the group."""
     group.made += 1
+    identity = f"{group.arn}/{group.made}"
     return Call(
         service="ec2",
         action=action,
@@ -166,8 +167,8 @@ def service_call(
         region=state.region,
         params=params,
         now=when,
-        request_id="",
-        ids=Ids(world.seed, f"{group.arn}/{group.made}"),
+        request_id=Ids(world.seed, f"{identity}/request").uuid(),
+        ids=Ids(world.seed, identity),
         world=world,
     )
 

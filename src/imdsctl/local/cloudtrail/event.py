@@ -67,7 +67,7 @@ def event_of(made: Made, world: World) -> dict[str, Any]:
         "eventSource": event_source(made),
         "eventName": made.action,
         "awsRegion": made.region,
-        "sourceIPAddress": SOURCE_IP,
+        "sourceIPAddress": _service(made) or SOURCE_IP,
     }
     if made.user_agent is not None:
         event["userAgent"] = made.user_agent
@@ -142,6 +142,11 @@ def _named(value: Any) -> Iterator[tuple[str, str]]:
                 yield from _named(each)
 
 
+def _service(made: Made) -> str | None:
+    """The AWS service that made the call by itself (`autoscaling.amazonaws.com`): it has no access key of anybody's."""
+    return made.user_agent if not made.caller.access_key_id else None
+
+
 # -- who -------------------------------------------------------------------------------------------------------------
 
 
@@ -152,8 +157,12 @@ def _identity(made: Made, world: World) -> dict[str, Any]:
         "principalId": caller.user_id,
         "arn": caller.arn,
         "accountId": caller.account_id,
-        "accessKeyId": caller.access_key_id,
     }
+    service = _service(made)
+    if service is None:
+        out["accessKeyId"] = caller.access_key_id
+    else:
+        out["invokedBy"] = service
     attributes = {"mfaAuthenticated": "false"}
     if session is not None and session.issued is not None:
         attributes = {"creationDate": session.issued, **attributes}
