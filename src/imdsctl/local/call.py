@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b32encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -70,13 +71,10 @@ class Ids:
 
 
 def base32_letters(number: int, letters: int) -> str:
-    """The `letters` low base-32 digits of `number`, in the alphabet of AWS's access key ids."""
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-    taken = []
-    for _ in range(letters):
-        number, digit = divmod(number, 32)
-        taken.append(alphabet[digit])
-    return "".join(taken)
+    """The `letters` low base-32 digits of `number`, lowest first, in the alphabet of AWS's access key ids."""
+    size = -(-letters // 8) * 5
+    encoded = b32encode((number & ((1 << 8 * size) - 1)).to_bytes(size, "big"))
+    return encoded[: -letters - 1 : -1].decode()
 
 
 @dataclass(slots=True)
