@@ -1,4 +1,4 @@
-"""The way of a request through the local AWS: authenticate, route, decode, authorize, settle, handle, log, encode.
+"""The way of a request through the local AWS: authenticate, route, decode, settle, authorize, handle, log, encode.
 
 Sans I/O: a request and the clock's time go in, a response comes out. Nothing a client sends makes a 5xx; a 500 is a bug
 of a handler, and its traceback goes to `report`.
@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.local.authorization import Authorizer
+from imdsctl.local.authorization.authorizer import Authorizer
 from imdsctl.local.call import AwsError, Call, Ids, Operation, Operations
 from imdsctl.local.log import Record, encode
 from imdsctl.local.refusals import CLOCK_SKEW_MAX, Refusals, refusals_of

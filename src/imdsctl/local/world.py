@@ -32,7 +32,6 @@ from imdsctl.policy.document import Policy
 
 if TYPE_CHECKING:
     from imdsctl.local.ec2.state import RegionState
-    from imdsctl.policy.document import Policy
 
 ROLE_NAME = "OrganizationAccountAccessRole"
 """The role Organizations makes in every member account it creates (Organizations User Guide, "Accessing member
@@ -250,7 +249,7 @@ class World:
     def open_session(self, session: Session) -> Credentials:
         """Temporary credentials for a session (sessions.py). Nothing is stored: they outlive a restart."""
         body = session.pack()
-        token = TOKEN_PREFIX + base64.b64encode(self._mac(b"session", body) + body).decode()
+        token = TOKEN_PREFIX + base64.b64encode(self.seal(b"session", body) + body).decode()
         opened = self._open_session(token)
         assert opened is not None
         return opened
@@ -263,10 +262,10 @@ class World:
         except ValueError:
             return None
         mac, body = sealed[:32], sealed[32:]
-        if not hmac.compare_digest(mac, self._mac(b"session", body)):
+        if not hmac.compare_digest(mac, self.seal(b"session", body)):
             return None
         session = Session.unpack(body)
-        access_key_id = key_id("ASIA", session.account_id, int.from_bytes(self._mac(b"access-key", body), "big"))
+        access_key_id = key_id("ASIA", session.account_id, int.from_bytes(self.seal(b"access-key", body), "big"))
         if session.kind == ROLE:
             user_id = f"{session.principal_id}:{session.name}"
             arn = f"arn:aws:sts::{session.account_id}:assumed-role/{session.principal}/{session.name}"
@@ -277,7 +276,7 @@ class World:
             user_id, arn = session.principal_id, user.arn
         return Credentials(
             access_key_id,
-            base64.b64encode(self._mac(b"secret", body)[:30]).decode(),
+            base64.b64encode(self.seal(b"secret", body)[:30]).decode(),
             token,
             datetime.fromtimestamp(session.expires, UTC),
             Caller(session.account_id, arn, user_id, access_key_id),
@@ -324,15 +323,12 @@ class World:
 
     def seal(self, purpose: bytes, body: bytes) -> bytes:
         """A message authentication code (32 bytes) that only this world can make; `purpose` has at most 16 bytes."""
-        return self._mac(purpose, body)
+        return blake2b(body, key=self._secret, digest_size=32, person=purpose).digest()
 
     def organization_path(self, account_id: str) -> str:
         """`o-id/r-id/ou-id/`: the way from the organization down to the account, as `aws:PrincipalOrgPaths` has it."""
         path = self.organizations.path(self.accounts[account_id].parent_id)
         return "/".join([self.organization.id, *path]) + "/"
-
-    def _mac(self, purpose: bytes, body: bytes) -> bytes:
-        return blake2b(body, key=self._secret, digest_size=32, person=purpose).digest()
 
     @cached_property
     def _secret(self) -> bytes:

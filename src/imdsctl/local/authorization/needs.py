@@ -1,4 +1,4 @@
-"""Which permissions a call needs, on which resources.
+"""What the rooms that say which permissions a call needs have in common.
 
 Source: Service Authorization Reference, "Actions, resources, and condition keys" of each service. A call that has no
 entry in its service's room needs its own action on `*`.
@@ -6,9 +6,8 @@ entry in its service's room needs its own action on `*`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 from imdsctl.local.call import Call
@@ -28,21 +27,6 @@ class Need:
     action: str
     resources: tuple[ResourceContext, ...] = EVERYTHING
     keys: Keys = field(default_factory=dict)
-
-
-Room = Callable[[Call], list[Need]]
-
-_ROOMS = {
-    "ec2": "imdsctl.local.authorization.ec2",
-    "iam": "imdsctl.local.authorization.iam",
-    "sts": "imdsctl.local.authorization.sts",
-}
-
-
-def needs_of(call: Call) -> list[Need]:
-    """The permissions that a call needs; the first one is that of its own action."""
-    room: Room = import_module(_ROOMS.get(call.service, "imdsctl.local.authorization.others")).needs
-    return room(call)
 
 
 def action_of(call: Call) -> str:

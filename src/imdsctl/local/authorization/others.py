@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from imdsctl.local.authorization.ec2_launch import launch_needs
 from imdsctl.local.authorization.needs import EVERYTHING, Need, action_of, loose_tags, request_tags
 from imdsctl.local.call import Call
 from imdsctl.policy.request import ResourceContext, context_keys
@@ -77,8 +78,6 @@ def _group_launches(call: Call) -> list[Need]:
     template = _group_template(call.params)
     if not template:
         return []
-    from imdsctl.local.authorization.ec2_launch import launch_needs
-
     return launch_needs(call, {"LaunchTemplate": template})
 
 

@@ -8,6 +8,7 @@ denial was explicit, the principal, the action, the resource and the values of t
 from __future__ import annotations
 
 import base64
+import hmac
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -62,7 +63,7 @@ def decode_message(world: World, encoded: str) -> str | None:
     except ValueError:
         return None
     mac, body = sealed[:32], sealed[32:]
-    if mac != world.seal(_PURPOSE, body):
+    if not hmac.compare_digest(mac, world.seal(_PURPOSE, body)):
         return None
     return zlib.decompress(body).decode()
 
