@@ -21,20 +21,19 @@ from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions,
 from imdsctl.domain.precedence import image_options, resolve
 from imdsctl.local.autoscaling.state import LaunchConfiguration, ScalingState
 from imdsctl.local.ec2.public_images import public_image
-from imdsctl.local.ec2.state import (
+from imdsctl.local.ec2.resources import (
     RUNNING,
     STOPPED,
     TERMINATED,
-    TERMINATED_VISIBLE,
     BlockDevice,
     Image,
     Instance,
     LaunchTemplate,
     LaunchTemplateVersion,
-    RegionState,
     Snapshot,
     derived,
 )
+from imdsctl.local.ec2.state import TERMINATED_VISIBLE, RegionState
 
 if TYPE_CHECKING:
     from imdsctl.local.world import World, WorldSpec

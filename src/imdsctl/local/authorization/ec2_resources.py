@@ -16,16 +16,8 @@ from imdsctl.local.call import Call
 from imdsctl.local.ec2.common import region_state
 from imdsctl.local.ec2.errors import check_identifiers
 from imdsctl.local.ec2.images import find_image
-from imdsctl.local.ec2.state import (
-    Image,
-    Instance,
-    LaunchTemplate,
-    RegionState,
-    SecurityGroup,
-    Snapshot,
-    Subnet,
-    Volume,
-)
+from imdsctl.local.ec2.resources import Image, Instance, LaunchTemplate, SecurityGroup, Snapshot, Subnet, Volume
+from imdsctl.local.ec2.state import RegionState
 from imdsctl.policy.request import ResourceContext, context_keys
 from imdsctl.wire.errors import ServiceError
 

@@ -17,7 +17,7 @@ from imdsctl.local.autoscaling.state import IN_SERVICE, PENDING, STANDBY, Activi
 from imdsctl.local.call import AwsError, Call
 from imdsctl.local.constraints import check_members, check_required
 from imdsctl.local.ec2.instances import find_instances
-from imdsctl.local.ec2.state import RUNNING
+from imdsctl.local.ec2.resources import RUNNING
 
 INSTANCES_NAMED_MAX = 20
 """AttachInstances and DetachInstances: "You can specify up to 20 instances"."""

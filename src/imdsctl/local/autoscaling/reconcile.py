@@ -35,7 +35,8 @@ from imdsctl.local.autoscaling.state import (
 from imdsctl.local.call import AwsError, Call
 from imdsctl.local.ec2.launch import carry_out, prepare
 from imdsctl.local.ec2.lifecycle import terminate
-from imdsctl.local.ec2.state import RUNNING, SCALE, SHUTTING_DOWN, STOPPED, STOPPING, TERMINATED, Reservation
+from imdsctl.local.ec2.resources import RUNNING, SHUTTING_DOWN, STOPPED, STOPPING, TERMINATED, Reservation
+from imdsctl.local.ec2.state import SCALE
 from imdsctl.local.world import World
 
 EC2_HEALTH_CHECK = "an EC2 health check indicating it has been terminated or stopped"

@@ -15,7 +15,8 @@ from typing import Any
 from imdsctl.local.autoscaling.state import Group, LaunchConfiguration, ScalingState, Source
 from imdsctl.local.call import AwsError, Call, Caller, Ids
 from imdsctl.local.ec2.launch_templates import DEFAULT, find_template, find_version
-from imdsctl.local.ec2.state import RegionState, Subnet
+from imdsctl.local.ec2.resources import Subnet
+from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.world import World
 
 ROLE_NAME = "AWSServiceRoleForAutoScaling"

@@ -25,7 +25,8 @@ from imdsctl.local.cloudwatch.state import (
     Sample,
     resolution_at,
 )
-from imdsctl.local.ec2.state import PENDING, RUNNING, Instance, RegionState
+from imdsctl.local.ec2.resources import PENDING, RUNNING, Instance
+from imdsctl.local.ec2.state import RegionState
 
 NAMESPACE = "AWS/EC2"
 NO_TOKEN = "MetadataNoToken"

@@ -26,8 +26,7 @@ from imdsctl.local.ec2.instance_types import instance_type
 from imdsctl.local.ec2.instances import find_instances
 from imdsctl.local.ec2.launch_parameters import CPU_CREDITS, find_profile, user_data
 from imdsctl.local.ec2.pages import page
-from imdsctl.local.ec2.security_groups import find_group
-from imdsctl.local.ec2.state import (
+from imdsctl.local.ec2.resources import (
     PENDING,
     RUNNING,
     SHUTTING_DOWN,
@@ -35,9 +34,10 @@ from imdsctl.local.ec2.state import (
     STOPPING,
     TERMINATED,
     Instance,
-    RegionState,
     derived,
 )
+from imdsctl.local.ec2.security_groups import find_group
+from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.iam.state import InstanceProfile
 
 

@@ -16,15 +16,8 @@ from imdsctl.local.ec2.common import region_state, remember, replayed, tag_speci
 from imdsctl.local.ec2.errors import check_identifiers, invalid_value, missing, not_found, refuse
 from imdsctl.local.ec2.images import block_devices, check_description, check_new_name, visible_images
 from imdsctl.local.ec2.instances import find_instances
-from imdsctl.local.ec2.state import (
-    SHUTTING_DOWN,
-    TERMINATED,
-    BlockDevice,
-    Image,
-    Instance,
-    RegionState,
-    Snapshot,
-)
+from imdsctl.local.ec2.resources import SHUTTING_DOWN, TERMINATED, BlockDevice, Image, Instance, Snapshot
+from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.ec2.storage import DESCRIPTION_LENGTH_MAX, snapshot_size
 from imdsctl.local.ec2.zones import ZONE_PREFIXES
 

@@ -42,8 +42,9 @@ from imdsctl.local.ec2.fleet_launches import (
 from imdsctl.local.ec2.launch import TAGGED_AT_LAUNCH
 from imdsctl.local.ec2.launch_templates import without_empty
 from imdsctl.local.ec2.pages import page
+from imdsctl.local.ec2.resources import SHUTTING_DOWN, TERMINATED, Fleet, FleetMember, Instance
 from imdsctl.local.ec2.spot_market import INTERRUPTIONS, request_of
-from imdsctl.local.ec2.state import SHUTTING_DOWN, TERMINATED, Fleet, FleetMember, Instance, RegionState
+from imdsctl.local.ec2.state import RegionState
 
 MAINTAIN = "maintain"
 TYPES = ("request", MAINTAIN, INSTANT)

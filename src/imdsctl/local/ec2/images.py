@@ -25,7 +25,8 @@ from imdsctl.local.ec2.errors import (
 from imdsctl.local.ec2.filters import Filters, boolean, nothing
 from imdsctl.local.ec2.pages import page
 from imdsctl.local.ec2.public_images import public_images
-from imdsctl.local.ec2.state import BlockDevice, Image, RegionState
+from imdsctl.local.ec2.resources import BlockDevice, Image
+from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.ec2.storage import DEFAULT_VOLUME_TYPE, VOLUME_SIZES, check_volume_size, snapshot_size
 
 NAME = re.compile(r"[a-zA-Z0-9()\[\] ./\-'@_]{3,128}")

@@ -15,7 +15,8 @@ from imdsctl.local.ec2.errors import check_identifiers, invalid_combination, not
 from imdsctl.local.ec2.filters import Filters, boolean, nothing
 from imdsctl.local.ec2.launch_templates import timestamp
 from imdsctl.local.ec2.pages import invalid_token, opened, page, page_size, sealed
-from imdsctl.local.ec2.state import RUNNING, STATE_CODES, Instance, RegionState, Reservation, derived
+from imdsctl.local.ec2.resources import RUNNING, STATE_CODES, Instance, Reservation, derived
+from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.ec2.visibility import operator, shows_managed
 
 PAGE_MAX = 1000

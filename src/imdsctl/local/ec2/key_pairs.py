@@ -18,7 +18,7 @@ from imdsctl.local.call import AwsError, Call, Operation
 from imdsctl.local.ec2.common import aws_tags, region_state, tag_specifications
 from imdsctl.local.ec2.errors import invalid_value, missing, refuse
 from imdsctl.local.ec2.filters import Filters
-from imdsctl.local.ec2.state import KeyPair
+from imdsctl.local.ec2.resources import KeyPair
 
 NAME_LENGTH_MAX = 255
 RSA_BITS = (1024, 2048, 4096)

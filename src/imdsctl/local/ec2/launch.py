@@ -46,20 +46,20 @@ from imdsctl.local.ec2.launch_parameters import (
 )
 from imdsctl.local.ec2.launch_templates import find_template, find_version, without_empty
 from imdsctl.local.ec2.metadata_options import refuse_options_of_a_disabled_endpoint, requested_options
-from imdsctl.local.ec2.spot_market import Market, link, market_of, open_requests
-from imdsctl.local.ec2.state import (
+from imdsctl.local.ec2.resources import (
     OPTIONS_APPLIED,
     OPTIONS_PENDING,
     PENDING,
     RUNNING,
     BlockDevice,
     Image,
-    RegionState,
     Reservation,
     SecurityGroup,
     SpotRequest,
     Subnet,
 )
+from imdsctl.local.ec2.spot_market import Market, link, market_of, open_requests
+from imdsctl.local.ec2.state import RegionState
 
 INSTANCES_MAX = 1000
 TAGGED_AT_LAUNCH = (

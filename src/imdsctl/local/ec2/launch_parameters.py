@@ -23,7 +23,8 @@ from imdsctl.local.ec2.errors import (
     unsupported,
 )
 from imdsctl.local.ec2.instance_types import InstanceType, instance_type
-from imdsctl.local.ec2.state import Image, RegionState, SecurityGroup, Subnet
+from imdsctl.local.ec2.resources import Image, SecurityGroup, Subnet
+from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.iam.state import InstanceProfile
 
 DEFAULT_INSTANCE_TYPE = "m1.small"

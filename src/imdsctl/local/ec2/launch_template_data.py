@@ -14,8 +14,9 @@ from imdsctl.local.ec2.common import aws_tags, region_state
 from imdsctl.local.ec2.errors import missing
 from imdsctl.local.ec2.instance_types import instance_type
 from imdsctl.local.ec2.instances import find_instances
+from imdsctl.local.ec2.resources import Instance
 from imdsctl.local.ec2.spot_market import request_of
-from imdsctl.local.ec2.state import Instance, RegionState
+from imdsctl.local.ec2.state import RegionState
 
 COPIED = (
     "CapacityReservationSpecification",

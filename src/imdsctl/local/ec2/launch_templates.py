@@ -25,7 +25,8 @@ from imdsctl.local.ec2.errors import (
 )
 from imdsctl.local.ec2.filters import Filters, boolean
 from imdsctl.local.ec2.pages import page
-from imdsctl.local.ec2.state import LaunchTemplate, LaunchTemplateVersion, RegionState
+from imdsctl.local.ec2.resources import LaunchTemplate, LaunchTemplateVersion
+from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.ec2.visibility import operator, shows_managed
 
 LATEST = "$Latest"

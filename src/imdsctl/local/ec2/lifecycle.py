@@ -17,20 +17,19 @@ from imdsctl.local.ec2.common import check_metadata_tag_keys, region_state
 from imdsctl.local.ec2.errors import HTTP_TOKENS_ENFORCED_MODIFY, missing, refuse, unsupported
 from imdsctl.local.ec2.instances import find_instances
 from imdsctl.local.ec2.metadata_options import refuse_options_of_a_disabled_endpoint, requested_options
-from imdsctl.local.ec2.state import (
+from imdsctl.local.ec2.resources import (
     OPTIONS_APPLIED,
     OPTIONS_PENDING,
     PENDING,
     RUNNING,
-    SCALE,
     SHUTTING_DOWN,
     STOPPED,
     STOPPING,
     TERMINATED,
     Instance,
-    RegionState,
     interned,
 )
+from imdsctl.local.ec2.state import SCALE, RegionState
 
 METADATA_CHANGES_MAX = 20
 """How many of an instance's earlier options are remembered."""

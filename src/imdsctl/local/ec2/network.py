@@ -24,8 +24,9 @@ from imdsctl.local.ec2.errors import (
 )
 from imdsctl.local.ec2.filters import Filters, boolean, nothing
 from imdsctl.local.ec2.pages import page
+from imdsctl.local.ec2.resources import TERMINATED, Instance, Subnet, derived
 from imdsctl.local.ec2.security_groups import find_group
-from imdsctl.local.ec2.state import TERMINATED, Instance, RegionState, Subnet, derived
+from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.ec2.visibility import shows_managed
 
 VPC_CIDR = "172.31.0.0/16"

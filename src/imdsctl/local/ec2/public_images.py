@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from imdsctl.local.ec2.state import BlockDevice, Image, derived
+from imdsctl.local.ec2.resources import BlockDevice, Image, derived
 
 AMAZON_LINUX = "137112412989"
 AMAZON_WINDOWS = "801119661308"

@@ -18,17 +18,17 @@ from imdsctl.local.call import Call
 from imdsctl.local.ec2.common import aws_tags
 from imdsctl.local.ec2.fragments import Fragments
 from imdsctl.local.ec2.instance_types import instance_type
-from imdsctl.local.ec2.state import (
+from imdsctl.local.ec2.resources import (
     PENDING,
     RUNNING,
     SHUTTING_DOWN,
     STATE_CODES,
     TERMINATED,
     Instance,
-    RegionState,
     Reservation,
     derived,
 )
+from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.ec2.visibility import operator
 from imdsctl.local.ec2.zones import Zone
 from imdsctl.wire.service import Constant

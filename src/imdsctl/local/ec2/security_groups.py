@@ -25,14 +25,8 @@ from imdsctl.local.ec2.errors import (
 )
 from imdsctl.local.ec2.filters import Filters, boolean, nothing
 from imdsctl.local.ec2.pages import page
-from imdsctl.local.ec2.state import (
-    TERMINATED,
-    Permission,
-    RegionState,
-    SecurityGroup,
-    SecurityGroupRule,
-    everything,
-)
+from imdsctl.local.ec2.resources import TERMINATED, Permission, SecurityGroup, SecurityGroupRule, everything
+from imdsctl.local.ec2.state import RegionState
 
 NAME_LENGTH_MAX = 255
 TEXT = re.compile(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{1,255}")

@@ -27,6 +27,7 @@ from imdsctl.local.ec2.instance_types import InstanceType, instance_type
 from imdsctl.local.ec2.launch import INSTANCES_MAX, carry_out, prepare
 from imdsctl.local.ec2.launch_templates import timestamp, without_empty
 from imdsctl.local.ec2.pages import page
+from imdsctl.local.ec2.resources import Instance, SpotRequest
 from imdsctl.local.ec2.spot_market import (
     ACTIVE,
     BAD_PARAMETERS,
@@ -47,7 +48,7 @@ from imdsctl.local.ec2.spot_market import (
     set_status,
     spot_price,
 )
-from imdsctl.local.ec2.state import Instance, RegionState, SpotRequest
+from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.ec2.zones import Zone, zones
 
 PRODUCTS = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)", "Windows", "Windows (Amazon VPC)")

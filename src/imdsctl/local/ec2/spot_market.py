@@ -15,7 +15,8 @@ from typing import Any
 from imdsctl.local.call import Call
 from imdsctl.local.ec2.errors import check_choice, invalid_combination, invalid_value
 from imdsctl.local.ec2.instance_types import InstanceType, instance_type
-from imdsctl.local.ec2.state import Instance, RegionState, Reservation, SpotRequest
+from imdsctl.local.ec2.resources import Instance, Reservation, SpotRequest
+from imdsctl.local.ec2.state import RegionState
 
 ONE_TIME = "one-time"
 PERSISTENT = "persistent"

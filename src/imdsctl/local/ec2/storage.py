@@ -24,7 +24,8 @@ from imdsctl.local.ec2.filters import Filters, boolean, nothing
 from imdsctl.local.ec2.launch_templates import timestamp
 from imdsctl.local.ec2.pages import page
 from imdsctl.local.ec2.public_images import public_images
-from imdsctl.local.ec2.state import RegionState, Snapshot, Volume
+from imdsctl.local.ec2.resources import Snapshot, Volume
+from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.ec2.visibility import operator, shows_managed
 from imdsctl.local.ec2.zones import zones
 

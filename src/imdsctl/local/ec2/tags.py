@@ -23,7 +23,8 @@ from imdsctl.local.ec2.images import find_image
 from imdsctl.local.ec2.network import vpc_part
 from imdsctl.local.ec2.pages import page
 from imdsctl.local.ec2.render import interface_id
-from imdsctl.local.ec2.state import TERMINATED, RegionState
+from imdsctl.local.ec2.resources import TERMINATED
+from imdsctl.local.ec2.state import RegionState
 
 RESOURCES_MAX = 1000
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from imdsctl.local.call import Call, Operation
 from imdsctl.local.ec2 import fleets, lifecycle, spot_instances
-from imdsctl.local.ec2.state import SHUTTING_DOWN, TERMINATED
+from imdsctl.local.ec2.resources import SHUTTING_DOWN, TERMINATED
 
 
 def terminate_instances(call: Call) -> dict[str, Any]:

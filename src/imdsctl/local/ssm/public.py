@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from imdsctl.local.ec2.public_images import RELEASES, public_image
-from imdsctl.local.ec2.state import Image
+from imdsctl.local.ec2.resources import Image
 from imdsctl.local.ssm.state import IMAGE, STRING, TEXT, Parameter, Version
 
 PUBLIC = "/aws/service/"
