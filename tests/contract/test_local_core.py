@@ -203,6 +203,28 @@ def test_an_unsigned_request(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
+    ("service", "call", "code", "status"),
+    [
+        ("ec2", "describe_regions", "MissingParameter", 400),
+        ("sts", "get_caller_identity", "MissingAuthenticationToken", 403),
+        ("iam", "list_users", "MissingAuthenticationToken", 403),
+        ("autoscaling", "describe_auto_scaling_groups", "MissingAuthenticationToken", 403),
+        ("account", "list_regions", "MissingAuthenticationTokenException", 403),
+        ("organizations", "describe_organization", "MissingAuthenticationTokenException", 400),
+        ("ssm", "describe_parameters", "MissingAuthenticationTokenException", 400),
+        ("cloudtrail", "lookup_events", "MissingAuthenticationTokenException", 400),
+        ("cloudwatch", "list_metrics", "MissingAuthenticationTokenException", 400),
+    ],
+)
+def test_an_unsigned_request_is_refused_in_the_form_of_its_service(
+    stage: Stage, service: str, call: str, code: str, status: int
+) -> None:
+    client = stage.client(service)
+    client.meta.events.register("choose-signer", lambda **_: botocore.UNSIGNED)
+    assert refused(getattr(client, call))[:2] == (code, status)
+
+
+@pytest.mark.parametrize(
     "header",
     ["", "x", "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA256 Credential=a/20261124/us-east-1/sts/aws4_request", "Bearer abc"],
 )

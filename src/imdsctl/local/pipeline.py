@@ -38,6 +38,16 @@ POLICY_SERVICES = frozenset({"iam", "organizations"})
 REGION_STATE = frozenset({"ec2", "autoscaling"})
 """The services whose answers depend on what happened by itself in their Region."""
 
+TARGETS = {
+    "AWSOrganizations": "organizations",
+    "AmazonSSM": "ssm",
+    "com.amazonaws.cloudtrail": "cloudtrail",
+    "GraniteServiceVersion": "monitoring",
+}
+"""How `X-Amz-Target` begins, by service; for requests that no signature tells apart."""
+VERSIONS = {"2011-06-15": "sts", "2010-05-08": "iam", "2011-01-01": "autoscaling", "2010-08-01": "monitoring"}
+"""The same for the `Version` of a form; every other one is EC2's."""
+
 
 class WriteLog(Protocol):
     """Where accepted writes go. `append` must not block; the server holds the response until the line is durable."""
@@ -283,13 +293,15 @@ class LocalAws:
 
     def _unsigned_service(self, request: HttpRequest) -> str:
         target = request.headers.get("x-amz-target", "")
-        if target.startswith("AWSOrganizations"):
-            return "organizations"
+        if target:
+            return next((name for prefix, name in TARGETS.items() if target.startswith(prefix)), "organizations")
+        if request.path.startswith("/service/GraniteServiceVersion"):
+            return "monitoring"
         if len(request.path) > 1:
             return "account"
         form = request.query or request.body[:4096].decode("latin-1")
         version = next((value for key, value in parse_qsl(form) if key == "Version"), "")
-        return {"2011-06-15": "sts", "2010-05-08": "iam", "2011-01-01": "autoscaling"}.get(version, "ec2")
+        return VERSIONS.get(version, "ec2")
 
     # -- small things ------------------------------------------------------------------------------------------------
 
