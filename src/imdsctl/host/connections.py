@@ -107,6 +107,7 @@ class Connection(Generic[Owner]):
 
     def finish(self, calls: list[tuple[Owner, Call]]) -> None:
         """The connection is over: what was asked and not answered stays so."""
+        self._take_unfinished(self.seen_at)
         while self._asked:
             waiting, at = self._asked.popleft()
             outcome = Outcome.HOP_LIMIT if self._hop_limited else Outcome.NO_ANSWER
@@ -126,12 +127,19 @@ class Connection(Generic[Owner]):
         self._asked.append((asked(head), now))
         return body_bytes(head, is_reply=False) if whole else None
 
+    def _take_unfinished(self, at: float) -> None:
+        """A head that never ended, or that was answered before it did, was a request, too."""
+        if (head := self._requests.unfinished()).strip():
+            self._asked.append((asked(head), at))
+
     def _reply(self, head: bytes, whole: bool, calls: list[tuple[Owner, Call]]) -> int | None:
         status = status_of(head)
         if status is None:
             return None
         if 100 <= status < 200:
             return 0
+        if not self._asked:
+            self._take_unfinished(self.seen_at)
         if not self._asked:
             return body_bytes(head, is_reply=True) if whole else None
         request, at = self._asked.popleft()

@@ -55,6 +55,12 @@ class Stream:
             return False
         return (self._expected - segment.sequence - segment.size) & _SEQUENCE < _HALF
 
+    def unfinished(self) -> bytes:
+        """The beginning of a head whose end was not seen, taken away."""
+        buffer, self._buffer = self._buffer, b""
+        self._seek = self._seek or bool(buffer)
+        return buffer
+
     def forget(self) -> None:
         """Drop what is kept; the stream is over."""
         self._early = {}

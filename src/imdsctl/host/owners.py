@@ -6,7 +6,7 @@ import ctypes
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -89,6 +89,8 @@ class Owners:
             self._processes.pop(caller.pid, None)
             place = cgroup_place(self._cgroup, caller.cgroup_id) if self._cgroup else Place()
             return Process(caller.pid, caller.name, uid=caller.uid, place=place)
+        if not process.command:  # it ended while it was read
+            return replace(process, uid=caller.uid)
         self._processes.pop(caller.pid, None)
         _put(self._processes, caller.pid, (process, now), PROCESSES_MAX)
         return process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -65,11 +66,10 @@ def read_process(pid: int, proc: Path = PROC) -> Process | None:
     name, parent, started = stat
     arguments = _read(home / "cmdline").rstrip(b"\0").split(b"\0")
     command = " ".join(each.decode(errors="replace") for each in arguments)
-    try:
-        executable = os.readlink(home / "exe")
+    executable, uid = "", None
+    with contextlib.suppress(OSError):  # a thread of the kernel, or it is gone by now
         uid = home.stat().st_uid
-    except OSError:  # a thread of the kernel, or it is gone by now
-        executable, uid = "", None
+        executable = os.readlink(home / "exe")
     return Process(
         pid,
         name,

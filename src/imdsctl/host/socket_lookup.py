@@ -26,7 +26,8 @@ LOOKUPS_WAITING_MAX = 4_096
 NAMESPACES_MAX = 256
 NAMESPACES_SECONDS = 1.0
 """So long a list of the network namespaces is good."""
-RECENT_PIDS_MAX = 16
+RECENT_PIDS_MAX = 4
+PID_NUMBERS = 1 << 22  # the kernel's PID_MAX_LIMIT
 _CLONE_NEWNET = 0x40000000
 
 
@@ -140,9 +141,9 @@ class SocketLookup:
 
     def _holder(self, link: str) -> int | None:
         """The process that has the socket open: where a parent gave it to its children, the parent."""
-        # Those that were seen before, then the youngest: they are the first to be gone.
-        pids = sorted(_pids(), reverse=True)
-        for pid in (*self._recent, *pids):
+        # Those that were seen before, then the youngest: they are the first to be gone. Numbers come round.
+        newest = _newest_pid()
+        for pid in (*self._recent, *sorted(_pids(), key=lambda pid: (newest - pid) % PID_NUMBERS)):
             if _has(pid, link):
                 while (parent := parent_of(pid)) and _has(parent, link):
                     pid = parent
@@ -152,6 +153,13 @@ class SocketLookup:
 
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir(PROC) if name.isdigit()]
+
+
+def _newest_pid() -> int:
+    """The number that was given last."""
+    with contextlib.suppress(OSError, ValueError):
+        return int((PROC / "loadavg").read_text().split()[-1])
+    return 0
 
 
 def _has(pid: int, link: str) -> bool:
