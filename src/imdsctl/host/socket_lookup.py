@@ -24,8 +24,6 @@ from imdsctl.host.trace_table import Unattributed
 
 LOOKUPS_WAITING_MAX = 4_096
 NAMESPACES_MAX = 256
-NAMESPACES_SECONDS = 1.0
-"""So long a list of the network namespaces is good."""
 RECENT_PIDS_MAX = 4
 PID_NUMBERS = 1 << 22  # the kernel's PID_MAX_LIMIT
 _CLONE_NEWNET = 0x40000000
@@ -38,7 +36,7 @@ class SocketLookup:
         self._wanted: queue.Queue[tuple[Client, Any, float] | None] = queue.Queue(LOOKUPS_WAITING_MAX)
         self._found: deque[tuple[Any, Process | Unattributed]] = deque()
         self._namespaces: dict[str, SockDiag] = {}
-        self._namespaces_until = 0.0
+        self._namespaces_at = 0.0
         self._recent: deque[int] = deque(maxlen=RECENT_PIDS_MAX)
         self._ready, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._work, name="socket-lookup", daemon=True)
@@ -97,7 +95,9 @@ class SocketLookup:
 
     def _find(self, client: Client, asked_at: float, home: int | None) -> Process | Unattributed:
         inode = self._inode(client)
-        if inode is None and self._refresh_namespaces(home):
+        # A list of the namespaces from after the connection began has the one that it is in. Many questions that
+        # waited share one list.
+        if inode is None and self._namespaces_at < asked_at and self._refresh_namespaces(home):
             inode = self._inode(client)
         if inode is None:
             return Unattributed.SOCKET_GONE
@@ -123,9 +123,7 @@ class SocketLookup:
 
     def _refresh_namespaces(self, home: int | None) -> bool:
         """Look for network namespaces that are new or gone; True when there is a new one."""
-        if time.monotonic() < self._namespaces_until:
-            return False
-        self._namespaces_until = time.monotonic() + NAMESPACES_SECONDS
+        self._namespaces_at = time.clock_gettime(time.CLOCK_BOOTTIME)
         there: dict[str, Path] = {}
         for pid in _pids():
             path = PROC / str(pid) / "ns/net"

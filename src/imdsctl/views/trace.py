@@ -93,13 +93,15 @@ def _all(tallies: Iterable[Tally]) -> Tally:
 
 def _notes(table: TraceTable, health: Health, rows: Iterable[Row]) -> Iterable[str]:
     for row in rows:
-        if row.tally.falls_back:
-            asked, failed = row.tally.count(Kind.TOKEN), row.tally.count(Kind.TOKEN, Outcome.REFUSED, *FAILED)
-            hops = row.tally.count(Kind.TOKEN, Outcome.HOP_LIMIT)
-            stopped = f", {hops:,} of them stopped at the hop limit" if hops else ""
+        tally, name = row.tally, row.identity.name
+        if tally.falls_back:
+            failed = tally.count(Kind.TOKEN, Outcome.REFUSED, *FAILED)
+            asked = _many(tally.count(Kind.TOKEN), "request")
+            yield f"note: {name} fell back to IMDSv1: {failed:,} of {asked} for a token got none"
+        if stopped := _outcomes(tally, Outcome.HOP_LIMIT):
             yield (
-                f"note: {row.identity.name} fell back to IMDSv1: {failed:,} of {_many(asked, 'request')} for a token "
-                f"got none{stopped}"
+                f"note: {_many(stopped, 'answer')} to {name} stopped on this host: the hop limit is too low for where "
+                "it runs"
             )
     for reason, tally in table.unattributed.items():
         yield f"note: {_many(tally.connections, 'connection')} not attributed: {REASONS[reason]}"
