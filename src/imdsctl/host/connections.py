@@ -32,8 +32,8 @@ HELD_BYTES_MAX = 32 * 1024 * 1024
 REQUESTS_WAITING_MAX = 64
 """Of one connection, without an answer."""
 IDLE_SECONDS_MAX = 60.0
-HALF_CLOSED_SECONDS_MAX = 5.0
-"""So long may an answer come after the client said that it sends no more."""
+CLOSING_SECONDS_MAX = 5.0
+"""So long may an answer come after the client said that it sends no more, or after a reset."""
 FINISHED_SECONDS = 2.0
 """So long a finished connection is remembered, for the packets of it that are still to come by elsewhere."""
 
@@ -54,7 +54,7 @@ class Connection(Generic[Owner]):
         "_ttl",
         "aliases",
         "client",
-        "client_closed",
+        "closing",
         "finished",
         "held_bytes",
         "origin",
@@ -68,7 +68,7 @@ class Connection(Generic[Owner]):
         self.owner = owner
         self.aliases: list[Client] = []
         self.seen_at = 0.0
-        self.client_closed = False
+        self.closing = False
         self.finished = False
         self.held_bytes = 0
         self._ttl = ttl
@@ -95,11 +95,13 @@ class Connection(Generic[Owner]):
         """Take a segment of either direction."""
         self.seen_at = now
         if segment.flags & RST:
-            self.finish(calls)
+            # Not all that are sent end a connection: a client resets what an old one of the same port left behind,
+            # and anybody may make them up.
+            self.closing = True
             return
         if segment.to_service:
             self._requests.feed(segment, lambda head, whole: self._request(head, whole, now, calls))
-            self.client_closed |= bool(segment.flags & FIN)
+            self.closing |= bool(segment.flags & FIN)
         else:
             self._replies.feed(segment, lambda head, whole: self._reply(head, whole, calls))
         if self._requests.finished and self._replies.finished:
@@ -198,7 +200,7 @@ class Connections(Generic[Owner]):
             if connection.finished:
                 if silent > FINISHED_SECONDS:
                     self._remove(connection)
-            elif silent > IDLE_SECONDS_MAX or (connection.client_closed and silent > HALF_CLOSED_SECONDS_MAX):
+            elif silent > IDLE_SECONDS_MAX or (connection.closing and silent > CLOSING_SECONDS_MAX):
                 connection.finish(calls)
 
     def finish(self, calls: list[tuple[Owner, Call]]) -> None:
