@@ -15,6 +15,8 @@ COMMAND_CHARACTERS_MAX = 160
 PARENTS_MAX = 8
 PROC = Path("/proc")
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
+_TOKEN = re.compile(r"(?i)(x-aws-(?:ec2-metadata|security)-token:\s*)[^\s'\"]+")
+"""A token on a command line (`curl -H ...`) is a secret, and would give every call a row of its own."""
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -65,7 +67,7 @@ def read_process(pid: int, proc: Path = PROC) -> Process | None:
         return None
     name, parent, started = stat
     arguments = _read(home / "cmdline").rstrip(b"\0").split(b"\0")
-    command = " ".join(each.decode(errors="replace") for each in arguments)
+    command = _TOKEN.sub(r"\1***", " ".join(each.decode(errors="replace") for each in arguments))
     executable, uid = "", None
     with contextlib.suppress(OSError):  # a thread of the kernel, or it is gone by now
         uid = home.stat().st_uid

@@ -188,6 +188,7 @@ class Tracer(AbstractContextManager["Tracer"]):
         calls: list[tuple[Owner, Call]] = []
         with self.lock:
             self._connections.expire(self._wall + now, calls)
+            self._owners.expire(now)
             _count(calls)
 
 

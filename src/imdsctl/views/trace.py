@@ -103,6 +103,11 @@ def _notes(table: TraceTable, health: Health, rows: Iterable[Row]) -> Iterable[s
                 f"note: {_many(stopped, 'answer')} to {name} stopped on this host: the hop limit is too low for where "
                 "it runs"
             )
+        if tally.unseen:
+            yield (
+                f"note: {name} made {_many(tally.unseen, 'connection')} whose packets did not come by (another network "
+                "namespace, or a firewall): what was asked cannot be told"
+            )
     for reason, tally in table.unattributed.items():
         yield f"note: {_many(tally.connections, 'connection')} not attributed: {REASONS[reason]}"
     if table.others.connections:
@@ -188,6 +193,7 @@ def _row(row: Row) -> dict[str, Any]:
 def _tally(tally: Tally) -> dict[str, Any]:
     return {
         "connections": tally.connections,
+        "connections_unseen": tally.unseen,
         "calls": {str(kind): {str(outcome): tally.count(kind, outcome) for outcome in Outcome} for kind in Kind},
         "first_seen": _time(tally.first_at),
         "last_seen": _time(tally.last_at),
