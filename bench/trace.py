@@ -49,7 +49,7 @@ def _bed(cores: Cores) -> Iterator[dict[str, str]]:
         if not line:
             raise NotMeasured("network namespaces cannot be made here")
         made = json.loads(line)
-        yield {name: f"/proc/{made['pid']}/fd/{made[name]}" for name in ("host", "container")}
+        yield {name: f"/proc/{made['pid']}/fd/{fd}" for name, fd in made["spaces"].items()}
     finally:
         assert bed.stdin is not None
         bed.stdin.close()

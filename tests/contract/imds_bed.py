@@ -5,8 +5,9 @@
     imds_bed.py without N CMD   runs a command that can never have capabilities N,N,...
     imds_bed.py load RATE N     makes N calls, RATE a second, half by IMDSv1; prints what it made
 
-The bed is service - host - container, each a namespace, joined by veth pairs; the host forwards. The service answers as
-EC2's does as far as `trace` can tell: a token by PUT (which leaves with hop limit 1), 401 below /required without one.
+The bed is service - host - container, each a namespace, joined by veth pairs; the host forwards, and over IPv4 it
+translates the container's address into its own, as container engines do. The service answers as EC2's does as far as
+`trace` can tell: a token by PUT (which leaves with hop limit 1), 401 below /required without one.
 """
 
 from __future__ import annotations
@@ -70,6 +71,23 @@ def listen(listener: socket.socket, family: int) -> None:
             continue
 
 
+def translate() -> bool:
+    """Masquerade what leaves this namespace over IPv4; False: this kernel has no nftables with NAT."""
+    from pyroute2.netlink.exceptions import NetlinkError
+    from pyroute2.netlink.nfnetlink.nftsocket import NFPROTO_IPV4
+    from pyroute2.nftables.expressions import genex
+    from pyroute2.nftables.main import NFTables
+
+    try:
+        with NFTables(nfgen_family=NFPROTO_IPV4) as tables:
+            tables.table("add", name="bed")
+            tables.chain("add", table="bed", name="out", hook="postrouting", type="nat", policy=1)
+            tables.rule("add", table="bed", chain="out", expressions=[(genex("masq", {}),)])
+    except NetlinkError:
+        return False
+    return True
+
+
 def serve() -> None:
     from pyroute2 import IPRoute
 
@@ -113,6 +131,7 @@ def serve() -> None:
     enter(spaces["host"])
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
+    translated = translate()
     enter(spaces["service"])
     with IPRoute() as route:
         route.addr("add", index=1, address="169.254.169.254", prefixlen=32)
@@ -120,7 +139,7 @@ def serve() -> None:
     for family, address in SERVICE:
         listener = socket.create_server((address, 80), family=family, backlog=1024)
         threading.Thread(target=listen, args=(listener, family), daemon=True).start()
-    print(json.dumps({"pid": pid, **spaces}), flush=True)
+    print(json.dumps({"pid": pid, "translated": translated, "spaces": spaces}), flush=True)
     sys.stdin.buffer.read()
 
 

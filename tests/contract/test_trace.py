@@ -26,11 +26,15 @@ from imdsctl.host.connect_hooks import cgroup2_root
 
 BED = Path(__file__).with_name("imds_bed.py")
 SECONDS_MAX = 60.0
+CONTAINER_ID = "3f4a" * 16
 NET_RAW, SYS_ADMIN, PERFMON, BPF = 13, 21, 38, 39
 V1, V2 = "GET /latest/meta-data/ HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nX-aws-ec2-metadata-token: AQAEA\r\n\r\n"
 TOKEN = "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n"
 REQUIRED = "GET /required HTTP/1.1\r\n\r\n"
 FOUR, SIX, MAPPED = "169.254.169.254", "fd00:ec2::254", "::ffff:169.254.169.254"
+
+CLIENTS = {"plain", "six", "mapped", "modern", "denied", "boxed", "boxed-six", "falls-back", "falls-back-six", "noise"}
+CLIENTS |= {"vanishing"}
 
 CLIENT = """
 import os, socket, sys
@@ -93,6 +97,7 @@ class Bed:
 
     places: dict[str, str]
     env: dict[str, str]
+    translated: bool
 
     def command(self, place: str, *command: str) -> list[str]:
         return [sys.executable, str(BED), "enter", self.places[place], *command]
@@ -158,9 +163,9 @@ def bed(new_shell: Callable[[], Any]) -> Iterator[Bed]:
         line = process.stdout.readline()
         if not line:
             missing(f"network namespaces cannot be made here: {process.stderr.read().strip().splitlines()[-1]}")
-        spaces = json.loads(line)
-        pid = spaces.pop("pid")
-        yield Bed({name: f"/proc/{pid}/fd/{fd}" for name, fd in spaces.items()}, dict(new_shell().env))
+        made = json.loads(line)
+        places = {name: f"/proc/{made['pid']}/fd/{fd}" for name, fd in made["spaces"].items()}
+        yield Bed(places, dict(new_shell().env), made["translated"])
     finally:
         process.stdin.close()
         process.wait(SECONDS_MAX)
@@ -234,6 +239,14 @@ def test_processes_that_end_at_once_are_not_missed(hooked: Trace) -> None:
     assert sum(each["processes"] for each in known) == 20
     assert sum(each["connections"] for each in known) == 20
     assert hooked.result["not_attributed"] == []
+
+
+def test_behind_address_translation_a_connection_counts_once_and_for_its_own_process(bed: Bed, hooked: Trace) -> None:
+    if not bed.translated:
+        pytest.skip("this kernel has no nftables with NAT, so the bed only routes")
+    assert hooked.program("boxed")["connections"] == 1
+    assert hooked.program("falls-back")["connections"] == 2
+    assert {each["name"] for each in hooked.result["programs"] if each["connections"]} == CLIENTS
 
 
 def test_nothing_is_lost_and_every_call_counts_once(observed: Trace) -> None:
@@ -323,6 +336,32 @@ def test_without_the_right_to_hooks_it_goes_on_and_says_what_it_may_miss(bed: Be
     assert trace.exit_code == 0
     assert "warning[hooks-unavailable]" in "".join(trace.talk)
     assert trace.result["attribution"] == "sockets"
+
+
+@pytest.fixture
+def container_cgroup() -> Iterator[Path]:
+    """A cgroup that is named as Docker names those of its containers."""
+    root = cgroup2_root(Path("/proc/self/mounts").read_text())
+    if root is None:
+        pytest.skip("there is no cgroup2 hierarchy here")
+    cgroup = root / f"docker-{CONTAINER_ID}.scope"
+    try:
+        cgroup.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made here: {error.strerror}")
+    try:
+        yield cgroup
+    finally:
+        cgroup.rmdir()
+
+
+@pytest.mark.parametrize("then", ["end", "vanish"])
+def test_a_container_is_known_by_its_cgroup(bed: Bed, hooked: Trace, container_cgroup: Path, then: str) -> None:
+    with bed.trace("--json") as trace:
+        command = bed.command("container", *bed.client_command("boxed", FOUR, V1, then=then))
+        script = f'echo $$ > {container_cgroup}/cgroup.procs && exec "$@"'
+        subprocess.run(["/bin/sh", "-c", script, "sh", *command], check=True, timeout=SECONDS_MAX)
+    assert trace.program("boxed")["container"] == f"docker:{CONTAINER_ID[:12]}"
 
 
 def attached() -> int:

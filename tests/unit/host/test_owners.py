@@ -14,10 +14,10 @@ import pytest
 from imdsctl.host import owners as bounds
 from imdsctl.host import processes
 from imdsctl.host.calls import Asked, Call, Kind, Outcome
-from imdsctl.host.connect_hooks import Address, Caller
+from imdsctl.host.connect_hooks import Address, Caller, cgroup2_root
 from imdsctl.host.owners import Owner, Owners, cgroup_place
 from imdsctl.host.packets import Client
-from imdsctl.host.processes import Place, Process, read_process
+from imdsctl.host.processes import Place, Process, place_of, read_process
 from imdsctl.host.trace_table import TraceTable, Unattributed
 
 CLIENT: Client = (bytes([10, 0, 0, 9]), 40_000)
@@ -143,6 +143,13 @@ def test_a_token_on_a_command_line_is_not_shown(tmp_path: Path) -> None:
     process = read_process(5, tmp_path)
     assert process is not None
     assert process.command == "curl -H X-aws-ec2-metadata-token: *** http://169.254.169.254/"
+
+
+def test_a_cgroup_is_found_by_its_number() -> None:
+    root = cgroup2_root(Path("/proc/self/mounts").read_text())
+    if root is None or os.geteuid() != 0:
+        pytest.skip("finding a cgroup by its number needs root and a cgroup2 hierarchy")
+    assert cgroup_place(root, root.stat().st_ino) == place_of(str(root))
 
 
 def test_a_cgroup_that_is_gone_is_no_place(tmp_path: Path) -> None:
