@@ -8,7 +8,6 @@ the one nearest to the process.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -34,6 +33,8 @@ REQUESTS_WAITING_MAX = 64
 IDLE_SECONDS_MAX = 60.0
 CLOSING_SECONDS_MAX = 5.0
 """So long may an answer come after the client said that it sends no more, or after a reset."""
+ALIAS_SECONDS_MAX = 1.0
+"""So soon after its first look a packet comes by with its translated address."""
 FINISHED_SECONDS = 2.0
 """So long a finished connection is remembered, for the packets of it that are still to come by elsewhere."""
 
@@ -74,7 +75,7 @@ class Connection(Generic[Owner]):
         self._ttl = ttl
         self._hops = [0, 0]  # as sent, and with a translated address
         self._hop_limited = False
-        self._asked: deque[tuple[Asked, float]] = deque()
+        self._asked: list[tuple[Asked, float]] = []
         self._requests = Stream(starts_request)
         self._replies = Stream(starts_reply)
 
@@ -111,7 +112,7 @@ class Connection(Generic[Owner]):
         """The connection is over: what was asked and not answered stays so."""
         self._take_unfinished(self.seen_at)
         while self._asked:
-            waiting, at = self._asked.popleft()
+            waiting, at = self._asked.pop(0)
             outcome = Outcome.HOP_LIMIT if self._hop_limited else Outcome.NO_ANSWER
             calls.append((self.owner, Call(waiting, outcome, at)))
         self.finished = True
@@ -124,7 +125,7 @@ class Connection(Generic[Owner]):
 
     def _request(self, head: bytes, whole: bool, now: float, calls: list[tuple[Owner, Call]]) -> int | None:
         if len(self._asked) >= REQUESTS_WAITING_MAX:
-            waiting, at = self._asked.popleft()
+            waiting, at = self._asked.pop(0)
             calls.append((self.owner, Call(waiting, Outcome.NO_ANSWER, at)))
         self._asked.append((asked(head), now))
         return body_bytes(head, is_reply=False) if whole else None
@@ -144,7 +145,7 @@ class Connection(Generic[Owner]):
             self._take_unfinished(self.seen_at)
         if not self._asked:
             return body_bytes(head, is_reply=True) if whole else None
-        request, at = self._asked.popleft()
+        request, at = self._asked.pop(0)
         calls.append((self.owner, Call(request, outcome_of(request.kind, status), at)))
         if request.method == "HEAD" or status in (204, 304):
             return 0
@@ -227,7 +228,8 @@ class Connections(Generic[Owner]):
             known.forwarded(segment, translated=True)
             return None
         elsewhere = self._origins.get(origin)
-        if elsewhere is not None and elsewhere.client != client:
+        soon = elsewhere is not None and now - elsewhere.seen_at <= ALIAS_SECONDS_MAX
+        if elsewhere is not None and soon and elsewhere.client != client:
             elsewhere.forwarded(segment, translated=True)
             elsewhere.aliases.append(client)
             self._aliases[client] = elsewhere

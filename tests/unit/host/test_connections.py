@@ -174,6 +174,11 @@ def test_a_connection_behind_address_translation_is_one_connection_with_its_inne
     assert [client for client, _ in listener.calls] == [(bytes([172, 17, 0, 2]), 40_000)]
 
 
+def test_the_same_sequence_number_much_later_is_another_connection() -> None:
+    listener = Listener().hear([Talk("10.0.0.9").to(flags=SYN)]).later(bounds.ALIAS_SECONDS_MAX + 0.1)
+    assert listener.hear(Talk("10.0.0.8").call(V1, reply())).said == [V1_ANSWERED]
+
+
 def test_the_same_port_again_is_a_new_connection() -> None:
     first, second = Talk(), Talk(sent=77, answered=99)
     assert Listener().hear([*first.call(V1, reply()), *second.call(V2, reply())]).said == [V1_ANSWERED, V2_ANSWERED]

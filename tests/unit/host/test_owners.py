@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from imdsctl.host.owners import Owner, Owners, cgroup_place
 from imdsctl.host.packets import Client
 from imdsctl.host.processes import Place, Process, place_of, read_process
 from imdsctl.host.trace_table import TraceTable, Unattributed
+
+if sys.platform != "linux":
+    pytest.skip("/proc is Linux's", allow_module_level=True)
 
 CLIENT: Client = (bytes([10, 0, 0, 9]), 40_000)
 NOW = time.clock_gettime(time.CLOCK_BOOTTIME)

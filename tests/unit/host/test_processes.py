@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
 from imdsctl.host.processes import Place, Process, parent_of, place_of, read_process
+
+if sys.platform != "linux":
+    pytest.skip("/proc is Linux's", allow_module_level=True)
 
 ID = "3f4a" * 16
 SHORT = ID[:12]
