@@ -124,6 +124,8 @@ class Connection(Generic[Owner]):
         return self._requests.held_bytes + self._replies.held_bytes
 
     def _request(self, head: bytes, whole: bool, now: float, calls: list[tuple[Owner, Call]]) -> int | None:
+        if not head.strip():  # empty lines before a request
+            return 0
         if len(self._asked) >= REQUESTS_WAITING_MAX:
             waiting, at = self._asked.pop(0)
             calls.append((self.owner, Call(waiting, Outcome.NO_ANSWER, at)))
