@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.measure import Cores, cpu_seconds_of, on_core, rss_mib_of
@@ -39,10 +40,18 @@ def weigh_trace(cores: Cores) -> tuple[list[Line], Any]:
 @contextmanager
 def _bed(cores: Cores) -> Iterator[dict[str, str]]:
     """The paths of the namespaces."""
-    with on_core(cores.clients):
+    with TemporaryDirectory() as home, on_core(cores.clients):
         bed = subprocess.Popen(
-            [sys.executable, str(BED), "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(BED), "serve", os.devnull, "64"],
+            env={**os.environ, "HOME": home, "XDG_DATA_HOME": home, "XDG_STATE_HOME": home, "XDG_CONFIG_HOME": home},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
+        yield from _ready(bed)
+
+
+def _ready(bed: subprocess.Popen[str]) -> Iterator[dict[str, str]]:
     try:
         assert bed.stdout is not None
         line = bed.stdout.readline()
@@ -58,6 +67,7 @@ def _bed(cores: Cores) -> Iterator[dict[str, str]]:
 
 def _trace(host: str, container: str, cores: Cores) -> dict[str, Any]:
     bed = [sys.executable, str(BED)]
+    asked = CALLS_PER_SECOND * 102 // 100  # the first and the last call take their time
     with on_core(cores.server):
         trace = subprocess.Popen(
             [*bed, "enter", host, sys.executable, "-m", "imdsctl", "trace", "--json"],
@@ -78,7 +88,7 @@ def _trace(host: str, container: str, cores: Cores) -> dict[str, Any]:
         with on_core(cores.clients):
             load = json.loads(
                 subprocess.check_output(
-                    [*bed, "enter", container, *bed, "load", str(CALLS_PER_SECOND), str(CALLS_PER_SECOND * SECONDS)],
+                    [*bed, "enter", container, *bed, "load", str(asked), str(asked * SECONDS)],
                     text=True,
                     timeout=SECONDS_MAX,
                 )
@@ -91,7 +101,7 @@ def _trace(host: str, container: str, cores: Cores) -> dict[str, Any]:
         trace.wait()
     seen = json.loads(output.splitlines()[-1])
     return {
-        "calls": load["calls"] - load["failed"],
+        "calls": load["calls"] - load["failed"] + 1,  # and the token
         "calls_per_second": (load["calls"] - load["failed"]) / load["seconds"],
         "seconds": load["seconds"],
         "seen": sum(sum(each.values()) for each in seen["total"]["calls"].values()),
@@ -108,17 +118,11 @@ def _trace(host: str, container: str, cores: Cores) -> dict[str, Any]:
 def _lines(result: dict[str, Any]) -> list[Line]:
     section = f"trace, {result['calls']:,} calls with a connection each, from a container"
     rate = result["calls_per_second"]
+    if rate < 0.95 * CALLS_PER_SECOND:
+        raise NotMeasured(f"the client could make only {rate:,.0f} calls a second on its core")
     lines = [
-        Line(
-            section,
-            "calls a second",
-            f"{rate:,.0f}",
-            "-",
-            None,
-            f">= {CALLS_PER_SECOND:,}",
-            rate >= 0.99 * CALLS_PER_SECOND,
-        ),
-        at_most(section, "calls not seen", abs(result["calls"] - result["seen"]), 0, "calls", 0),
+        Line(section, "calls a second", f"{rate:,.0f}", "-"),
+        at_most(section, "calls not seen, or seen twice", abs(result["calls"] - result["seen"]), 0, "calls", 0),
         at_most(section, "packets lost", result["packets_lost"], 0, "packets", 0),
     ]
     if result["attribution"] == "connect-hooks":
