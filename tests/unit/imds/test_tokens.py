@@ -5,7 +5,6 @@ from __future__ import annotations
 import tracemalloc
 from base64 import urlsafe_b64decode
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,7 +70,6 @@ def test_a_ttl_is_1_to_21600_in_ascii_digits(value: bytes) -> None:
     assert ttl_of(value) == (int(value) if allowed else None)
 
 
-@pytest.mark.slow
 def test_twenty_thousand_tokens_issued_used_and_expired_leave_no_growth() -> None:
     """Nothing is kept, so the number does not matter: what a million leaves is what these leave."""
     service = MetadataService(FixedSource(DEFAULT_OPTIONS, example_facts(), example_credentials), b"key")
