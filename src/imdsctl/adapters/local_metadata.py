@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from imdsctl.adapters.http_client import HttpClient, Origin
@@ -18,7 +19,9 @@ from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.options import MetadataOptions
 from imdsctl.fleet.ports import Unreachable
 from imdsctl.imds.messages import Reply, Request
+from imdsctl.local.keys import account_of_key
 from imdsctl.local.metadata.control import CONTROL_HEADER, CONTROL_PATH, read_reply, written_request
+from imdsctl.local.metadata.search import search
 from imdsctl.wire.http import HttpRequest
 
 
@@ -38,22 +41,54 @@ class LocalInstance:
 
 
 def describe(
-    entry: Entry, instance_id: str, *, account_id: str | None = None, region: str | None = None
+    entry: Entry,
+    instance_id: str,
+    *,
+    account_id: str | None = None,
+    region: str | None = None,
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> LocalInstance:
     """The instance of that id, wherever it is unless account or Region say so.
 
-    Raises DiagnosticError `instance-unknown` (usage) when there is none, `local-not-running` when nobody answers.
+    An instance that nobody has asked about yet is looked for where the user of `environ` works (AWS_ACCESS_KEY_ID,
+    AWS_REGION) and then everywhere. Raises DiagnosticError `instance-unknown` (usage) when it is not found,
+    `local-not-running` when nobody answers.
     """
-    asked = {"instance": instance_id, "account": account_id, "region": region}
-    found = _ask(entry, "describe", asked)
-    return LocalInstance(
-        found["account"],
-        found["region"],
-        found["instance"],
-        found["state"],
-        MetadataOptions.from_aws(found["options"]),
-        found["role"],
-    )
+    tried: DiagnosticError | None = None
+    for account, its_region in _places(entry, instance_id, account_id, region, environ):
+        try:
+            found = _ask(entry, "describe", {"instance": instance_id, "account": account, "region": its_region})
+        except DiagnosticError as error:
+            if error.diagnostics[0].code != "instance-unknown":
+                raise
+            tried = error
+        else:
+            return LocalInstance(
+                found["account"],
+                found["region"],
+                found["instance"],
+                found["state"],
+                MetadataOptions.from_aws(found["options"]),
+                found["role"],
+            )
+    assert tried is not None
+    raise tried
+
+
+def _places(
+    entry: Entry, instance_id: str, account_id: str | None, region: str | None, environ: Mapping[str, str]
+) -> Iterator[tuple[str | None, str | None]]:
+    """Where to ask for an instance, one after the other: what is cheap first."""
+    yield account_id, region
+    if account_id is not None and region is not None:
+        return
+    account = account_id or account_of_key(environ.get("AWS_ACCESS_KEY_ID", ""))
+    its_region = region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
+    if account is not None and its_region is not None:
+        yield account, its_region
+    found = search(entry.spec, instance_id, account_id, region)
+    if found is not None:
+        yield found
 
 
 def connect(entry: Entry, instance: LocalInstance, *, port: int = 0) -> str:

@@ -25,7 +25,7 @@ from imdsctl.local.iam.generator import ADMIN_USER, first_state
 from imdsctl.local.iam.state import ACTIVE, IamState, User
 from imdsctl.local.keys import key_id
 from imdsctl.local.organizations.state import OrganizationState
-from imdsctl.local.sessions import ROLE, USER, Session
+from imdsctl.local.sessions import INSTANCE_IDENTITY_ROLE, ROLE, USER, Session
 from imdsctl.local.ssm.state import ParameterStore
 from imdsctl.policy.declarative import EffectivePolicy
 from imdsctl.policy.document import Policy
@@ -286,7 +286,7 @@ class World:
     def _goes_on(self, credentials: Credentials) -> bool:
         """Whether the role or user of a session still exists; another of the same name is another."""
         session = credentials.session
-        if session is None:
+        if session is None or session.principal == INSTANCE_IDENTITY_ROLE:
             return True
         iam = self.iam(session.account_id)
         found = iam.role(session.principal) if session.kind == ROLE else iam.user(session.principal)

@@ -117,6 +117,7 @@ class RegionState:
         self.scaling: ScalingState | None = None
         self.scaled: dict[str, str] = {}
         self.reconcile: Callable[[str, datetime], None] | None = None
+        self.settled = 0  # how often something happened by itself: what was computed from this state is old then
         self._due: list[tuple[datetime, int, str, str]] = []  # (when, tie-breaker, instance id, what)
         self._due_count = 0
         # The last of several looks at a group at one time, by its tie-breaker: it sees what the others would have seen.
@@ -151,6 +152,7 @@ class RegionState:
         """
         while self._due and self._due[0][0] <= now:
             when, number, instance_id, what = heapq.heappop(self._due)
+            self.settled += 1
             if what == SCALE:
                 if self._looks.get((instance_id, when)) == number:
                     del self._looks[instance_id, when]

@@ -6,15 +6,124 @@ or missing key is refused as a path that does not exist, before anything of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hmac
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import orjson
+
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.imds.messages import Access, Reply, Request
+from imdsctl.local.ec2.resources import SHUTTING_DOWN, TERMINATED
+from imdsctl.local.metadata.services import Place, Services
+from imdsctl.wire.http import HttpRequest, HttpResponse
 
 CONTROL_PATH = "/_imdsctl/metadata/"
 CONTROL_HEADER = "x-imdsctl-control"
 """Carries the server's control key. A header of one's own makes a browser ask before it sends, and it gets no answer
 that would let it."""
+
+NOT_FOUND = HttpResponse(404, {"content-type": "text/plain"}, b"not found\n")
+
+
+class Control:
+    """Answers what is asked below CONTROL_PATH.
+
+    `key` is what CONTROL_HEADER has to carry; `open_listener(place, port)` lets an instance's service be reached and
+    gives its URL, the same again when it is asked again.
+    """
+
+    def __init__(self, services: Services, key: str, open_listener: Callable[[Place, int], str]) -> None:
+        self._services = services
+        self._key = key.encode()
+        self._open_listener = open_listener
+
+    def handle(self, request: HttpRequest) -> HttpResponse:
+        """The response; a diagnostic as JSON with status 400 (usage) or 409."""
+        given = request.headers.get(CONTROL_HEADER, "").encode("utf-8", "replace")
+        action = _ACTIONS.get(request.path.removeprefix(CONTROL_PATH))
+        if not hmac.compare_digest(given, self._key) or action is None or request.method != "POST":
+            return NOT_FOUND
+        try:
+            answer = action(self, orjson.loads(request.body))
+        except DiagnosticError as error:
+            said = error.diagnostics[0]
+            body = {"code": said.code, "summary": said.summary, "subject": said.subject, "hint": said.hint}
+            return _json(400 if error.exit_code == 2 else 409, {"diagnostic": body})
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return HttpResponse(400, {"content-type": "text/plain"}, b"not a request of this version\n")
+        return _json(200, answer)
+
+    def _describe(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        place = self._services.find(asked["instance"], asked.get("account"), asked.get("region"))
+        seen = self._services.look(place) if place is not None else None
+        if place is None or seen is None:
+            raise unknown(asked["instance"])
+        _, instance, source = seen
+        return {
+            "account": place.account_id,
+            "region": place.region,
+            "instance": instance.id,
+            "state": instance.state,
+            "options": source.options.to_aws(),
+            "role": source.facts(0).role,
+        }
+
+    def _connect(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        place, port = _place(asked), asked["port"]
+        seen = self._services.look(place)
+        if seen is None:
+            raise unknown(place.instance_id)
+        _, instance, _ = seen
+        if instance.state in (SHUTTING_DOWN, TERMINATED):
+            raise _not_running(place, instance.state)
+        return {"endpoint": self._open_listener(place, int(port))}
+
+    def _respond(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        place = _place(asked)
+        reply = self._services.respond(place, read_request(asked))
+        if reply is None:
+            seen = self._services.look(place)
+            raise unknown(place.instance_id) if seen is None else _not_running(place, seen[1].state)
+        return written_reply(reply)
+
+
+_ACTIONS: Mapping[str, Callable[[Control, Any], dict[str, Any]]] = {
+    "describe": Control._describe,
+    "connect": Control._connect,
+    "respond": Control._respond,
+}
+
+
+def _place(asked: Mapping[str, Any]) -> Place:
+    return Place(asked["account"], asked["region"], asked["instance"])
+
+
+def _json(status: int, value: Mapping[str, Any]) -> HttpResponse:
+    return HttpResponse(status, {"content-type": "application/json"}, orjson.dumps(value))
+
+
+def unknown(instance_id: str) -> DiagnosticError:
+    """No instance of that id was found."""
+    return DiagnosticError(
+        Diagnostic(
+            "instance-unknown",
+            f"the local AWS has no instance `{instance_id}`, as far as was looked",
+            hint="`aws ec2 describe-instances` lists those of a Region; `--account` and `--region` say where it is",
+        ),
+        exit_code=2,
+    )
+
+
+def _not_running(place: Place, state: str) -> DiagnosticError:
+    return DiagnosticError(
+        Diagnostic(
+            "instance-not-running",
+            f"the instance is {state}: it has no metadata service",
+            subject=f"{place.account_id}/{place.region}/{place.instance_id}",
+            hint="`aws ec2 start-instances` starts one that is stopped",
+        )
+    )
 
 
 def written_request(request: Request) -> dict[str, Any]:
