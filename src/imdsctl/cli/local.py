@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imdsctl.cli.local_connect import connect
 from imdsctl.cli.local_servers import PortOption, StateOption, only, registry_here, running
 from imdsctl.cli.local_state import reset, restore, snapshot
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
@@ -199,6 +200,7 @@ def env(
     return 0
 
 
+app.command()(connect)
 app.command()(snapshot)
 app.command()(restore)
 app.command()(reset)

@@ -11,9 +11,10 @@ from imdsctl.local.ec2 import render
 from imdsctl.local.ec2.instance_types import instance_type
 from imdsctl.local.ec2.network import VPC_CIDR
 from imdsctl.local.ec2.resources import PUBLIC_KEY, Instance
-from imdsctl.local.ec2.state import RegionState
+from imdsctl.local.ec2.state import Notices, RegionState
 from imdsctl.local.metadata.roles import ProfileRole
 
+NOTHING = Notices()
 GROUP_TAG = "aws:autoscaling:groupName"
 
 TARGETS = {PENDING: "InService", TERMINATING: "Terminated"}
@@ -27,6 +28,7 @@ def facts_of(state: RegionState, instance: Instance, profile: ProfileRole) -> Fa
     """The instance as its metadata shows it."""
     zone = instance.subnet.zone
     kind = instance_type(instance.instance_type)
+    notices = state.notices.get(instance.id, NOTHING)
     return Facts(
         account_id=state.account_id,
         region=state.region,
@@ -51,6 +53,10 @@ def facts_of(state: RegionState, instance: Instance, profile: ProfileRole) -> Fa
         profile_arn=instance.profile_arn,
         profile_id=instance.profile_id,
         role=profile.role.name if profile.role is not None else None,
+        spot_action=notices.spot,
+        rebalance=notices.rebalance,
+        scheduled_events=notices.scheduled,
+        past_events=notices.past,
         target_lifecycle_state=_target_lifecycle_state(state, instance),
     )
 

@@ -1,7 +1,7 @@
 """Where an instance is that nobody has asked about yet: found in a world made from the same spec.
 
-A Region of a running local AWS exists once it is touched. To look for an identifier in all of them would make the server
-generate the whole fleet, and keep it; whoever has lost an instance therefore looks in a world of its own.
+A Region of a running local AWS exists once it is touched. To look for an identifier in all of them would make the
+server generate the whole fleet, and keep it; whoever has lost an instance therefore looks in a world of its own.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from imdsctl.local.generator import make_world
 from imdsctl.local.region_generator import generate_region
 from imdsctl.local.world import WorldSpec
 
-REGIONS_MAX = 2_000
-"""How many Regions are looked through: some seconds."""
+REGIONS_MAX, INSTANCES_MAX = 5_000, 300_000
+"""How many Regions and instances are looked through: some seconds."""
 
 
 def search(
@@ -21,7 +21,7 @@ def search(
 ) -> tuple[str, str] | None:
     """The account and Region of an instance that was there from the start; None when it was not found.
 
-    `account_id` and `region` say where to look, None everywhere; at most REGIONS_MAX Regions are looked through.
+    `account_id` and `region` say where to look, None everywhere. Gives up at REGIONS_MAX and INSTANCES_MAX.
     """
     world = make_world(spec)
     places = (
@@ -30,7 +30,12 @@ def search(
         for its_region in ([region] if region is not None else spec.regions)
         if account in world.accounts and its_region in spec.regions
     )
+    seen = 0
     for place in islice(places, REGIONS_MAX):
-        if instance_id in generate_region(world, *place).instances:
+        instances = generate_region(world, *place).instances
+        if instance_id in instances:
             return place
+        seen += len(instances)
+        if seen > INSTANCES_MAX:
+            break
     return None
