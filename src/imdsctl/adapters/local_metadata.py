@@ -100,6 +100,14 @@ def connect(entry: Entry, instance: LocalInstance, *, port: int = 0) -> str:
     return str(_ask(entry, "connect", {**_named(instance), "port": port})["endpoint"])
 
 
+def notify(entry: Entry, instance: LocalInstance, action: str, **params: Any) -> dict[str, Any]:
+    """Announce something to an instance, as `control.NOTICES` has it; what came of it, in AWS's names.
+
+    Raises DiagnosticError `notice-refused` (usage) when the instance cannot be told that.
+    """
+    return _ask(entry, "notify", {**_named(instance), "action": action, "params": params})
+
+
 def certificate(entry: Entry) -> str:
     """The certificates (PEM) against which the signatures of the identity documents verify."""
     return str(_ask(entry, "certificate", {})["certificate"])

@@ -27,8 +27,9 @@ from imdsctl.local.call import Operations
 from imdsctl.local.cloudtrail import operations as cloudtrail
 from imdsctl.local.cloudwatch import operations as cloudwatch
 from imdsctl.local.generator import make_world
+from imdsctl.local.metadata.operations import OPERATIONS as OWN_OPERATIONS
 from imdsctl.local.organizations import operations as organizations
-from imdsctl.local.pipeline import LocalAws
+from imdsctl.local.pipeline import OWN, LocalAws
 from imdsctl.local.ssm import operations as ssm
 from imdsctl.local.throttle import Throttle, Throttling
 from imdsctl.local.world import World, WorldSpec
@@ -93,7 +94,8 @@ def local_aws(
 
     Raises DiagnosticError when the state is damaged.
     """
-    aws = LocalAws(world, Services(), OPERATIONS, clock, state, status=status, report=report, throttle=throttle)
+    operations = {**OPERATIONS, OWN: OWN_OPERATIONS}
+    aws = LocalAws(world, Services(), operations, clock, state, status=status, report=report, throttle=throttle)
     if state is not None:
         for record in state.records():
             aws.replay(record)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imdsctl.cli.local_connect import connect
+from imdsctl.cli.local_notify import notify
 from imdsctl.cli.local_servers import PortOption, StateOption, only, registry_here, running
 from imdsctl.cli.local_state import reset, restore, snapshot
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
@@ -201,6 +202,7 @@ def env(
 
 
 app.command()(connect)
+app.command()(notify)
 app.command()(snapshot)
 app.command()(restore)
 app.command()(reset)

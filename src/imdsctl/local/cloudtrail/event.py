@@ -173,7 +173,7 @@ def _identity(made: Made, world: World) -> dict[str, Any]:
         out["sessionContext"] = {
             "sessionIssuer": {
                 "type": "Role",
-                "principalId": caller.user_id.partition(":")[0],
+                "principalId": caller.user_id.rpartition(":")[0],
                 "arn": role.arn if role is not None else f"arn:aws:iam::{caller.account_id}:role/{role_name}",
                 "accountId": caller.account_id,
                 "userName": role_name,

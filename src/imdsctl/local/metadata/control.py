@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -16,12 +17,15 @@ from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.imds.messages import Access, Reply, Request
 from imdsctl.local.ec2.resources import SHUTTING_DOWN, TERMINATED
 from imdsctl.local.metadata.services import Place, Services
+from imdsctl.wire.errors import ServiceError
 from imdsctl.wire.http import HttpRequest, HttpResponse
 
 CONTROL_PATH = "/_imdsctl/metadata/"
 CONTROL_HEADER = "x-imdsctl-control"
 """Carries the server's control key. A header of one's own makes a browser ask before it sends, and it gets no answer
 that would let it."""
+
+NOTICES = frozenset({"AnnounceInterruption", "RecommendRebalance", "ScheduleEvent", "CancelEvent"})
 
 NOT_FOUND = HttpResponse(404, {"content-type": "text/plain"}, b"not found\n")
 
@@ -30,13 +34,16 @@ class Control:
     """Answers what is asked below CONTROL_PATH.
 
     `key` is what CONTROL_HEADER has to carry; `open_listener(place, port)` lets an instance's service be reached and
-    gives its URL, the same again when it is asked again.
+    gives its URL, the same again when it is asked again; `write` is `LocalAws.write`.
     """
 
-    def __init__(self, services: Services, key: str, open_listener: Callable[[Place, int], str]) -> None:
+    def __init__(
+        self, services: Services, key: str, open_listener: Callable[[Place, int], str], write: Callable[..., Any]
+    ) -> None:
         self._services = services
         self._key = key.encode()
         self._open_listener = open_listener
+        self._write = write
 
     def handle(self, request: HttpRequest) -> HttpResponse:
         """The response; a diagnostic as JSON with status 400 (usage) or 409."""
@@ -87,11 +94,27 @@ class Control:
             raise unknown(place.instance_id) if seen is None else _not_running(place, seen[1].state)
         return written_reply(reply)
 
+    def _notify(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Carry out one of NOTICES for an instance."""
+        place, action, params = _place(asked), asked["action"], dict(asked["params"])
+        if action not in NOTICES:
+            raise ValueError(action)
+        if params.get("NotBefore") is not None:
+            params["NotBefore"] = datetime.fromisoformat(params["NotBefore"])
+        params["InstanceId"] = place.instance_id
+        try:
+            return dict(self._write(action, place.account_id, place.region, params))
+        except ServiceError as refused:
+            raise DiagnosticError(
+                Diagnostic("notice-refused", refused.message, subject="/".join(place)), exit_code=2
+            ) from None
+
 
 _ACTIONS: Mapping[str, Callable[[Control, Any], dict[str, Any]]] = {
     "describe": Control._describe,
     "connect": Control._connect,
     "respond": Control._respond,
+    "notify": Control._notify,
 }
 
 
