@@ -313,7 +313,6 @@ def test_an_scp_refuses_what_was_fetched_by_imdsv1_and_lets_imdsv2_through(make_
     org = make_org()
     node = Node(org.offline)
     scp = org.policy(document(ROLES_USE_V2))
-    org.api.enable_policy_type(RootId=org.root, PolicyType="SERVICE_CONTROL_POLICY")
     org.api.attach_policy(PolicyId=scp, TargetId=node.account)
     by_v1, by_v2 = node.credentials(node.v1), node.credentials()
     assert refusal(node.client("ec2", by_v1).describe_instances) == "UnauthorizedOperation"
@@ -340,7 +339,13 @@ def test_conditions_see_the_instance_behind_the_credentials(node: Node) -> None:
         assert refusal(ec2.describe_instances) == "UnauthorizedOperation"
 
 
-def test_credentials_are_renewed_before_they_expire_and_the_old_ones_last(node: Node) -> None:
+def test_credentials_are_renewed_before_they_expire_and_the_old_ones_last(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def now(remove_tzinfo: bool = True) -> datetime:
+        return (datetime.now(UTC) + node.offline.offset).replace(tzinfo=None)
+
+    monkeypatch.setattr("botocore.auth.get_current_datetime", now)
     first = node.credentials()
     lifetime = datetime.fromisoformat(first["Expiration"]) - datetime.fromisoformat(first["LastUpdated"])
     assert lifetime == timedelta(hours=6)

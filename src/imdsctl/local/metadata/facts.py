@@ -53,6 +53,7 @@ def facts_of(state: RegionState, instance: Instance, profile: ProfileRole) -> Fa
         profile_arn=instance.profile_arn,
         profile_id=instance.profile_id,
         role=profile.role.name if profile.role is not None else None,
+        profile_problem=profile.problem,
         spot_action=notices.spot,
         rebalance=notices.rebalance,
         scheduled_events=notices.scheduled,
