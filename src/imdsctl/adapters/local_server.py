@@ -18,6 +18,7 @@ from typing import Any
 
 from imdsctl import __version__
 from imdsctl.adapters.http_server import HttpServer
+from imdsctl.adapters.local_listeners import Listeners
 from imdsctl.adapters.local_registry import Entry, Registry
 from imdsctl.adapters.models import load_service
 from imdsctl.adapters.state_directory import StateDirectory
@@ -27,12 +28,14 @@ from imdsctl.local.call import Operations
 from imdsctl.local.cloudtrail import operations as cloudtrail
 from imdsctl.local.cloudwatch import operations as cloudwatch
 from imdsctl.local.generator import make_world
+from imdsctl.local.metadata.control import CONTROL_PATH, Control
 from imdsctl.local.metadata.operations import OPERATIONS as OWN_OPERATIONS
 from imdsctl.local.organizations import operations as organizations
 from imdsctl.local.pipeline import OWN, LocalAws
 from imdsctl.local.ssm import operations as ssm
 from imdsctl.local.throttle import Throttle, Throttling
 from imdsctl.local.world import World, WorldSpec
+from imdsctl.wire.http import HttpRequest, HttpResponse
 from imdsctl.wire.service import Service
 
 OPERATIONS: Mapping[str, Operations] = {
@@ -47,6 +50,9 @@ OPERATIONS: Mapping[str, Operations] = {
     "cloudtrail": cloudtrail.OPERATIONS,
 }
 """What the local AWS implements, by signing name."""
+
+COUNTS_KEPT_SECONDS = 60.0
+"""How often the counts of metadata requests are logged."""
 
 MODEL_NAMES = {"monitoring": "cloudwatch"}
 """botocore's name of a service where it is not its signing name."""
@@ -166,6 +172,7 @@ async def _serve(
         state=str(state.path.resolve()) if state is not None else None,
         spec=spec,
         log=settings.log,
+        control=secrets.token_hex(32),
     )
 
     def status() -> dict[str, Any]:
@@ -181,7 +188,13 @@ async def _serve(
     aws = local_aws(world, state, status=status, throttle=Throttle(settings.throttling))
     for name in ("ec2", "sts"):
         load_service(name)
-    server = HttpServer(aws.handle, state)
+    listeners = Listeners(aws.metadata, settings.host, entry.host, listen)
+    control = Control(aws.metadata, entry.control, listeners.open, aws.write)
+
+    def handle(request: HttpRequest) -> HttpResponse:
+        return control.handle(request) if request.path.startswith(CONTROL_PATH) else aws.handle(request)
+
+    server = HttpServer(handle, state)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stopped.set)
@@ -201,9 +214,13 @@ async def _serve(
                 hint="set XDG_RUNTIME_DIR to a directory of yours",
             )
         ) from None
+    counting = loop.create_task(_keep_counts(aws, server))
     try:
         announce(entry, world)
         await server.stopped.wait()
+        counting.cancel()
+        await listeners.close()
+        _keep(aws, server)
         await server.close()
     finally:
         if state is not None:
@@ -219,6 +236,20 @@ async def _serve(
                 hint="make room on the disk and start again with the same `--state`",
             )
         )
+
+
+async def _keep_counts(aws: LocalAws, server: HttpServer) -> None:
+    """What instances were asked goes to the log once in a while, and not with each request: there may be thousands."""
+    while True:
+        await asyncio.sleep(COUNTS_KEPT_SECONDS)
+        _keep(aws, server)
+
+
+def _keep(aws: LocalAws, server: HttpServer) -> None:
+    before = server.position
+    aws.keep_metadata_counts()
+    if server.position != before:
+        server.when_durable(server.position, lambda: None)
 
 
 def state_path(text: str) -> Path:
