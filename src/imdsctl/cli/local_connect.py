@@ -63,7 +63,7 @@ def connect(
     for name, value in _settings(entry, found, endpoint).items():
         typer.echo(f"export {name}={shlex.quote(value)}")
     # An SDK asks the metadata service only when it finds no credentials elsewhere.
-    typer.echo("unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE")
+    typer.echo("unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE AWS_EC2_METADATA_DISABLED")
     return 0
 
 
