@@ -380,9 +380,7 @@ def _event_structures(seen: Seen) -> list[dict[str, Any]]:
         {
             "InstanceEventId": event.event_id,
             "Code": event.code,
-            "Description": event.description
-            if event.state == "active"
-            else f"[{event.state.title()}] {event.description}",
+            "Description": event.description,
             "NotBefore": event.not_before,
             "NotAfter": event.not_after,
             "NotBeforeDeadline": event.not_before_deadline,

@@ -72,8 +72,12 @@ class Notices:
     past: tuple[MaintenanceEvent, ...] = ()
 
     def end(self, which: Callable[[MaintenanceEvent], bool], how: str) -> None:
-        """Put scheduled events into the past: `completed` or `canceled`."""
-        ended = tuple(replace(each, state=how) for each in self.scheduled if which(each))
+        """Put scheduled events into the past: `completed` or `canceled`, which their description then begins with."""
+        ended = tuple(
+            replace(each, state=how, description=f"[{how.title()}] {each.description}")
+            for each in self.scheduled
+            if which(each)
+        )
         self.scheduled = tuple(each for each in self.scheduled if not which(each))
         self.past = (*self.past, *ended)[-EVENTS_PAST_MAX:]
 
