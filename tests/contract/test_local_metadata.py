@@ -468,6 +468,23 @@ def test_a_generated_instances_calls_are_added_to_its_evidence(offline: Any) -> 
     assert counted(node, "MetadataNoToken") == before + 2
 
 
+def test_an_instance_that_nobody_asks_has_samples_of_zero(node: Node) -> None:
+    node.offline.offset += timedelta(minutes=14)
+    now = datetime.now(UTC) + node.offline.offset
+    asked = {
+        "Namespace": "AWS/EC2",
+        "Dimensions": [{"Name": "InstanceId", "Value": node.id}],
+        "Period": 300,
+        "Statistics": ["Sum"],
+        "StartTime": now - timedelta(hours=1),
+        "EndTime": now,
+    }
+    cloudwatch = node.offline.client("cloudwatch", node.account)
+    points = cloudwatch.get_metric_statistics(MetricName="MetadataNoToken", **asked)["Datapoints"]
+    assert {point["Sum"] for point in points} == {0.0}
+    assert not cloudwatch.get_metric_statistics(MetricName="MetadataNoTokenRejected", **asked)["Datapoints"]
+
+
 def test_counts_outlive_a_restart(make_offline: Any, tmp_path: Path) -> None:
     node = Node(make_offline(tmp_path))
     for _ in range(3):
