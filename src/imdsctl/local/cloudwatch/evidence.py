@@ -1,7 +1,7 @@
 """The evidence of IMDSv1 use of the generated fleet: MetadataNoToken and MetadataNoTokenRejected in AWS/EC2.
 
-What was really called is counted (local/metadata/counts.py) and added to it; an instance that was launched by a call has
-nothing else, and zeros where there was nothing to count.
+What was really called is counted (local/metadata/counts.py) and added to it; an instance that was launched by a call
+has nothing else, and zeros where there was nothing to count.
 
 Nothing of it is stored: an instance's history is a function of the world's seed and the instance's id, computed when it
 is asked for. An instance with optional tokens has only MetadataNoToken, one with required tokens only
