@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.credentials import InstanceMetadataProvider
 from botocore.utils import InstanceMetadataFetcher
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509 import load_pem_x509_certificates
 
 from imdsctl.imds.messages import Access, Request
 
@@ -146,6 +150,17 @@ def test_another_process_answers_for_the_instance(connected: Connected) -> None:
             await respond.aclose()
 
     asyncio.run(ask())
+
+
+def test_the_printed_certificate_verifies_the_identity_document(connected: Connected) -> None:
+    printed = connected.place.shell.imdsctl("local", "certificate")
+    assert printed.returncode == 0, printed.stderr
+    for_rsa, for_dsa = load_pem_x509_certificates(printed.stdout.encode())
+    document = connected.get("/latest/dynamic/instance-identity/document")[1]
+    assert json.loads(document)["instanceId"] == connected.id
+    signature = b64decode(connected.get("/latest/dynamic/instance-identity/signature")[1])
+    for_rsa.public_key().verify(signature, document, PKCS1v15(), SHA256())
+    assert "DSA" in type(for_dsa.public_key()).__name__
 
 
 def test_an_event_is_announced_to_the_instance(connected: Connected) -> None:

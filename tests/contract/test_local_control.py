@@ -130,6 +130,7 @@ def test_a_listener_is_opened_for_what_exists(asked: Asked) -> None:
 def test_a_request_is_answered_as_at_the_instance(asked: Asked) -> None:
     request = Request("GET", b"/latest/meta-data/instance-id", [(b"x-odd", b"\xff"), (b"x-odd", b"2")], ipv6=True)
     assert read_request(written_request(request)) == request
+    request = Request("GET", b"/latest/meta-data/instance-id", request.headers)
     status, written = asked("respond", asked.named(**written_request(request)))
     assert status == 200
     reply = read_reply(written)

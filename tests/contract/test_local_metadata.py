@@ -252,6 +252,17 @@ def test_an_instance_of_a_group_knows_where_the_group_takes_it(offline: Any) -> 
     assert node.read("autoscaling/target-lifecycle-state") == "Standby"
 
 
+def test_a_world_keeps_the_keys_of_its_identity_documents(make_offline: Any, tmp_path: Path) -> None:
+    node = Node(make_offline(tmp_path))
+    first = node.v2("dynamic/instance-identity/signature")
+    assert first is not None
+    assert first[0] == 200
+    certificates = node.offline.aws.metadata.identity.certificates()
+    node.offline = make_offline(tmp_path)
+    assert node.v2("dynamic/instance-identity/signature") == first
+    assert node.offline.aws.metadata.identity.certificates() == certificates
+
+
 # -- options ---------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imdsctl.cli.local_connect import connect
+from imdsctl.cli.local_connect import certificate, connect
 from imdsctl.cli.local_notify import notify
 from imdsctl.cli.local_servers import PortOption, StateOption, only, registry_here, running
 from imdsctl.cli.local_state import reset, restore, snapshot
@@ -203,6 +203,7 @@ def env(
 
 app.command()(connect)
 app.command()(notify)
+app.command()(certificate)
 app.command()(snapshot)
 app.command()(restore)
 app.command()(reset)

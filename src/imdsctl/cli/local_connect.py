@@ -67,6 +67,27 @@ def connect(
     return 0
 
 
+def certificate(state: StateOption = None, port: PortOption = None) -> int:
+    """Print the certificates (PEM) against which the signatures of instance identity documents verify.
+
+    The first is for `signature` and `rsa2048`, the second for `pkcs7`. The local AWS gives itself new ones; with
+    --state it keeps them.
+    """
+    from imdsctl.adapters import local_metadata
+
+    typer.echo(local_metadata.certificate(_server(state, port)), nl=False)
+    return 0
+
+
+def _server(state: Path | None, port: int | None) -> Entry:
+    servers = running(state, port)
+    if not servers:
+        raise DiagnosticError(
+            Diagnostic("local-not-running", "no local AWS is running", hint="`imdsctl local up --detach` starts one")
+        )
+    return only(servers)[0]
+
+
 def found_instance(
     instance: str, account: str | None, region: str | None, state: Path | None, port: int | None
 ) -> tuple[Entry, LocalInstance]:
@@ -76,12 +97,7 @@ def found_instance(
     """
     from imdsctl.adapters import local_metadata
 
-    servers = running(state, port)
-    if not servers:
-        raise DiagnosticError(
-            Diagnostic("local-not-running", "no local AWS is running", hint="`imdsctl local up --detach` starts one")
-        )
-    entry, _ = only(servers)
+    entry = _server(state, port)
     return entry, local_metadata.describe(entry, instance, account_id=account, region=region, environ=os.environ)
 
 

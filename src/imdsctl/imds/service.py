@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from imdsctl.domain.options import HttpTokens, Switch
 from imdsctl.imds import responses
 from imdsctl.imds.documents import credentials_document
 from imdsctl.imds.facts import Facts, Source
-from imdsctl.imds.identity import IdentitySigner
 from imdsctl.imds.messages import Access, Reply, Request
 from imdsctl.imds.paths import TOKEN_TARGET, is_token_path, segments_of
 from imdsctl.imds.tokens import NONCE_BYTES, Tokens, ttl_of
@@ -23,6 +23,13 @@ READ = ("GET", "HEAD")
 KEPT_MAX = 16
 KEPT_BYTES_MAX = 1024
 """What is kept of a service's answers: so many, up to this size each. It is dropped when the instance changes."""
+
+
+class Signer(Protocol):
+    """Signs identity documents: `identity.IdentitySigner`, or what makes one when it is first asked."""
+
+    def signed(self, what: Asked, facts: Facts) -> bytes:
+        """`signature`, `pkcs7` or `rsa2048` of an instance's identity document."""
 
 
 class MetadataService:
@@ -42,7 +49,7 @@ class MetadataService:
         source: Source,
         key: bytes,
         *,
-        signer: IdentitySigner | None = None,
+        signer: Signer | None = None,
         nonce: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._source = source

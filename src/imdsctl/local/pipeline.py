@@ -93,7 +93,7 @@ class LocalAws:
         # Only for request ids; nothing that is kept depends on it.
         self._random = random.Random()
         self._date = (0, "")
-        self.metadata = MetadataServices(world, self.now, logged=log is not None)
+        self.metadata = MetadataServices(world, self.now, self._keep_identity, logged=log is not None)
 
     def now(self) -> datetime:
         """The time; never earlier than one that was used before, whatever the machine's clock does."""
@@ -236,6 +236,9 @@ class LocalAws:
         """Log what instances were asked by IMDSv1 since this was done last."""
         for account_id, region, params in self.metadata.counts.take():
             self._keep(self._own("RecordMetadataCalls", account_id, region, params))
+
+    def _keep_identity(self, keys: bytes) -> None:
+        self.write("KeepIdentityKeys", self.world.management.id, "us-east-1", {"Keys": keys})
 
     def _own(self, action: str, account_id: str, region: str, params: dict[str, Any]) -> Call:
         return Call(

@@ -179,6 +179,7 @@ class World:
         self._parameters: dict[tuple[str, str], ParameterStore] = {}
         self._metrics: dict[tuple[str, str], Metrics] = {}
         self.trail = Trail()
+        self.identity_keys: bytes | None = None  # that sign identity documents (PEM); made when first needed
         self._sessions: dict[str, Credentials] = {}
 
     # -- the organization ---------------------------------------------------------------------------------------------

@@ -94,6 +94,9 @@ class Control:
             raise unknown(place.instance_id) if seen is None else _not_running(place, seen[1].state)
         return written_reply(reply)
 
+    def _certificate(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return {"certificate": self._services.identity.certificates()}
+
     def _notify(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Carry out one of NOTICES for an instance."""
         place, action, params = _place(asked), asked["action"], dict(asked["params"])
@@ -115,6 +118,7 @@ _ACTIONS: Mapping[str, Callable[[Control, Any], dict[str, Any]]] = {
     "connect": Control._connect,
     "respond": Control._respond,
     "notify": Control._notify,
+    "certificate": Control._certificate,
 }
 
 

@@ -13,6 +13,7 @@ from imdsctl.imds.service import MetadataService
 from imdsctl.local.ec2.resources import RUNNING, SHUTTING_DOWN, STOPPING, Instance
 from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.metadata.counts import Counts
+from imdsctl.local.metadata.identity import WorldSigner
 from imdsctl.local.metadata.source import InstanceSource
 from imdsctl.local.world import World
 
@@ -42,10 +43,19 @@ class _Kept:
 class Services:
     """Passes a request to the service of an instance, and counts it.
 
-    `now` gives the world's time. With `logged` the counts are kept for the log, see `Counts.take`.
+    `now` gives the world's time. With `logged` the counts are kept for the log, see `Counts.take`. `keep_identity`
+    takes the keys that the world is given when an identity document is signed for the first time.
     """
 
-    def __init__(self, world: World, now: Callable[[], datetime], *, logged: bool = False) -> None:
+    def __init__(
+        self,
+        world: World,
+        now: Callable[[], datetime],
+        keep_identity: Callable[[bytes], None],
+        *,
+        logged: bool = False,
+    ) -> None:
+        self.identity = WorldSigner(world, keep_identity)
         self.counts = Counts(world, logged=logged)
         self._world = world
         self._now = now
@@ -73,7 +83,9 @@ class Services:
 
     def _make(self, place: Place, state: RegionState, instance: Instance, now: datetime) -> _Kept:
         source = InstanceSource(self._world, state, instance, now)
-        kept = self._kept[place] = _Kept(state, instance, source, MetadataService(source, self._key))
+        kept = self._kept[place] = _Kept(
+            state, instance, source, MetadataService(source, self._key, signer=self.identity)
+        )
         if len(self._kept) > SERVICES_MAX:
             self._kept.popitem(last=False)
         return kept
