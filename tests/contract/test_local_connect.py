@@ -7,6 +7,7 @@ import http.client
 import json
 from base64 import b64decode
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -171,6 +172,59 @@ def test_an_event_is_announced_to_the_instance(connected: Connected) -> None:
     assert event["EventId"] == event_id
     assert connected.place.shell.imdsctl("local", "notify", connected.id, "--cancel", event_id).returncode == 0
     assert json.loads(connected.get("/latest/meta-data/events/maintenance/scheduled")[1]) == []
-    for wrong in (("--spot-interruption",), (), ("--rebalance", "--spot-interruption"), ("--event", "volcano")):
+    for wrong in (("--spot-interruption",), ("--rebalance", "--event", "system-reboot")):
         done = connected.place.shell.imdsctl("local", "notify", connected.id, *wrong)
         assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_what_was_counted_outlives_the_server(start_local: Any, session: Any) -> None:
+    options = ("--state", "state", "--accounts", "1", "--instances", "3")
+    shell = start_local(*options)
+
+    def client(service: str) -> Any:
+        env = shell.env
+        return session.client(
+            service,
+            region_name="us-west-2",
+            endpoint_url=env["AWS_ENDPOINT_URL"],
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    ec2 = client("ec2")
+    images = ec2.describe_images(Owners=["amazon"])["Images"]
+    image = next(each["ImageId"] for each in images if each["Name"].startswith("amzn2-ami-kernel"))
+    kind = (
+        "t4g.micro"
+        if next(each for each in images if each["ImageId"] == image)["Architecture"] == "arm64"
+        else "t3.micro"
+    )
+    launched = ec2.run_instances(ImageId=image, InstanceType=kind, MinCount=1, MaxCount=1)
+    instance_id = launched["Instances"][0]["InstanceId"]
+    ec2.close()
+    found = json.loads(shell.imdsctl("local", "connect", instance_id, "--json").stdout)
+    for _ in range(3):
+        connection = http.client.HTTPConnection(urlsplit(found["endpoint"]).netloc, timeout=10)
+        connection.request("GET", "/latest/meta-data/instance-id")
+        assert connection.getresponse().read() == instance_id.encode()
+        connection.close()
+    assert shell.imdsctl("local", "down").returncode == 0
+    with pytest.raises(ConnectionError):
+        http.client.HTTPConnection(urlsplit(found["endpoint"]).netloc, timeout=10).request("GET", "/")
+
+    up = shell.imdsctl("local", "up", "--detach", "--port", "0", "--state", "state")
+    assert up.returncode == 0, up.stderr
+    shell = shell.exporting(shell.imdsctl("local", "env").stdout)
+    cloudwatch = client("cloudwatch")
+    now = datetime.now(UTC)
+    [metric] = cloudwatch.get_metric_statistics(
+        Namespace="AWS/EC2",
+        MetricName="MetadataNoToken",
+        Dimensions=[{"Name": "InstanceId", "Value": instance_id}],
+        StartTime=now - timedelta(hours=1),
+        EndTime=now + timedelta(minutes=5),
+        Period=7200,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    cloudwatch.close()
+    assert metric["Sum"] == 3

@@ -6,80 +6,60 @@ import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
 
+from imdsctl.adapters.metadata_server import MetadataServer, Peer
 from imdsctl.domain.diagnostics import DiagnosticError
-from imdsctl.imds.messages import Reply, Request
+from imdsctl.imds.messages import Access, Reply, Request
 from imdsctl.local.metadata.services import Place, Services
 
-Listen = Callable[[str, int], socket.socket]
+NOBODY = Reply(b"", 0, Access.REFUSED, "")
+"""Where nothing listens: the connection is closed without a word."""
 
 
 class Listeners:
-    """One listener for an instance, opened when it is asked for. For one event loop.
+    """One port for an instance, opened when it is asked for. For one event loop.
 
     `host` is where to listen and `shown` how a program of this machine names it. `listen` gives a bound socket that
     listens; it raises DiagnosticError.
     """
 
-    def __init__(self, services: Services, host: str, shown: str, listen: Listen) -> None:
+    def __init__(self, services: Services, host: str, shown: str, listen: Callable[[str, int], socket.socket]) -> None:
         self._services = services
         self._host = host
         self._shown = f"[{shown}]" if ":" in shown else shown
         self._listen = listen
-        self._endpoints: dict[Place, str] = {}
-        self._servers: list[asyncio.Task[asyncio.Server]] = []
+        self._ports: dict[Place, int] = {}
+        self._places: dict[int, Place] = {}
+        self._server = MetadataServer(self._respond)
+        self._starting: set[asyncio.Task[None]] = set()
 
     def open(self, place: Place, port: int) -> str:
-        """The URL of an instance's service. The port is taken when it is opened; an open one keeps its own.
+        """The URL of an instance's service. An instance that has a port keeps it, whatever `port` is asked for.
 
         Raises DiagnosticError when the port cannot be had.
         """
-        endpoint = self._endpoints.get(place)
-        if endpoint is None:
+        open_port = self._ports.get(place)
+        if open_port is None:
             try:
                 listener = self._listen(self._host, port)
             except DiagnosticError as error:
                 raise DiagnosticError(
                     replace(each, hint="leave `--listen` out: any free port is taken") for each in error.diagnostics
                 ) from None
-            endpoint = f"http://{self._shown}:{listener.getsockname()[1]}"
-            self._endpoints[place] = endpoint
+            open_port = listener.getsockname()[1]
+            self._ports[place], self._places[open_port] = open_port, place
             # The socket takes connections already: none is refused before the server has begun.
-            self._servers.append(asyncio.get_running_loop().create_task(self._serve(place, listener)))
-        return endpoint
+            starting = asyncio.get_running_loop().create_task(self._server.start([listener]))
+            self._starting.add(starting)
+            starting.add_done_callback(self._starting.discard)
+        return f"http://{self._shown}:{open_port}"
 
     async def close(self) -> None:
         """Close every listener."""
-        for task in self._servers:
-            server = await task
-            server.close()
-        self._servers.clear()
-        self._endpoints.clear()
+        await asyncio.gather(*self._starting)
+        await self._server.close()
 
-    async def _serve(self, place: Place, listener: socket.socket) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(
-            lambda: _Connection(lambda request: self._services.respond(place, request)), sock=listener
-        )
-
-
-class _Connection(asyncio.Protocol):
-    def __init__(self, respond: Callable[[Request], Reply | None]) -> None:
-        self._respond = respond
-        self._data = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._data += data
-        head, found, _ = self._data.partition(b"\r\n\r\n")
-        if found:
-            line, *fields = head.split(b"\r\n")
-            method, target, _ = line.split(b" ", 2)
-            headers = [(n.lower(), v.strip()) for n, _, v in (each.partition(b":") for each in fields)]
-            reply = self._respond(Request(method.decode(), target, headers))
-            if reply is not None:
-                self._transport.write(reply.content)
-            self._transport.close()
+    def _respond(self, request: Request, peer: Peer) -> Reply:
+        if request.ipv6:  # a port stands for 169.254.169.254, whatever address of this machine it is at
+            request = replace(request, ipv6=False)
+        return self._services.respond(self._places[peer.local[1]], request) or NOBODY
