@@ -18,7 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import load_pem_x509_certificates
 
+from imdsctl.adapters.local_metadata import describe, remote_responder
+from imdsctl.adapters.local_registry import Registry, directory
 from imdsctl.imds.messages import Access, Request
+from imdsctl.local.generator import make_world
+from imdsctl.local.region_generator import generate_region
 
 TRUST = {
     "Version": "2012-10-17",
@@ -129,9 +133,6 @@ def test_what_cannot_be_connected_is_said(connected: Connected) -> None:
 
 
 def test_another_process_answers_for_the_instance(connected: Connected) -> None:
-    from imdsctl.adapters.local_metadata import describe, remote_responder
-    from imdsctl.adapters.local_registry import Registry, directory
-
     [entry] = Registry(directory(connected.place.shell.env)).entries()
     instance = describe(entry, connected.id)
     assert (instance.account_id, instance.region) == (connected.place.account_id, connected.place.region)
@@ -228,3 +229,11 @@ def test_what_was_counted_outlives_the_server(start_local: Any, session: Any) ->
     )["Datapoints"]
     cloudwatch.close()
     assert metric["Sum"] == 3
+
+    # An instance in a Region that nobody has touched is found by its id alone.
+    [entry] = Registry(directory(shell.env)).entries()
+    world = make_world(entry.spec)
+    elsewhere = next(iter(generate_region(world, world.management.id, "eu-north-1").instances))
+    connected = shell.imdsctl("local", "connect", elsewhere, "--json", AWS_REGION="us-east-1")
+    assert connected.returncode == 0, connected.stderr
+    assert json.loads(connected.stdout)["region"] == "eu-north-1"

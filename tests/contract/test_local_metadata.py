@@ -248,6 +248,8 @@ def test_an_instance_of_a_group_knows_where_the_group_takes_it(offline: Any) -> 
     )
     scaling.attach_instances(AutoScalingGroupName="web", InstanceIds=[node.id])
     assert node.read("autoscaling/target-lifecycle-state") == "InService"
+    node.v1("meta-data/instance-id")
+    assert counted(node, "MetadataNoToken", "AutoScalingGroupName", "web") == 1
     scaling.enter_standby(AutoScalingGroupName="web", InstanceIds=[node.id], ShouldDecrementDesiredCapacity=True)
     assert node.read("autoscaling/target-lifecycle-state") == "Standby"
 
