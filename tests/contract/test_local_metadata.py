@@ -5,7 +5,9 @@ botocore speaks to the control plane; requests to a metadata service go to it as
 
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -602,3 +604,31 @@ def test_a_scheduled_event_is_in_the_metadata_and_in_describe_instance_status(no
     assert (past["State"], past["EventId"]) == ("completed", made["EventId"])
     assert past["Description"].startswith("[Completed] ")
     assert status()[0]["Description"] == past["Description"]
+
+
+# -- what it costs ---------------------------------------------------------------------------------------------------
+
+
+def test_the_service_of_an_instance_costs_less_than_20_kib(make_offline: Any) -> None:
+    offline = make_offline(instances=400, accounts=1, regions=("us-east-1",))
+    state = offline.world.region(offline.management, "us-east-1")
+    places = [Place(offline.management, "us-east-1", each) for each in state.instances]
+    paths = ("", "instance-id", "placement/", "identity-credentials/ec2/security-credentials/ec2-instance")
+
+    def ask(place: Place) -> None:
+        reply = offline.aws.metadata.respond(place, Request("PUT", b"/latest/api/token", [(TTL, b"60")]))
+        token = b"" if reply is None else reply.content.rpartition(b"\r\n\r\n")[2]
+        for path in paths:
+            offline.aws.metadata.respond(place, Request("GET", b"/latest/meta-data/" + path.encode(), [(TOKEN, token)]))
+
+    ask(places.pop())
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for place in places:
+            ask(place)
+        gc.collect()
+        each = tracemalloc.get_traced_memory()[0] / len(places)
+    finally:
+        tracemalloc.stop()
+    assert 500 < each < 20 * 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,14 +21,22 @@ class Listeners:
     """One port for an instance, opened when it is asked for. For one event loop.
 
     `host` is where to listen and `shown` how a program of this machine names it. `listen` gives a bound socket that
-    listens; it raises DiagnosticError.
+    listens; it raises DiagnosticError. `report` takes the traceback of a bug, which closes a connection.
     """
 
-    def __init__(self, services: Services, host: str, shown: str, listen: Callable[[str, int], socket.socket]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        host: str,
+        shown: str,
+        listen: Callable[[str, int], socket.socket],
+        report: Callable[[str], None],
+    ) -> None:
         self._services = services
         self._host = host
         self._shown = f"[{shown}]" if ":" in shown else shown
         self._listen = listen
+        self._report = report
         self._ports: dict[Place, int] = {}
         self._places: dict[int, Place] = {}
         self._server = MetadataServer(self._respond)
@@ -62,4 +71,8 @@ class Listeners:
     def _respond(self, request: Request, peer: Peer) -> Reply:
         if request.ipv6:  # a port stands for 169.254.169.254, whatever address of this machine it is at
             request = replace(request, ipv6=False)
-        return self._services.respond(self._places[peer.local[1]], request) or NOBODY
+        try:
+            return self._services.respond(self._places[peer.local[1]], request) or NOBODY
+        except Exception:
+            self._report(traceback.format_exc())
+            return NOBODY

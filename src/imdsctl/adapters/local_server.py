@@ -28,14 +28,13 @@ from imdsctl.local.call import Operations
 from imdsctl.local.cloudtrail import operations as cloudtrail
 from imdsctl.local.cloudwatch import operations as cloudwatch
 from imdsctl.local.generator import make_world
-from imdsctl.local.metadata.control import CONTROL_PATH, Control
+from imdsctl.local.metadata.control import Control
 from imdsctl.local.metadata.operations import OPERATIONS as OWN_OPERATIONS
 from imdsctl.local.organizations import operations as organizations
 from imdsctl.local.pipeline import OWN, LocalAws
 from imdsctl.local.ssm import operations as ssm
 from imdsctl.local.throttle import Throttle, Throttling
 from imdsctl.local.world import World, WorldSpec
-from imdsctl.wire.http import HttpRequest, HttpResponse
 from imdsctl.wire.service import Service
 
 OPERATIONS: Mapping[str, Operations] = {
@@ -53,6 +52,7 @@ OPERATIONS: Mapping[str, Operations] = {
 
 COUNTS_KEPT_SECONDS = 60.0
 """How often the counts of metadata requests are logged."""
+
 
 MODEL_NAMES = {"monitoring": "cloudwatch"}
 """botocore's name of a service where it is not its signing name."""
@@ -87,13 +87,18 @@ class Settings:
     throttling: Throttling = Throttling.WRITES
 
 
+def report_bug(text: str) -> None:
+    """Where tracebacks of bugs go: the server's log."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def local_aws(
     world: World,
     state: StateDirectory | None = None,
     *,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     status: Callable[[], Mapping[str, Any]] = dict,
-    report: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+    report: Callable[[str], None] = report_bug,
     throttle: Throttle | None = None,
 ) -> LocalAws:
     """The local AWS of a world, with what a state directory remembers applied to it.
@@ -188,13 +193,9 @@ async def _serve(
     aws = local_aws(world, state, status=status, throttle=Throttle(settings.throttling))
     for name in ("ec2", "sts"):
         load_service(name)
-    listeners = Listeners(aws.metadata, settings.host, entry.host, listen)
-    control = Control(aws.metadata, entry.control, listeners.open, aws.write)
-
-    def handle(request: HttpRequest) -> HttpResponse:
-        return control.handle(request) if request.path.startswith(CONTROL_PATH) else aws.handle(request)
-
-    server = HttpServer(handle, state)
+    listeners = Listeners(aws.metadata, settings.host, entry.host, listen, report_bug)
+    aws.control = Control(aws.metadata, entry.control, listeners.open, aws.write)
+    server = HttpServer(aws.handle, state)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stopped.set)

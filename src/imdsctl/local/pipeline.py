@@ -21,6 +21,7 @@ from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.local.authorization.authorizer import Authorizer
 from imdsctl.local.call import AwsError, Call, Caller, Ids, Operation, Operations
 from imdsctl.local.log import Record, encode
+from imdsctl.local.metadata.control import CONTROL_PATH, Control
 from imdsctl.local.metadata.services import Services as MetadataServices
 from imdsctl.local.refusals import CLOCK_SKEW_MAX, Refusals, refusals_of
 from imdsctl.local.throttle import Throttle
@@ -93,6 +94,7 @@ class LocalAws:
         # Only for request ids; nothing that is kept depends on it.
         self._random = random.Random()
         self._date = (0, "")
+        self.control: Control | None = None  # whoever has the means to open listeners gives it
         self.metadata = MetadataServices(world, self.now, self._keep_identity, logged=log is not None)
 
     def now(self) -> datetime:
@@ -111,6 +113,8 @@ class LocalAws:
     def _handle(self, request: HttpRequest) -> HttpResponse:
         if request.path == STATUS_PATH:
             return HttpResponse(200, {"content-type": "application/json"}, orjson.dumps(dict(self._status())))
+        if self.control is not None and request.path.startswith(CONTROL_PATH):
+            return self.control.handle(request)
         clock = self._clock()
         now = self._latest = max(self._latest, clock)  # as `now` says: the log stays in order
         request_id = self._request_id()
