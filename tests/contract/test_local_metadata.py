@@ -529,6 +529,22 @@ def test_cloudtrail_says_how_the_credentials_were_delivered(node: Node) -> None:
         assert identity["sessionContext"]["ec2RoleDelivery"] == delivery
 
 
+def test_cloudtrail_says_to_which_instance_a_key_was_given(node: Node) -> None:
+    found = node.credentials()
+    trail = node.offline.client("cloudtrail", node.account)
+    asked = [{"AttributeKey": "EventName", "AttributeValue": "AssumeRole"}]
+    [event] = trail.lookup_events(LookupAttributes=asked)["Events"]
+    record = json.loads(event["CloudTrailEvent"])
+    assert record["userIdentity"] == {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"}
+    assert record["sourceIPAddress"] == record["userAgent"] == "ec2.amazonaws.com"
+    assert record["requestParameters"] == {
+        "roleArn": f"arn:aws:iam::{node.account}:role/app",
+        "roleSessionName": node.id,
+    }
+    assert record["responseElements"]["credentials"]["accessKeyId"] == found["AccessKeyId"]
+    assert found["SecretAccessKey"] not in event["CloudTrailEvent"]
+
+
 def test_no_client_may_ask_for_our_own_writes(node: Node) -> None:
     import botocore.awsrequest
     from botocore.auth import SigV4Auth

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 
 from imdsctl.imds.facts import RoleCredentials
 from imdsctl.local.authorization.caller import compiled
+from imdsctl.local.call import Call, Caller, Ids
 from imdsctl.local.ec2.resources import Instance
 from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.iam.state import Role
 from imdsctl.local.sessions import INSTANCE_IDENTITY_ROLE, ROLE, Session
-from imdsctl.local.world import World
+from imdsctl.local.world import Credentials, World
 from imdsctl.policy.decision import CallerPolicies, decide
 from imdsctl.policy.document import PolicyKind
 from imdsctl.policy.request import Principal, PrincipalKind, RequestContext, ResourceContext
@@ -102,6 +103,8 @@ def credentials(
     )
     made = world.open_session(session)
     assert made.session_token is not None
+    if role is not None:
+        _record(world, state, instance, role, made, now)
     return RoleCredentials(
         updated=now.astimezone(UTC),
         access_key_id=made.access_key_id,
@@ -109,3 +112,17 @@ def credentials(
         session_token=made.session_token,
         expires=made.expires,
     )
+
+
+def _record(world: World, state: RegionState, instance: Instance, role: Role, made: Credentials, now: datetime) -> None:
+    """EC2's call of AssumeRole, for CloudTrail. Kept like a read: it is gone after a restart."""
+    ids = Ids(world.seed, f"{instance.id}/{made.access_key_id}")
+    params = {"RoleArn": role.arn, "RoleSessionName": instance.id}
+    caller = Caller(state.account_id, "", "", "")
+    call = Call("sts", "AssumeRole", caller, state.account_id, state.region, params, now, ids.uuid(), ids, world)
+    answer = {
+        "AccessKeyId": made.access_key_id,
+        "SessionToken": made.session_token,
+        "Expiration": made.expires,
+    }
+    world.trail.record(call, {"Credentials": answer}, {"user-agent": _EC2.name})
