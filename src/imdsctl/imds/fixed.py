@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
 
 from imdsctl.domain.options import HttpTokens, MetadataOptions, Switch
@@ -44,7 +45,13 @@ class FixedSource:
 
 def example_credentials(role: str, delivery: str, now: float) -> RoleCredentials:
     """Credentials that no AWS takes, and that say so: well-formed, made from role, delivery and the hour."""
-    updated = datetime.fromtimestamp(now - now % RENEWED.total_seconds(), UTC)
+    renewed = int(RENEWED.total_seconds())
+    return _example_credentials(role, delivery, int(now) // renewed * renewed)
+
+
+@lru_cache(maxsize=16)
+def _example_credentials(role: str, delivery: str, at: int) -> RoleCredentials:
+    updated = datetime.fromtimestamp(at, UTC)
     drawn = blake2b(f"{role}/{delivery}/{updated:%Y%m%d%H}".encode(), digest_size=32).hexdigest()
     version = delivery.partition(".")[0]
     return RoleCredentials(
