@@ -69,6 +69,7 @@ def example_facts(
     role: str | None = None,
     launched: datetime = datetime(2026, 3, 1, 8, 0, tzinfo=UTC),
     name: str = "example",
+    instance_id: str | None = None,
 ) -> Facts:
     """An instance such as EC2 has many, with a role's instance profile if a `role` is named; `name` picks another."""
     drawn = blake2b(f"instance/{name}".encode(), digest_size=32).hexdigest()
@@ -80,7 +81,7 @@ def example_facts(
         region=region,
         availability_zone=f"{region}a",
         availability_zone_id=f"{_zone_prefix(region)}-az1",
-        instance_id=f"i-{drawn[:17]}",
+        instance_id=instance_id or f"i-{drawn[:17]}",
         instance_type="m5.large",
         image_id=f"ami-{drawn[17:34]}",
         architecture="x86_64",

@@ -39,7 +39,7 @@ class Tokens:
 
     def issue(self, ttl_seconds: int, now: float, nonce: bytes) -> bytes:
         """A token that is good for `ttl_seconds` from `now` (seconds since 1970); `nonce` has NONCE_BYTES bytes."""
-        ends = int((now + ttl_seconds) * 1000)
+        ends = int(now * 1000) + ttl_seconds * 1000
         signed = _HEADER + ends.to_bytes(6, "big") + nonce
         return urlsafe_b64encode(signed + self._mac(signed))
 

@@ -90,6 +90,8 @@ def find(view: View, segments: Sequence[str]) -> Leaf | None:
     lines = _listing(node, view, version) if node is not None else []
     if overrides:
         lines = _with_overrides(lines, overrides, rest)
+    if not rest:
+        lines = [line.rstrip("/") for line in lines]  # as observed: a version lists its directories without slashes
     return "\n".join(lines) if lines else None
 
 
