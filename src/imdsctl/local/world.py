@@ -25,7 +25,7 @@ from imdsctl.local.iam.generator import ADMIN_USER, first_state
 from imdsctl.local.iam.state import ACTIVE, IamState, User
 from imdsctl.local.keys import account_of_key, key_id
 from imdsctl.local.organizations.state import OrganizationState
-from imdsctl.local.sessions import ROLE, USER, Session
+from imdsctl.local.sessions import INSTANCE_IDENTITY_ROLE, ROLE, USER, Session
 from imdsctl.local.ssm.state import ParameterStore
 from imdsctl.policy.declarative import EffectivePolicy
 from imdsctl.policy.document import Policy
@@ -179,6 +179,7 @@ class World:
         self._parameters: dict[tuple[str, str], ParameterStore] = {}
         self._metrics: dict[tuple[str, str], Metrics] = {}
         self.trail = Trail()
+        self.identity_keys: bytes | None = None  # that sign identity documents (PEM); made when first needed
         self._sessions: dict[str, Credentials] = {}
         # Long-term access keys that were used or changed; None for those that authenticate nobody (any more).
         self._keys: dict[str, Credentials | None] = {}
@@ -291,7 +292,7 @@ class World:
     def _goes_on(self, credentials: Credentials) -> bool:
         """Whether the role or user of a session still exists; another of the same name is another."""
         session = credentials.session
-        if session is None:
+        if session is None or session.principal == INSTANCE_IDENTITY_ROLE:
             return True
         iam = self.iam(session.account_id)
         found = iam.role(session.principal) if session.kind == ROLE else iam.user(session.principal)
