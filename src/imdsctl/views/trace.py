@@ -127,6 +127,8 @@ def _verdict(table: TraceTable, health: Health, rows: Iterable[Row]) -> str:
         return f"{said}, {_many(v1, 'IMDSv1 call')} by {whose}: these need a token once HttpTokens=required."
     if calls:
         return f"{said}, none by IMDSv1. What runs rarely shows only in a long trace."
+    if total.unseen:
+        return f"{said}: no call came by, {_many(total.unseen, 'connection')} stayed out of sight."
     return f"{said}: nothing on this host asked the metadata service for anything."
 
 

@@ -87,6 +87,15 @@ def test_a_quiet_host_is_no_proof() -> None:
     )
 
 
+def test_connections_out_of_sight_are_no_silence() -> None:
+    hidden = TraceTable()
+    hidden.of(Process(1, "app")).unseen = 2
+    said = trace_text(hidden, HEALTH)
+    assert "note: app made 2 connections whose packets did not come by" in said
+    assert said.endswith("0 calls in 60 s: no call came by, 2 connections stayed out of sight.")
+    assert samples(trace_metrics(hidden, HEALTH))["imdsctl_trace_connections_unseen_total", "app"] == 2
+
+
 def test_json_says_everything_in_one_line(table: TraceTable) -> None:
     text = trace_json(table, HEALTH, final=True)
     assert text.count("\n") == 1
