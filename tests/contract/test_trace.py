@@ -384,7 +384,9 @@ def test_a_container_is_known_by_its_cgroup(bed: Bed, hooked: Trace, container_c
     with bed.trace("--json") as trace:
         command = bed.command("container", *bed.client_command("boxed", FOUR, V1, then=then))
         script = f'echo $$ > {container_cgroup}/cgroup.procs && exec "$@"'
-        subprocess.run(["/bin/sh", "-c", script, "sh", *command], check=True, timeout=SECONDS_MAX)
+        subprocess.run(
+            ["/bin/sh", "-c", script, "sh", *command], stdin=subprocess.DEVNULL, check=True, timeout=SECONDS_MAX
+        )
     assert trace.program("boxed")["container"] == f"docker:{CONTAINER_ID[:12]}"
 
 
