@@ -93,6 +93,7 @@ class Facts:
     profile_arn: str | None = None  # of the instance profile
     profile_id: str | None = None
     role: str | None = None  # name of the profile's role; None: the profile has none
+    profile_problem: str | None = None  # AWS's code in `iam/info`: `InstanceProfileNotFound`, when it was deleted
     placement_group: str | None = None
     partition_number: int | None = None
     host_id: str | None = None

@@ -38,7 +38,8 @@ class Reply:
     """An answer, ready for the socket; the connection closes after it, as EC2's does.
 
     `hop_limit` is None, or the IP TTL (IPv6: hop limit) that every packet of the answer must leave with: that of an
-    answer to a PUT on the token path, whatever its status. `path` is the path that was asked for, for the log.
+    answer to a PUT on the token path, whatever its status. `path` is the path that was asked for, for the log. Empty
+    content (status 0) means: close without a word, as where nothing listens.
     """
 
     content: bytes
