@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from imdsctl.domain.options import HttpTokens, Switch
 from imdsctl.imds import responses
 from imdsctl.imds.documents import credentials_document
 from imdsctl.imds.facts import Facts, Source
-from imdsctl.imds.identity import IdentitySigner
 from imdsctl.imds.messages import Access, Reply, Request
 from imdsctl.imds.paths import TOKEN_TARGET, is_token_path, segments_of
 from imdsctl.imds.tokens import NONCE_BYTES, Tokens, ttl_of
@@ -20,9 +20,18 @@ TOKEN_TTL = b"x-aws-ec2-metadata-token-ttl-seconds"
 FORWARDED = b"x-forwarded-for"
 
 READ = ("GET", "HEAD")
+USER_DATA = ("user-data",)
+"""The one thing that is not text: whatever the user gave."""
 KEPT_MAX = 16
 KEPT_BYTES_MAX = 1024
 """What is kept of a service's answers: so many, up to this size each. It is dropped when the instance changes."""
+
+
+class Signer(Protocol):
+    """Signs identity documents: `identity.IdentitySigner`, or what makes one when it is first asked."""
+
+    def signed(self, what: Asked, facts: Facts) -> bytes:
+        """`signature`, `pkcs7` or `rsa2048` of an instance's identity document."""
 
 
 class MetadataService:
@@ -42,7 +51,7 @@ class MetadataService:
         source: Source,
         key: bytes,
         *,
-        signer: IdentitySigner | None = None,
+        signer: Signer | None = None,
         nonce: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._source = source
@@ -145,7 +154,7 @@ class MetadataService:
                 return self._asked(leaf, facts, delivery, now)
             if leaf is None:
                 return None
-            kept = _written(leaf)
+            kept = _written(leaf, segments)
             if len(kept[1]) <= KEPT_BYTES_MAX and len(target) <= KEPT_BYTES_MAX:
                 if len(self._kept) >= KEPT_MAX:
                     self._kept.clear()
@@ -171,9 +180,9 @@ class MetadataService:
         return self._tokens
 
 
-def _written(leaf: Leaf) -> tuple[bytes, bytes]:
-    # Only user data is bytes: whatever the user gave.
-    return (responses.BYTES, leaf) if isinstance(leaf, bytes) else (responses.TEXT, str(leaf).encode())
+def _written(leaf: Leaf, segments: Sequence[str]) -> tuple[bytes, bytes]:
+    body = leaf if isinstance(leaf, bytes) else str(leaf).encode()
+    return (responses.BYTES if segments[1:] == USER_DATA else responses.TEXT), body
 
 
 def _values(request: Request, name: bytes) -> list[bytes]:

@@ -130,7 +130,7 @@ def _find_with_overrides(view: View, version: str, rest: Sequence[str]) -> Leaf 
         if name not in names:
             names.add(name)
             lines.append(name + slash)
-    return "\n".join(lines)
+    return "\n".join(sorted(lines))
 
 
 def _without_overrides(facts: Facts) -> Facts:
