@@ -51,7 +51,7 @@ def _load(name: str) -> Any:
         group.name = name  # help lists commands by their own names
         return group
     single = typer.Typer(add_completion=False)
-    single.command(name)(module.command)
+    single.command(name, context_settings=getattr(module, "CONTEXT_SETTINGS", None))(module.command)
     return typer.main.get_command(single)
 
 
