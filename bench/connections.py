@@ -46,6 +46,18 @@ def cpu_seconds_exactly(pid: int) -> float:
     return sum(int(each.read_text().split()[0]) for each in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
+class Connection:
+    """One request under way."""
+
+    __slots__ = ("answer", "answered", "began", "socket")
+
+    def __init__(self, connected: socket.socket, began: float) -> None:
+        self.socket = connected
+        self.began = began
+        self.answer = b""
+        self.answered = False
+
+
 class Client:
     """Asks the same over and over, `connections` at a time."""
 
@@ -55,15 +67,14 @@ class Client:
         self._body_bytes = body_bytes
         self._connections = connections
         self._epoll = select.epoll()
-        self._open: dict[int, tuple[socket.socket, float]] = {}
+        self._open: dict[int, Connection] = {}
         self.latencies: list[float] = []
         self.answer_bytes = 0
 
     def run(self, seconds: float) -> None:
         """Ask for so long. Raises WrongAnswer."""
         self.latencies = []
-        now = time.perf_counter
-        until = now() + seconds
+        until = time.perf_counter() + seconds
         while len(self._open) < self._connections:
             self._ask()
         while self._open:
@@ -71,40 +82,40 @@ class Client:
             if not ready:
                 raise WrongAnswer(f"no answer within {SILENCE_SECONDS_MAX:g} s")
             for fd, _ in ready:
-                connection, began = self._open[fd]
-                answer = connection.recv(ANSWER_BYTES_MAX)
-                while not self._whole(answer):
-                    more = connection.recv(ANSWER_BYTES_MAX)
-                    if not more:
-                        raise WrongAnswer(repr(answer[:300]))
-                    answer += more
-                done = now()
-                self.latencies.append(done - began)
-                self.answer_bytes = len(answer)
-                del self._open[fd]
-                self._close(connection)
-                if done < until:
-                    self._ask()
+                if self._ended(self._open[fd]):
+                    del self._open[fd]
+                    if time.perf_counter() < until:
+                        self._ask()
 
     def _ask(self) -> None:
         began = time.perf_counter()
-        connection = socket.socket()
-        connection.connect(self._address)
-        connection.send(self._request)
-        self._open[connection.fileno()] = connection, began
-        self._epoll.register(connection, select.EPOLLIN)
+        connected = socket.socket()
+        connected.connect(self._address)
+        connected.send(self._request)
+        self._open[connected.fileno()] = Connection(connected, began)
+        self._epoll.register(connected, select.EPOLLIN)
+
+    def _ended(self, connection: Connection) -> bool:
+        """Read what there is. The server closes first, and so keeps the port's TIME_WAIT: we wait for its end."""
+        try:
+            while data := connection.socket.recv(ANSWER_BYTES_MAX, socket.MSG_DONTWAIT):
+                connection.answer += data
+                if not connection.answered and self._whole(connection.answer):
+                    connection.answered = True
+                    self.latencies.append(time.perf_counter() - connection.began)
+        except BlockingIOError:
+            return False
+        if not connection.answered:
+            raise WrongAnswer(repr(connection.answer[:300]))
+        self.answer_bytes = len(connection.answer)
+        connection.socket.close()
+        return True
 
     def _whole(self, answer: bytes) -> bool:
+        end = answer.find(b"\r\n\r\n")
         if not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
             raise WrongAnswer(repr(answer[:300]))
-        end = answer.find(b"\r\n\r\n")
-        return end >= 0 and len(answer) >= end + 4 + self._body_bytes
-
-    @staticmethod
-    def _close(connection: socket.socket) -> None:
-        # The server closes first, and keeps the port's TIME_WAIT: read its end before closing ours.
-        connection.recv(1)
-        connection.close()
+        return end >= 0 and len(answer) == end + 4 + self._body_bytes
 
 
 def ask(port: int, request: bytes, body_bytes: int, connections: int, seconds: float, server_pid: int) -> Rate:
