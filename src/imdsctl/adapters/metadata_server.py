@@ -104,7 +104,7 @@ class MetadataServer:
         self.clock = clock
         self._distances = distances
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listeners: list[socket.socket] = []
+        self._listeners: set[socket.socket] = set()
         self._waiting: dict[_Connection, float] = {}  # since when (the loop's time), in the order of arrival
         self._answering: set[asyncio.Future[Reply]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -121,7 +121,7 @@ class MetadataServer:
                     listener.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, 1)
             listener.setblocking(False)
             listener.listen(BACKLOG)
-            self._listeners.append(listener)
+            self._listeners.add(listener)
             self._listen(listener)
         if self._sweeper is None:
             self._sweep(loop)
@@ -135,6 +135,7 @@ class MetadataServer:
         self._listeners.clear()
         if self._sweeper is not None:
             self._sweeper.cancel()
+            self._sweeper = None
         for answering in tuple(self._answering):
             answering.cancel()
         await asyncio.gather(*self._answering, return_exceptions=True)
