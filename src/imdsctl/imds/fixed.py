@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
 
 from imdsctl.domain.options import HttpTokens, MetadataOptions, Switch
@@ -44,7 +45,13 @@ class FixedSource:
 
 def example_credentials(role: str, delivery: str, now: float) -> RoleCredentials:
     """Credentials that no AWS takes, and that say so: well-formed, made from role, delivery and the hour."""
-    updated = datetime.fromtimestamp(now - now % RENEWED.total_seconds(), UTC)
+    renewed = int(RENEWED.total_seconds())
+    return _example_credentials(role, delivery, int(now) // renewed * renewed)
+
+
+@lru_cache(maxsize=16)
+def _example_credentials(role: str, delivery: str, at: int) -> RoleCredentials:
+    updated = datetime.fromtimestamp(at, UTC)
     drawn = blake2b(f"{role}/{delivery}/{updated:%Y%m%d%H}".encode(), digest_size=32).hexdigest()
     version = delivery.partition(".")[0]
     return RoleCredentials(
@@ -62,6 +69,7 @@ def example_facts(
     role: str | None = None,
     launched: datetime = datetime(2026, 3, 1, 8, 0, tzinfo=UTC),
     name: str = "example",
+    instance_id: str | None = None,
 ) -> Facts:
     """An instance such as EC2 has many, with a role's instance profile if a `role` is named; `name` picks another."""
     drawn = blake2b(f"instance/{name}".encode(), digest_size=32).hexdigest()
@@ -73,7 +81,7 @@ def example_facts(
         region=region,
         availability_zone=f"{region}a",
         availability_zone_id=f"{_zone_prefix(region)}-az1",
-        instance_id=f"i-{drawn[:17]}",
+        instance_id=instance_id or f"i-{drawn[:17]}",
         instance_type="m5.large",
         image_id=f"ami-{drawn[17:34]}",
         architecture="x86_64",

@@ -30,7 +30,7 @@ class Access(StrEnum):
     V2_REFUSED = "v2-refused"  # carried an invalid or expired token, or one of another instance
     V1 = "v1"  # carried none, and was let through (whatever the status: a 404 is an IMDSv1 call, too)
     V1_REFUSED = "v1-refused"  # carried none while tokens are required
-    REFUSED = "refused"  # nothing of the above: endpoint disabled, wrong method, a malformed request
+    REFUSED = "refused"  # nothing of the above: endpoint disabled, another method, a malformed request
 
 
 @dataclass(frozen=True, slots=True)

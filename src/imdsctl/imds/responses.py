@@ -1,9 +1,14 @@
-"""Answers as bytes: status line, headers and body in one piece, with the headers that EC2's server sends."""
+"""Answers as bytes: status line, headers and body in one piece, with the headers that EC2's server sends.
+
+Their order is the observed one: the answers of the token path and those without a body end with `Content-Type`, those
+of the tree begin with it.
+"""
 
 from __future__ import annotations
 
 from email.utils import formatdate
 from functools import lru_cache
+from typing import NamedTuple
 
 from imdsctl.imds.pages import error_page
 
@@ -21,7 +26,79 @@ TEXT = b"text/plain"
 BYTES = b"application/octet-stream"
 
 WITH_PAGE = frozenset({400, 401, 404})
-"""Statuses whose answers were observed with a page; the others came with an empty body."""
+"""Statuses whose answers come with a page (401 and 404 were observed); the others were observed with an empty body."""
+
+_OK = b"HTTP/1.1 200 OK\r\n"
+_SERVER = b"\r\nServer: EC2ws\r\nConnection: close\r\n"
+_SERVER_LAST = _SERVER + b"\r\n"
+_SERVER_THEN_TEXT = _SERVER + b"Content-Type: text/plain\r\n\r\n"
+
+
+class Content(NamedTuple):
+    """Something of the tree, with the headers that do not change from one answer to the next."""
+
+    headers: bytes
+    body: bytes
+
+
+def content(body: bytes, kind: bytes, modified: int) -> Content:
+    """A body with its content type and the time of its last change, in seconds since 1970."""
+    headers = b"Content-Type: %b\r\nAccept-Ranges: none\r\nLast-Modified: %b\r\nContent-Length: %d\r\nDate: " % (
+        kind,
+        http_date(modified),
+        len(body),
+    )
+    return Content(headers, body)
+
+
+def found(shown: Content, now: float, *, ttl: int | None = None, head: bool = False) -> bytes:
+    """200 with something of the tree. `ttl` is what a token has left, in seconds; `head` leaves the body out."""
+    return b"".join(
+        (
+            _OK,
+            b"" if ttl is None else b"X-Aws-Ec2-Metadata-Token-Ttl-Seconds: %d\r\n" % ttl,
+            shown.headers,
+            http_date(int(now)),
+            _SERVER_LAST,
+            b"" if head else shown.body,
+        )
+    )
+
+
+def token(given: bytes, now: float, ttl: int) -> bytes:
+    """200 with a token."""
+    return b"%bX-Aws-Ec2-Metadata-Token-Ttl-Seconds: %d\r\nContent-Length: %d\r\nDate: %b%b%b" % (
+        _OK,
+        ttl,
+        len(given),
+        http_date(int(now)),
+        _SERVER_THEN_TEXT,
+        given,
+    )
+
+
+def allowed(methods: bytes, now: float) -> bytes:
+    """The answer to OPTIONS: the methods, and nothing that would let a browser's page of another origin go on."""
+    return b"%bAllow: %b\r\nContent-Length: 0\r\nDate: %b%b" % (_OK, methods, http_date(int(now)), _SERVER_THEN_TEXT)
+
+
+def refusal(status: int, now: float, *, allow: bytes | None = None, head: bool = False) -> bytes:
+    """Any other answer. `allow` lists the methods of a 405."""
+    if status in WITH_PAGE:
+        line, page = _page(status)
+        return b"%bContent-Type: text/html\r\nContent-Length: %d\r\nDate: %b%b%b" % (
+            line,
+            len(page),
+            http_date(int(now)),
+            _SERVER_LAST,
+            b"" if head else page,
+        )
+    return b"%b%bContent-Length: 0\r\nDate: %b%b" % (
+        _page(status)[0],
+        b"" if allow is None else b"Allow: %b\r\n" % allow,
+        http_date(int(now)),
+        _SERVER_THEN_TEXT,
+    )
 
 
 @lru_cache(maxsize=64)
@@ -30,48 +107,7 @@ def http_date(second: int) -> bytes:
     return formatdate(second, usegmt=True).encode()
 
 
-def ok(
-    body: bytes,
-    now: float,
-    *,
-    kind: bytes = TEXT,
-    modified: int | None = None,
-    ttl: int | None = None,
-    head: bool = False,
-) -> bytes:
-    """A 200. `modified` is in seconds since 1970; `ttl` what a token has left; `head` leaves the body out."""
-    return b"".join(
-        (
-            b"HTTP/1.1 200 OK\r\n",
-            b"" if ttl is None else b"X-Aws-Ec2-Metadata-Token-Ttl-Seconds: %d\r\n" % ttl,
-            b"Content-Type: %b\r\n" % kind,
-            b"" if modified is None else b"Accept-Ranges: none\r\nLast-Modified: %b\r\n" % http_date(modified),
-            b"Content-Length: %d\r\nDate: %b\r\nServer: EC2ws\r\nConnection: close\r\n\r\n"
-            % (len(body), http_date(int(now))),
-            b"" if head else body,
-        )
-    )
-
-
-def refusal(status: int, now: float, *, allow: bytes | None = None, head: bool = False) -> bytes:
-    """Any other answer. `allow` lists the methods of a 405."""
-    body, kind = (_page(status), b"text/html") if status in WITH_PAGE else (b"", TEXT)
-    return b"".join(
-        (
-            _status_line(status),
-            b"" if allow is None else b"Allow: %b\r\n" % allow,
-            b"Content-Type: %b\r\nContent-Length: %d\r\nDate: %b\r\nServer: EC2ws\r\nConnection: close\r\n\r\n"
-            % (kind, len(body), http_date(int(now))),
-            b"" if head else body,
-        )
-    )
-
-
 @lru_cache
-def _page(status: int) -> bytes:
-    return error_page(status, REASONS[status])
-
-
-@lru_cache
-def _status_line(status: int) -> bytes:
-    return f"HTTP/1.1 {status} {REASONS[status]}\r\n".encode()
+def _page(status: int) -> tuple[bytes, bytes]:
+    """Status line and page."""
+    return f"HTTP/1.1 {status} {REASONS[status]}\r\n".encode(), error_page(status, REASONS[status])

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from imdsctl.domain.options import HttpTokens, Switch
 from imdsctl.imds import responses
 from imdsctl.imds.documents import credentials_document
-from imdsctl.imds.facts import Facts, Source
+from imdsctl.imds.facts import Facts, RoleCredentials, Source
 from imdsctl.imds.messages import Access, Reply, Request
 from imdsctl.imds.paths import TOKEN_TARGET, is_token_path, segments_of
+from imdsctl.imds.responses import Content
 from imdsctl.imds.tokens import NONCE_BYTES, Tokens, ttl_of
-from imdsctl.imds.tree import Asked, Leaf, View, find
+from imdsctl.imds.tree import Asked, View, find
 
 TOKEN = b"x-aws-ec2-metadata-token"
 TOKEN_TTL = b"x-aws-ec2-metadata-token-ttl-seconds"
 FORWARDED = b"x-forwarded-for"
 
-READ = ("GET", "HEAD")
-USER_DATA = ("user-data",)
-"""The one thing that is not text: whatever the user gave."""
-KEPT_MAX = 16
-KEPT_BYTES_MAX = 1024
-"""What is kept of a service's answers: so many, up to this size each. It is dropped when the instance changes."""
+ALLOW_READ = b"OPTIONS, GET, HEAD"
+ALLOW_TOKEN = b"OPTIONS, PUT"
+
+KEPT_BYTES_MAX = 4096
+KEPT_OVERHEAD_BYTES = 256
+"""What is kept of a service's answers, objects and all: so that 10,000 services have room in one process."""
+CREDENTIALS_KEPT_MAX = 64
 
 
 class Signer(Protocol):
@@ -44,7 +47,7 @@ class MetadataService:
     observed on instances beyond that is in docs/fidelity.md.
     """
 
-    __slots__ = ("_facts", "_kept", "_key", "_nonce", "_signer", "_source", "_tags", "_tokens", "_tokens_of")
+    __slots__ = ("_facts", "_kept", "_kept_bytes", "_key", "_nonce", "_signer", "_source", "_tags", "_tokens")
 
     def __init__(
         self,
@@ -59,10 +62,10 @@ class MetadataService:
         self._signer = signer
         self._nonce = nonce
         self._tokens: Tokens | None = None
-        self._tokens_of = ""
         self._facts: Facts | None = None  # that `_kept` is of, and `_tags` with it
         self._tags = False
-        self._kept: dict[bytes, tuple[bytes, bytes]] = {}  # target -> content type and body
+        self._kept: dict[bytes, Content | Asked | int] = {}  # by target; 404, where there is nothing
+        self._kept_bytes = 0
 
     def respond(self, request: Request, now: float) -> Reply:
         """The answer to a request at `now` (seconds since 1970). Never raises, whatever the request."""
@@ -70,56 +73,55 @@ class MetadataService:
         path = request.target.decode("latin-1")
         if request.ipv6 and options.http_protocol_ipv6 is not Switch.ENABLED:
             return Reply(b"", 0, Access.REFUSED, path)
+        disabled = options.http_endpoint is Switch.DISABLED
         if request.method == "PUT":
-            return self._put(request, path, now)
+            return self._put(request, path, now, disabled, options.http_put_response_hop_limit or 1)
         head = request.method == "HEAD"
-        if options.http_endpoint is Switch.DISABLED:
+        if disabled:
             return Reply(responses.refusal(403, now, head=head), 403, Access.REFUSED, path)
+        if request.method == "GET" or head:
+            return self._get(request, path, now, head, options.http_tokens is HttpTokens.REQUIRED)
         segments = segments_of(request.target)
         if segments is None:
-            return Reply(responses.refusal(400, now, head=head), 400, Access.REFUSED, path)
-        if is_token_path(segments) or request.method not in READ:
-            allow = b"OPTIONS, PUT" if is_token_path(segments) else b"OPTIONS, GET, HEAD"
-            return Reply(responses.refusal(405, now, allow=allow, head=head), 405, Access.REFUSED, path)
-        return self._get(request, segments, path, now, head, options.http_tokens is HttpTokens.REQUIRED)
+            return Reply(responses.refusal(400, now), 400, Access.REFUSED, path)
+        allow = ALLOW_TOKEN if is_token_path(segments) else ALLOW_READ
+        if request.method == "OPTIONS":
+            return Reply(responses.allowed(allow, now), 200, Access.REFUSED, path)
+        return Reply(responses.refusal(405, now, allow=allow), 405, Access.REFUSED, path)
 
-    def _put(self, request: Request, path: str, now: float) -> Reply:
+    def _put(self, request: Request, path: str, now: float, disabled: bool, hop_limit: int) -> Reply:
         """A token, or why there is none. The hop limit holds for every answer at the path, whatever its status."""
-        options = self._source.options
-        segments = segments_of(request.target)
-        if segments is None or not is_token_path(segments):
-            if options.http_endpoint is Switch.DISABLED:
+        if request.target != TOKEN_TARGET:
+            segments = segments_of(request.target)
+            if segments is not None and is_token_path(segments):
+                # "Only /latest/api/token": any other version or spelling is refused.
+                return Reply(responses.refusal(403, now), 403, Access.TOKEN_REFUSED, path, hop_limit)
+            if disabled:
                 return Reply(responses.refusal(403, now), 403, Access.REFUSED, path)
-            return Reply(responses.refusal(405, now, allow=b"OPTIONS, GET, HEAD"), 405, Access.REFUSED, path)
-        hop_limit = options.http_put_response_hop_limit or 1
-        status = self._token_refused(request)
-        if options.http_endpoint is Switch.DISABLED:
+            if segments is None:
+                return Reply(responses.refusal(400, now), 400, Access.REFUSED, path)
+            return Reply(responses.refusal(405, now, allow=ALLOW_READ), 405, Access.REFUSED, path)
+        ttl, status = _asked_ttl(request)
+        if disabled:
             status = 403
         if status is not None:
             return Reply(responses.refusal(status, now), status, Access.TOKEN_REFUSED, path, hop_limit)
-        ttl = ttl_of(_values(request, TOKEN_TTL)[0])
-        assert ttl is not None
-        token = self._issuer(now).issue(ttl, now, self._nonce(NONCE_BYTES))
-        return Reply(responses.ok(token, now, ttl=ttl), 200, Access.TOKEN, path, hop_limit)
+        given = self._issuer(now).issue(ttl, now, self._nonce(NONCE_BYTES))
+        return Reply(responses.token(given, now, ttl), 200, Access.TOKEN, path, hop_limit)
 
-    def _token_refused(self, request: Request) -> int | None:
-        """The status with which a PUT on the token path is refused, or None."""
-        if request.target != TOKEN_TARGET:
-            return 403  # "Only /latest/api/token": any other version or spelling is refused
-        if _values(request, FORWARDED):
-            return 403
-        if _values(request, b"expect"):
-            return 417
-        values = _values(request, TOKEN_TTL)
-        return None if len(values) == 1 and ttl_of(values[0]) is not None else 400
-
-    def _get(
-        self, request: Request, segments: Sequence[str], path: str, now: float, head: bool, required: bool
-    ) -> Reply:
-        tokens = _values(request, TOKEN)
+    def _get(self, request: Request, path: str, now: float, head: bool, required: bool) -> Reply:
+        if request.target == TOKEN_TARGET:
+            return Reply(responses.refusal(405, now, allow=ALLOW_TOKEN), 405, Access.REFUSED, path)
+        tokens, forwarded = [], False
+        for name, value in request.headers:
+            if name == TOKEN:
+                tokens.append(value)
+            elif name == FORWARDED:
+                forwarded = True
         left: int | None = None
+        access = Access.V1
         if tokens:
-            if _values(request, FORWARDED):
+            if forwarded:
                 return Reply(responses.refusal(403, now, head=head), 403, Access.V2_REFUSED, path)
             # One token counts: with two of them, who knows which one a proxy has looked at.
             left = self._issuer(now).remaining(tokens[0], now) if len(tokens) == 1 else None
@@ -127,64 +129,97 @@ class MetadataService:
                 return Reply(responses.refusal(401, now, head=head), 401, Access.V2_REFUSED, path)
             access = Access.V2
         elif required:
+            # Before the path is looked at: who has no token learns nothing of it, not even that it is no path.
             return Reply(responses.refusal(401, now, head=head), 401, Access.V1_REFUSED, path)
-        else:
-            access = Access.V1
-        found = self._find(request.target, segments, "1.0" if left is None else "2.0", now)
-        if found is None:
-            return Reply(responses.refusal(404, now, head=head), 404, access, path)
-        kind, body, modified = found
-        content = responses.ok(body, now, kind=kind, modified=modified, ttl=left, head=head)
-        return Reply(content, 200, access, path)
+        shown = self._shown(request.target, "1.0" if left is None else "2.0", now)
+        if isinstance(shown, Content):
+            return Reply(responses.found(shown, now, ttl=left, head=head), 200, access, path)
+        allow = ALLOW_TOKEN if shown == 405 else None
+        if shown != 404:
+            access = Access.REFUSED
+        return Reply(responses.refusal(shown, now, allow=allow, head=head), shown, access, path)
 
-    def _find(
-        self, target: bytes, segments: Sequence[str], delivery: str, now: float
-    ) -> tuple[bytes, bytes, int] | None:
-        """Content type, body and time of last change of what stands at a path."""
+    def _shown(self, target: bytes, delivery: str, now: float) -> Content | int:
+        """What stands at a target, or the status that says why there is nothing."""
         facts = self._source.facts(now)
         tags = self._source.options.instance_metadata_tags is Switch.ENABLED
         if facts is not self._facts or tags is not self._tags:
             self._facts, self._tags = facts, tags
             self._kept.clear()
-        modified = int(facts.pending_time.timestamp())
+            self._kept_bytes = 0
         kept = self._kept.get(target)
-        if kept is None:
-            leaf = find(View(facts, tags), segments)
-            if isinstance(leaf, Asked):
-                return self._asked(leaf, facts, delivery, now)
-            if leaf is None:
-                return None
-            kept = _written(leaf, segments)
-            if len(kept[1]) <= KEPT_BYTES_MAX and len(target) <= KEPT_BYTES_MAX:
-                if len(self._kept) >= KEPT_MAX:
-                    self._kept.clear()
-                self._kept[target] = kept
-        return *kept, modified
+        if kept is not None:
+            return self._asked(kept, facts, delivery, now) if isinstance(kept, Asked) else kept
+        segments = segments_of(target)
+        if segments is None:
+            return 400
+        if is_token_path(segments):
+            return 405
+        leaf = find(View(facts, tags), segments)
+        if leaf is None:
+            self._keep(target, 404, len(target))  # who waits for a notice asks again and again
+            return 404
+        if isinstance(leaf, Asked):
+            self._keep(target, leaf, len(target))
+            return self._asked(leaf, facts, delivery, now)
+        made = responses.content(_body(leaf), _kind(segments), int(facts.pending_time.timestamp()))
+        self._keep(target, made, len(target) + len(made.headers) + len(made.body))
+        return made
 
-    def _asked(self, leaf: Asked, facts: Facts, delivery: str, now: float) -> tuple[bytes, bytes, int] | None:
+    def _keep(self, target: bytes, made: Content | Asked | int, size: int) -> None:
+        size += KEPT_OVERHEAD_BYTES
+        if self._kept_bytes + size > KEPT_BYTES_MAX:
+            self._kept.clear()
+            self._kept_bytes = 0
+        if size <= KEPT_BYTES_MAX:
+            self._kept[target] = made
+            self._kept_bytes += size
+
+    def _asked(self, leaf: Asked, facts: Facts, delivery: str, now: float) -> Content | int:
         """What is not among the facts: credentials as they are now, and signatures."""
-        if leaf is Asked.ROLE_CREDENTIALS or leaf is Asked.IDENTITY_CREDENTIALS:
-            ask = self._source.role_credentials if leaf is Asked.ROLE_CREDENTIALS else self._source.identity_credentials
-            credentials = ask(delivery, now)
-            body = credentials_document(credentials).encode()
-            return responses.TEXT, body, int(credentials.updated.timestamp())
+        if leaf is Asked.ROLE_CREDENTIALS:
+            return _credentials(self._source.role_credentials(delivery, now))
+        if leaf is Asked.IDENTITY_CREDENTIALS:
+            return _credentials(self._source.identity_credentials(delivery, now))
         if self._signer is None:
-            return None
-        return responses.TEXT, self._signer.signed(leaf, facts), int(facts.pending_time.timestamp())
+            return 404
+        body = self._signer.signed(leaf, facts)
+        return responses.content(body, responses.TEXT, int(facts.pending_time.timestamp()))
 
     def _issuer(self, now: float) -> Tokens:
         """The tokens of the instance that the source has now."""
         instance_id = self._source.facts(now).instance_id
-        if self._tokens is None or instance_id != self._tokens_of:
-            self._tokens, self._tokens_of = Tokens(self._key, instance_id), instance_id
+        if self._tokens is None or instance_id != self._tokens.instance_id:
+            self._tokens = Tokens(self._key, instance_id)
         return self._tokens
 
 
-def _written(leaf: Leaf, segments: Sequence[str]) -> tuple[bytes, bytes]:
-    body = leaf if isinstance(leaf, bytes) else str(leaf).encode()
-    return (responses.BYTES if segments[1:] == USER_DATA else responses.TEXT), body
+def _asked_ttl(request: Request) -> tuple[int, int | None]:
+    """The TTL that a PUT on the token path asks for; or the status with which it is refused."""
+    values, expects = [], False
+    for name, value in request.headers:
+        if name == TOKEN_TTL:
+            values.append(value)
+        elif name == FORWARDED:
+            return 0, 403
+        elif name == b"expect":
+            expects = True
+    if expects:
+        return 0, 417
+    ttl = ttl_of(values[0]) if len(values) == 1 else None
+    return (0, 400) if ttl is None else (ttl, None)
 
 
-def _values(request: Request, name: bytes) -> list[bytes]:
-    """All values of a header, in order."""
-    return [value for each, value in request.headers if each == name]
+def _body(leaf: str | bytes) -> bytes:
+    return leaf if isinstance(leaf, bytes) else leaf.encode()
+
+
+def _kind(segments: Sequence[str]) -> bytes:
+    """Only user data is of no type: whatever the user gave."""
+    return responses.BYTES if segments[1:] == ("user-data",) else responses.TEXT
+
+
+@lru_cache(maxsize=CREDENTIALS_KEPT_MAX)
+def _credentials(credentials: RoleCredentials) -> Content:
+    body = credentials_document(credentials).encode()
+    return responses.content(body, responses.TEXT, int(credentials.updated.timestamp()))

@@ -21,7 +21,6 @@ _MAC_BYTES = 24
 _SIGNED_BYTES = 40 - _MAC_BYTES
 _CHARACTERS = 56
 _STANDARD = bytes.maketrans(b"-_", b"+/")
-_NOT_OURS = b"+/"
 
 
 class Tokens:
@@ -30,28 +29,29 @@ class Tokens:
     `key` (up to 64 bytes) is the secret of the world; the tokens are bound to it and to the instance.
     """
 
-    __slots__ = ("_hash",)
+    __slots__ = ("_hash", "instance_id")
 
     def __init__(self, key: bytes, instance_id: str) -> None:
+        self.instance_id = instance_id
         own = blake2b(instance_id.encode(), key=key, digest_size=32, person=b"imds-instance").digest()
         # Copied for every token: a copy is cheaper than keying anew.
         self._hash = blake2b(key=own, digest_size=_MAC_BYTES, person=b"imds-token")
 
     def issue(self, ttl_seconds: int, now: float, nonce: bytes) -> bytes:
         """A token that is good for `ttl_seconds` from `now` (seconds since 1970); `nonce` has NONCE_BYTES bytes."""
-        ends = int((now + ttl_seconds) * 1000)
+        ends = int(now * 1000) + ttl_seconds * 1000
         signed = _HEADER + ends.to_bytes(6, "big") + nonce
         return urlsafe_b64encode(signed + self._mac(signed))
 
     def remaining(self, token: bytes, now: float) -> int | None:
         """How many seconds (rounded up, so never 0) a token is still good for; None when it is not, or not ours."""
-        if len(token) != _CHARACTERS or any(character in token for character in _NOT_OURS):
+        if len(token) != _CHARACTERS:
             return None
         try:
             raw = a2b_base64(token.translate(_STANDARD), strict_mode=True)
         except Error:
             return None
-        # 40 bytes leave bits over in the last character: another spelling of the same bytes is another token.
+        # One spelling counts: 40 bytes leave bits over in the last character, and `+/` are the other alphabet's.
         if len(raw) != _SIGNED_BYTES + _MAC_BYTES or urlsafe_b64encode(raw) != token:
             return None
         signed = raw[:_SIGNED_BYTES]

@@ -6,8 +6,9 @@ the versions that introduced them: EC2 User Guide, "Instance metadata categories
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -69,7 +70,8 @@ def _resolved(node: Node, view: View, version: str) -> Node:
 def find(view: View, segments: Sequence[str]) -> Leaf | None:
     """What stands at a path: the leaf, the listing of a directory, or None when there is nothing.
 
-    `segments` are the path's, from the version on; a leaf is found with and without a slash behind it.
+    `segments` are the path's, from the version on; a leaf is found with and without a slash behind it. The facts'
+    overrides go before everything, in every version.
     """
     if not segments:
         return "\n".join(VERSIONS)
@@ -77,18 +79,20 @@ def find(view: View, segments: Sequence[str]) -> Leaf | None:
     if version not in KNOWN_VERSIONS:
         return None
     overrides = view.facts.overrides
-    if overrides:
-        return _find_with_overrides(view, version, rest)
+    if overrides and (given := overrides.get("/".join(rest))) is not None:
+        return given
     node = _resolved(ROOT, view, version)
     for segment in rest:
         children = _children(node)
-        if children is None or (child := children.get(segment)) is None:
-            return None
-        node = _resolved(child, view, version)
-    if isinstance(node, str | bytes | Asked) or node is None:
+        node = _resolved(children.get(segment), view, version) if children is not None else None
+    if isinstance(node, str | bytes | Asked):
         return node
-    listing = _listing(node, view, version)
-    return None if not listing else "\n".join(listing)
+    lines = _listing(node, view, version) if node is not None else []
+    if overrides:
+        lines = _with_overrides(lines, overrides, rest)
+    if not rest:
+        lines = [line.rstrip("/") for line in lines]  # as observed: a version lists its directories without slashes
+    return "\n".join(lines) if lines else None
 
 
 def _children(node: Node) -> Mapping[str, Node] | None:
@@ -98,6 +102,7 @@ def _children(node: Node) -> Mapping[str, Node] | None:
 
 
 def _listing(node: Node, view: View, version: str) -> list[str]:
+    """The names in a directory, with a slash behind those of directories. An empty directory is not there."""
     if isinstance(node, Lines):
         return list(node.lines)
     lines = []
@@ -112,29 +117,12 @@ def _listing(node: Node, view: View, version: str) -> list[str]:
     return lines
 
 
-def _find_with_overrides(view: View, version: str, rest: Sequence[str]) -> Leaf | None:
-    """As `find`, where values are given for some paths, whether the tree has them or not."""
-    overrides = view.facts.overrides
-    given = overrides.get("/".join(rest))
-    if given is not None:
-        return given
-    plain = View(_without_overrides(view.facts), view.tags)
-    found = find(plain, (version, *rest))
+def _with_overrides(lines: Sequence[str], overrides: Mapping[str, bytes], rest: Sequence[str]) -> list[str]:
+    """A directory's listing with what the overrides add to it."""
     prefix = "".join(f"{segment}/" for segment in rest)
-    below = {path[len(prefix) :].partition("/") for path in overrides if path.startswith(prefix)}
-    if not below:
-        return found
-    lines = found.split("\n") if isinstance(found, str) else []
-    names = {line.rstrip("/") for line in lines}
-    for name, slash, _ in sorted(below):
-        if name not in names:
-            names.add(name)
-            lines.append(name + slash)
-    return "\n".join(sorted(lines))
-
-
-def _without_overrides(facts: Facts) -> Facts:
-    return replace(facts, overrides={})
+    listed = {line.rstrip("/") for line in lines} | {line.partition("=")[0] for line in lines}  # `0=name` lists `0`
+    below = {path[len(prefix) :].partition("/")[:2] for path in overrides if path.startswith(prefix)}
+    return sorted([*lines, *(name + slash for name, slash in below if name not in listed)])
 
 
 # -- functions of the facts --------------------------------------------------------------------------------------------
@@ -223,8 +211,18 @@ def _iam(view: View) -> Node:
 
 
 def _tags(view: View) -> Node:
-    """Only while the options show them; an instance without tags has no directory."""
-    return {"instance": dict(view.facts.tags)} if view.tags and view.facts.tags else None
+    """Only while the options show them, and only keys that can stand in a path: AWS takes no others."""
+    if not view.tags:
+        return None
+    return {"instance": {key: value for key, value in view.facts.tags.items() if is_tag_key(key)}}
+
+
+def is_tag_key(key: str) -> bool:
+    """Whether a tag of that key can be shown. Source: EC2 User Guide, "View tags ... using instance metadata"."""
+    return _TAG_KEY.fullmatch(key) is not None and key not in (".", "..", "_index")
+
+
+_TAG_KEY = re.compile(r"[A-Za-z0-9+\-=.,_:@]+")
 
 
 def _spot(view: View) -> Node:

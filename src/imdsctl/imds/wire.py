@@ -43,7 +43,7 @@ def read_head(data: bytes, *, ipv6: bool = False) -> tuple[Request, int] | None:
     if line is None or len(lines) > HEADERS_COUNT_MAX:
         raise BadRequest("not a request line, or too many headers")
     headers = []
-    length = 0
+    length = None
     for each in lines:
         name, colon, value = each.partition(b":")
         if not colon or _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
@@ -51,12 +51,13 @@ def read_head(data: bytes, *, ipv6: bool = False) -> tuple[Request, int] | None:
         name = name.lower()
         value = value.strip(b" \t")
         if name == b"content-length":
-            if length or not value.isdigit() or len(value) > 8:
+            if length is not None or not value.isdigit() or len(value) > 8:
                 raise BadRequest("not a length, or two of them")
             length = int(value)
         elif name == b"transfer-encoding":
             raise BadRequest("no request of the metadata service has a body in pieces")
         headers.append((name, value))
+    length = length or 0
     if length > BODY_BYTES_MAX:
         raise BadRequest("no request of the metadata service has such a body")
     taken = end + len(END) + length
