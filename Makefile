@@ -31,7 +31,9 @@ $(BENCH_VENV)/.ready: bench/requirements.txt
 	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	@touch $@
 
-demo: $(VENV)/.run ## watch an organization go from "IMDSv1 possible" to "IMDSv2 enforced", on a local AWS
+demo: $(VENV)/.run ## see a role stolen through IMDSv1, and an organization go to "IMDSv2 enforced", on a local AWS
+	@$(BIN)/imdsctl demo --attack
+	@echo
 	@$(BIN)/imdsctl demo
 
 test: $(VENV)/.dev ## all tests

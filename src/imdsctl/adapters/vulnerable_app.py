@@ -4,7 +4,7 @@ For `imdsctl demo --attack` only. It listens on loopback, and fetches nothing bu
 prop, not a tool. Three features have the bug, as real applications have it:
 
 - `/preview?url=`    shows a link's target: a GET, with nothing else of the visitor's.
-- `/forward?url=`    a reverse proxy: method and headers (`header=Name: value`) as asked, and X-Forwarded-For, as proxies add.
+- `/forward?url=`    a reverse proxy: method and headers (`header=Name: value`) as asked, and proxies' X-Forwarded-For.
 - `/webhook?url=`    "test your webhook": method and headers as asked, and nothing added.
 """
 

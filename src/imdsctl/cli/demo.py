@@ -56,7 +56,11 @@ def command(
         f"  {me} local up --detach --accounts 12      # the same stage, yours to keep\n"
         f'  eval "$({me} local env)"                  # now boto3, the AWS CLI and imdsctl talk to it\n'
         "  aws ec2 get-instance-metadata-defaults    # if you have the AWS CLI\n"
-        + ("" if attack else f"  {me} demo --attack                        # how a role is stolen, and what refuses it\n")
+        + (
+            ""
+            if attack
+            else f"  {me} demo --attack                        # how a role is stolen, and what refuses it\n"
+        )
         + f"  {me} explain --launch --region eu-west-1  # what would an instance get, and why?\n"
         f"  {me} scan                                 # with your own credentials instead: reads only"
     )
@@ -151,6 +155,7 @@ class Stage:
         self.env["AWS_CONFIG_FILE"] = self.env["AWS_SHARED_CREDENTIALS_FILE"] = str(folder / "no-aws-config")
         self.env["AWS_EC2_METADATA_DISABLED"] = "true"
         self.running = False
+        self.namespaces = True
 
     def open(self, *arguments: str) -> None:
         """Start the local AWS and take its environment."""

@@ -53,7 +53,7 @@ REQUIRE_V2_ROLES = {
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an attack came to: the last status of the metadata service, the credentials or None, and `run`'s verdict."""
+    """What an attack came to: what the metadata service said to each request, and the credentials or None."""
 
     requests: list[dict[str, Any]]
     credentials: dict[str, str] | None
@@ -73,14 +73,15 @@ def play(stage: Stage, seed: int) -> None:
     owner = dict(stage.env)
     region = owner["AWS_REGION"]
 
+    stage.namespaces = sys.platform == "linux" and not stage.run("run", "--", "true", shown=False, allowed=(0, 1, 2))
     say("\n# 1. A team of the organization launches a web server. Nobody has said anything about IMDSv2.")
     instance = _web_server(owner)
     say(f"\n$ aws ec2 run-instances ...  # no metadata options; with the role {ROLE}\n{instance}")
     stage.run("explain", instance)
 
     say(
-        "\n# 2. Its application shows previews of links, and fetches whatever a visitor asks for: an SSRF bug. One visitor"
-        "\n#    asks for the metadata service. (`imdsctl run` gives the program the instance's real 169.254.169.254.)"
+        "\n# 2. Its application shows previews of links, and fetches whatever a visitor asks for: an SSRF bug. One"
+        "\n#    visitor asks for the metadata. (`imdsctl run` gives a program the instance's 169.254.169.254.)"
     )
     stolen = _attack(stage, instance, "preview")
     first = _had(stolen, "IMDSv1 gave them to a plain GET")
@@ -106,13 +107,15 @@ def play(stage: Stage, seed: int) -> None:
     _refused(after, 403)
     rows.append(["PUT through a proxy", "-", "403", "IMDSv2: no token for a request with X-Forwarded-For"])
 
-    say("\n# 7. A bug that gives everything away: any method, any header. The application runs in a container this time:")
+    say("\n# 7. A bug that gives everything away: any method, any header. This time the application is in a container:")
     if stage.namespaces:
         after = _attack(stage, instance, "webhook", "--hops", "1")
         _refused(after, 504)
-        rows.append(["PUT from a container", "-", "no answer", "hop limit 1: the kernel dropped the token one hop too far"])
+        rows.append(
+            ["PUT from a container", "-", "no answer", "hop limit 1: the kernel dropped the token one hop too far"]
+        )
     else:
-        say("(left out: without network namespaces there is no hop to be limited)")
+        say("(left out: this system has no network namespaces for us, so there is no hop to be limited)")
     say(
         "\n#    And on the instance itself? There the attacker does what the application does, and no setting of the"
         "\n#    metadata service tells them apart:"
@@ -194,6 +197,8 @@ def _web_server(env: Mapping[str, str]) -> str:
 
 def _attack(stage: Stage, instance: str, attack: str, *options: str) -> Result:
     program = (sys.executable, "-m", "imdsctl.adapters.attacker", attack)
+    if not stage.namespaces:
+        options = (*options, "--no-namespaces")
     say(f"\n$ imdsctl run --instance {instance} {' '.join([*options, ''])}-- attacker {attack}")
     said = stage.output("run", "--instance", instance, *options, "--report", REPORT, "--", *program)
     answer = json.loads(said.strip().splitlines()[-1])
@@ -241,7 +246,9 @@ def _denied(env: Mapping[str, str], keys: Mapping[str, str]) -> str:
 def _recorded(env: Mapping[str, str], instance: str, keys: Mapping[str, str]) -> str:
     """What CloudTrail says of the use of stolen credentials, and CloudWatch of how they were fetched."""
     trail, watch = _client(env, "cloudtrail"), _client(env, "cloudwatch")
-    events = trail.lookup_events(LookupAttributes=[{"AttributeKey": "AccessKeyId", "AttributeValue": keys["AccessKeyId"]}])
+    events = trail.lookup_events(
+        LookupAttributes=[{"AttributeKey": "AccessKeyId", "AttributeValue": keys["AccessKeyId"]}]
+    )
     deliveries = {
         json.loads(event["CloudTrailEvent"])["userIdentity"]["sessionContext"].get("ec2RoleDelivery")
         for event in events["Events"]
@@ -280,4 +287,3 @@ def _unexpected(what: str) -> DiagnosticError:
     return DiagnosticError(
         Diagnostic("demo-failed", what, hint="this is a bug of imdsctl: the local AWS of the demo has been stopped")
     )
-
