@@ -197,18 +197,19 @@ class Stage:
         if done.returncode not in allowed:
             raise _broken(arguments, done.returncode)
 
-    def output(self, *arguments: str) -> str:
-        """What a command prints on stdout."""
-        done = self._finished(arguments, subprocess.PIPE)
+    def output(self, *arguments: str, aws: bool = True) -> str:
+        """What a command prints on stdout; without `aws` it sees no AWS settings, not even the stage's."""
+        done = self._finished(arguments, subprocess.PIPE, aws=aws)
         if done.returncode:
             raise _broken(arguments, done.returncode)
         return done.stdout
 
     def _finished(
-        self, arguments: Sequence[str], stdout: int | None, stderr: int | None = None
+        self, arguments: Sequence[str], stdout: int | None, stderr: int | None = None, *, aws: bool = True
     ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "imdsctl", *arguments]
-        child = subprocess.Popen(command, env=self.env, cwd=self.folder, stdout=stdout, stderr=stderr, text=True)
+        env = {name: value for name, value in self.env.items() if aws or not name.startswith("AWS_")}
+        child = subprocess.Popen(command, env=env, cwd=self.folder, stdout=stdout, stderr=stderr, text=True)
         try:
             said, complained = child.communicate()
         except BaseException:

@@ -10,21 +10,18 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imdsctl.cli.demo import Stage, say
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.domain.regions import DEFAULT_REGIONS
 from imdsctl.views.text import table_text
-
-if TYPE_CHECKING:
-    from botocore.client import BaseClient
 
 ROLE = "shop-web"
 SECRET_NAME = "/shop/database-password"
 SECRET = "correct horse battery staple"
 IMAGE = "/aws/service/ami-amazon-linux-latest/amzn2-ami-hvm-x86_64-gp2"
 """Amazon Linux 2: its images do not ask for IMDSv2, those of Amazon Linux 2023 do."""
-REPORT = "report.json"
 
 ROLE_POLICY = {
     "Version": "2012-10-17",
@@ -70,8 +67,8 @@ def play(stage: Stage, seed: int) -> None:
     management = dict(stage.env)
     account = _member(_client(management, "organizations"))
     stage.take(*("--account", account))
+    stage.env["AWS_REGION"] = stage.env["AWS_DEFAULT_REGION"] = region = _open_region(stage.env)
     owner = dict(stage.env)
-    region = owner["AWS_REGION"]
 
     stage.namespaces = sys.platform == "linux" and not stage.run("run", "--", "true", shown=False, allowed=(0, 1, 2))
     say("\n# 1. A team of the organization launches a web server. Nobody has said anything about IMDSv2.")
@@ -140,7 +137,7 @@ def play(stage: Stage, seed: int) -> None:
 # -- the stage --------------------------------------------------------------------------------------------------------
 
 
-def _client(env: Mapping[str, str], service: str, keys: Mapping[str, str] | None = None) -> BaseClient:
+def _client(env: Mapping[str, str], service: str, keys: Mapping[str, str] | None = None) -> Any:
     """A client of the local AWS, with the environment's credentials or with stolen ones."""
     import botocore.config
     import botocore.session
@@ -175,6 +172,15 @@ def _member(organizations: Any) -> str:
     )
 
 
+def _open_region(env: Mapping[str, str]) -> str:
+    """A Region in which the account has not said that IMDSv2 is required, as it is everywhere until somebody does."""
+    for region in DEFAULT_REGIONS:
+        found = _client({**env, "AWS_REGION": region}, "ec2").get_instance_metadata_defaults()["AccountLevel"]
+        if found.get("HttpTokens") != "required" and found.get("HttpEndpoint") != "disabled":
+            return region
+    raise _unexpected("the account requires IMDSv2 in all Regions; another `--seed` makes another organization")
+
+
 def _web_server(env: Mapping[str, str]) -> str:
     """A web server with its role and its secret; the instance's id."""
     iam, ssm, ec2 = (_client(env, name) for name in ("iam", "ssm", "ec2"))
@@ -200,7 +206,7 @@ def _attack(stage: Stage, instance: str, attack: str, *options: str) -> Result:
     if not stage.namespaces:
         options = (*options, "--no-namespaces")
     say(f"\n$ imdsctl run --instance {instance} {' '.join([*options, ''])}-- attacker {attack}")
-    said = stage.output("run", "--instance", instance, *options, "--report", REPORT, "--", *program)
+    said = stage.output("run", "--instance", instance, *options, "--", *program, aws=False)
     answer = json.loads(said.strip().splitlines()[-1])
     for request in answer["requests"]:
         status = "no answer" if request["status"] == 504 else request["status"]
@@ -273,7 +279,7 @@ def _recorded(env: Mapping[str, str], instance: str, keys: Mapping[str, str]) ->
 
 
 def _attach(env: Mapping[str, str], account: str) -> None:
-    organizations: Any = _client(env, "organizations")
+    organizations = _client(env, "organizations")
     made = organizations.create_policy(
         Name="RequireAllEc2RolesToUseV2",
         Description="Refuse role credentials that IMDSv1 handed out",
