@@ -6,6 +6,7 @@ Everything shown is what really came back; the demo fails when an attack succeed
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,6 +64,9 @@ class Result:
 
 def play(stage: Stage, seed: int) -> None:
     """The whole story, on a local AWS that it starts."""
+    # botocore reads the environment of this process, too: nothing of the user's may count.
+    os.environ.clear()
+    os.environ.update(stage.env)
     stage.open("--port", "0", "--accounts", "4", "--instances", "0", "--seed", str(seed))
     management = dict(stage.env)
     account = _member(_client(management, "organizations"))
