@@ -20,7 +20,7 @@ from typing import Any
 from bench.measure import Cores, pick_cores
 from bench.races import race_servers
 from bench.report import Line, NotMeasured, machine, save, table
-from bench.scale import weigh_fleets, weigh_lookups
+from bench.scale import weigh_fleets, weigh_lookups, weigh_starts
 from bench.scans import weigh_scans
 from bench.servers import REPOSITORY, ServerFailed
 
@@ -73,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = "asking the local AWS, moto_server and ministack"
         bench.measure(what, "local", lambda: bench.races(arguments.peers_python, arguments.seconds))
     if arguments.only in (None, "scale"):
+        bench.measure("starting organizations of different sizes", "starts", lambda: weigh_starts(cores))
         fleets = sorted(arguments.fleets)
         what = f"filling the local AWS with {', '.join(f'{each:,}' for each in fleets)} instances"
         bench.measure(what, "fleets", lambda: weigh_fleets(fleets, cores, arguments.seconds))

@@ -25,6 +25,8 @@ INSTANCES_PER_REGION = 600
 ACCOUNTS_WITHOUT = 3
 """Accounts of a large organization that cannot be visited: the suspended, the one without the role, and a reserve."""
 REGION_SIZES = (100, 1_000, 10_000)
+ORGANIZATIONS = (1, 10_000, 50_000)
+"""Accounts; the last is the most that an organization can have."""
 START_SECONDS_MAX = 0.5
 INSTANCE_KIB_MAX = 2.0
 GROWTH_MAX = 1.5
@@ -47,6 +49,20 @@ def weigh_fleets(fleets: Sequence[int], cores: Cores, seconds: float) -> tuple[l
             line = at_most(section, what, fleet[key], INSTANCE_KIB_MAX, "KiB")
             lines.append(line if bounded else Line(section, what, line.ours, "-"))
         lines += _calls(section, fleet["calls"], measured[0]["calls"] if fleet is not measured[0] else None)
+    return lines, measured
+
+
+def weigh_starts(cores: Cores) -> tuple[list[Line], Any]:
+    """Start-up, to the first answer, of organizations of different sizes: the best of some. Raises NotMeasured."""
+    lines, measured = [], []
+    for accounts in ORGANIZATIONS:
+        times = []
+        for _ in range(ROUNDS):
+            with _running(accounts, INSTANCES_PER_REGION, cores) as server:
+                times.append(server.start_seconds)
+        measured.append({"accounts": accounts, "start_seconds": times})
+        line = at_most("local AWS, start-up", f"{accounts:,} accounts", min(times), START_SECONDS_MAX, "s")
+        lines.append(line)
     return lines, measured
 
 

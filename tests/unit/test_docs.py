@@ -15,7 +15,7 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
-MAKERS = {"Diagnostic", "_usage"}
+MAKERS = {"Diagnostic", "_usage", "parse_toml"}
 """What makes a diagnostic: its first argument, or `code=`, is the code."""
 
 

@@ -72,7 +72,8 @@ class HttpClient:
     """Pools connections per origin. Use it inside one event loop and end with `aclose`.
 
     `ca_bundle` gives the file or folder of trusted certificates; it is asked once, at the first HTTPS connection.
-    Proxies come from the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`) as they do for botocore.
+    Proxies come from the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`) as they do for botocore, unless they
+    are given, by scheme.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class HttpClient:
         connections_per_host_max: int = CONNECTIONS_PER_HOST_MAX,
         connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
         read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
+        proxies: dict[str, str] | None = None,
     ) -> None:
         self.traffic = Traffic()
         self._ca_bundle = ca_bundle
@@ -90,7 +92,7 @@ class HttpClient:
         self._read_timeout_seconds = read_timeout_seconds
         self._pools: dict[Origin, _Pool] = {}
         self._ssl_context: ssl.SSLContext | None = None
-        self._proxies: dict[str, str] | None = None
+        self._proxies = proxies
 
     async def send(
         self,

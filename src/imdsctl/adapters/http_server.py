@@ -80,6 +80,11 @@ class HttpServer:
         """The journal's position, 0 without one."""
         return self._journal.position if self._journal else 0
 
+    def make_durable(self) -> None:
+        """Have everything that was taken so far written soon, whether or not a response waits for it."""
+        if self._journal is not None and self._journal.position > self._durable:
+            self.when_durable(self._journal.position, lambda: None)
+
     def when_durable(self, position: int, action: Callable[[], None]) -> None:
         """Do `action` when everything up to the journal's `position` is on disk."""
         self._held.append((position, action))

@@ -25,7 +25,11 @@ ANSWER_SECONDS_MAX = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One running server. `token` is made anew by every start; `state` is its state directory's real path."""
+    """One running server. `token` is made anew by every start; `state` is its state directory's real path.
+
+    `control` is the key to what only this user may ask of it (local/metadata/control.py); unlike the token, which any
+    client is told by the status, it stands nowhere else.
+    """
 
     pid: int
     token: str
@@ -34,6 +38,7 @@ class Entry:
     state: str | None
     spec: WorldSpec
     log: str | None = None
+    control: str = ""
 
     @property
     def url(self) -> str:
@@ -126,4 +131,5 @@ def _read(file: Path) -> Entry:
             settle_seconds=float(spec["settle_seconds"]),
         ),
         log=value.get("log"),
+        control=str(value.get("control") or ""),
     )

@@ -18,6 +18,7 @@ from typing import Any
 
 from imdsctl import __version__
 from imdsctl.adapters.http_server import HttpServer
+from imdsctl.adapters.local_listeners import Listeners
 from imdsctl.adapters.local_registry import Entry, Registry
 from imdsctl.adapters.models import load_service
 from imdsctl.adapters.state_directory import StateDirectory
@@ -27,8 +28,10 @@ from imdsctl.local.call import Operations
 from imdsctl.local.cloudtrail import operations as cloudtrail
 from imdsctl.local.cloudwatch import operations as cloudwatch
 from imdsctl.local.generator import make_world
+from imdsctl.local.metadata.control import Control
+from imdsctl.local.metadata.operations import OPERATIONS as OWN_OPERATIONS
 from imdsctl.local.organizations import operations as organizations
-from imdsctl.local.pipeline import LocalAws
+from imdsctl.local.pipeline import OWN, LocalAws
 from imdsctl.local.ssm import operations as ssm
 from imdsctl.local.throttle import Throttle, Throttling
 from imdsctl.local.world import World, WorldSpec
@@ -46,6 +49,10 @@ OPERATIONS: Mapping[str, Operations] = {
     "cloudtrail": cloudtrail.OPERATIONS,
 }
 """What the local AWS implements, by signing name."""
+
+COUNTS_KEPT_SECONDS = 60.0
+"""How often the counts of metadata requests are logged."""
+
 
 MODEL_NAMES = {"monitoring": "cloudwatch"}
 """botocore's name of a service where it is not its signing name."""
@@ -80,20 +87,26 @@ class Settings:
     throttling: Throttling = Throttling.WRITES
 
 
+def report_bug(text: str) -> None:
+    """Where tracebacks of bugs go: the server's log."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def local_aws(
     world: World,
     state: StateDirectory | None = None,
     *,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     status: Callable[[], Mapping[str, Any]] = dict,
-    report: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+    report: Callable[[str], None] = report_bug,
     throttle: Throttle | None = None,
 ) -> LocalAws:
     """The local AWS of a world, with what a state directory remembers applied to it.
 
     Raises DiagnosticError when the state is damaged.
     """
-    aws = LocalAws(world, Services(), OPERATIONS, clock, state, status=status, report=report, throttle=throttle)
+    operations = {**OPERATIONS, OWN: OWN_OPERATIONS}
+    aws = LocalAws(world, Services(), operations, clock, state, status=status, report=report, throttle=throttle)
     if state is not None:
         for record in state.records():
             aws.replay(record)
@@ -164,6 +177,7 @@ async def _serve(
         state=str(state.path.resolve()) if state is not None else None,
         spec=spec,
         log=settings.log,
+        control=secrets.token_hex(32),
     )
 
     def status() -> dict[str, Any]:
@@ -179,6 +193,8 @@ async def _serve(
     aws = local_aws(world, state, status=status, throttle=Throttle(settings.throttling))
     for name in ("ec2", "sts"):
         load_service(name)
+    listeners = Listeners(aws.metadata, settings.host, entry.host, listen, report_bug)
+    aws.control = Control(aws.metadata, entry.control, listeners.open, aws.write)
     server = HttpServer(aws.handle, state)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -199,9 +215,13 @@ async def _serve(
                 hint="set XDG_RUNTIME_DIR to a directory of yours",
             )
         ) from None
+    counting = loop.create_task(_keep_counts(aws, server))
     try:
         announce(entry, world)
         await server.stopped.wait()
+        counting.cancel()
+        await listeners.close()
+        _keep(aws, server)
         await server.close()
     finally:
         if state is not None:
@@ -217,6 +237,18 @@ async def _serve(
                 hint="make room on the disk and start again with the same `--state`",
             )
         )
+
+
+async def _keep_counts(aws: LocalAws, server: HttpServer) -> None:
+    """What instances were asked goes to the log once in a while, and not with each request: there may be thousands."""
+    while True:
+        await asyncio.sleep(COUNTS_KEPT_SECONDS)
+        _keep(aws, server)
+
+
+def _keep(aws: LocalAws, server: HttpServer) -> None:
+    aws.keep_metadata_counts()
+    server.make_durable()
 
 
 def state_path(text: str) -> Path:

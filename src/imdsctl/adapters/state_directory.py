@@ -26,7 +26,7 @@ from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.local.log import Record, decode
 from imdsctl.local.world import WorldSpec
 
-FORMAT = 1
+FORMAT = 2
 
 
 class StateDirectory:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imdsctl.cli.local_connect import certificate, connect
+from imdsctl.cli.local_notify import notify
 from imdsctl.cli.local_servers import PortOption, StateOption, only, registry_here, running
 from imdsctl.cli.local_state import reset, restore, snapshot
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
@@ -199,6 +201,9 @@ def env(
     return 0
 
 
+app.command()(connect)
+app.command()(notify)
+app.command()(certificate)
 app.command()(snapshot)
 app.command()(restore)
 app.command()(reset)

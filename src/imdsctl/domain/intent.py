@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.observations import Target
 from imdsctl.domain.options import HOP_LIMIT_MAX, HOP_LIMIT_MIN, HttpTokens, MetadataOptions, Switch
+from imdsctl.domain.toml_text import parse_toml, place
 
 INTENT_VERSION = 1
 E = TypeVar("E", bound=StrEnum)
@@ -97,19 +97,8 @@ def parse_intent(text: str, name: str = "intent") -> Intent:
 
     Raises DiagnosticError (exit code 2) with every problem found: `intent-syntax` or `intent-invalid`.
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = re.search(r"^(.*?)\s*\(at (?:line (\d+), column \d+|end of document)\)$", str(error))
-        what, line = found.groups() if found else (str(error), None)
-        line = line or str(len(text.splitlines()) or 1)
-        raise DiagnosticError(
-            Diagnostic(
-                "intent-syntax", f"not TOML: {_lower(what)}", f"{name}:{line}", "see docs/guide.md, Intent file"
-            ),
-            exit_code=2,
-        ) from None
-    return parse_document(document, lambda path: _place(text, name, path))
+    document = parse_toml(text, name, code="intent-syntax", hint="see docs/guide.md, Intent file")
+    return parse_document(document, lambda path: place(text, name, path))
 
 
 def parse_document(document: Mapping[str, Any], place: Callable[[tuple[str, ...]], str] = ".".join) -> Intent:
@@ -248,24 +237,3 @@ def _wanted_to_plain(wanted: Wanted, keys: tuple[str, ...]) -> dict[str, Any]:
         plain[key] = LEAVE if value is None else str(value)
     plain[_HOP] = wanted.hop_limit_at_least or LEAVE
     return plain
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
-
-
-_HEADER = re.compile(r"^\s*\[\s*([^\[\]]+?)\s*\]")
-_KEY = re.compile(r"""^\s*["']?([A-Za-z0-9_-]+)["']?\s*=""")
-
-
-def _place(text: str, name: str, path: tuple[str, ...]) -> str:
-    """`name:line` of a key; tomllib keeps no positions, so the lines are looked through once more."""
-    table = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := _HEADER.match(line):
-            table = header.group(1).strip("\"'")
-            if path == (table,):
-                return f"{name}:{number}"
-        elif (key := _KEY.match(line)) and path == ((table, key.group(1)) if table else (key.group(1),)):
-            return f"{name}:{number}"
-    return name

@@ -1,13 +1,20 @@
-"""Makes a believable organization from a seed: the tree, the accounts with their credentials, the opted-in Regions."""
+"""Makes a believable organization from a seed: the tree, the accounts with their credentials, the opted-in Regions.
+
+An account is made when it is asked for: whether one exists, and which, follows from its number by arithmetic.
+"""
 
 from __future__ import annotations
 
 import base64
 import random
+from collections.abc import Iterator, MutableMapping
 from datetime import datetime, timedelta
+from functools import cached_property
+from math import gcd
 
 from imdsctl.domain.regions import OPT_IN_REGIONS
 from imdsctl.local.call import base32_letters
+from imdsctl.local.keys import key_id
 from imdsctl.local.world import ENABLED, Account, Organization, OrganizationalUnit, WorldSpec, digest
 
 # A tree as the AWS whitepaper "Organizing Your AWS Environment Using Multiple Accounts" recommends it:
@@ -43,23 +50,94 @@ OPTED_OUT_SHARE = 1 / 8
 """Of the opt-in Regions asked for, the share a member account has not opted in to, when it has all of them."""
 
 
-def make_organization(spec: WorldSpec) -> tuple[Organization, dict[str, Account]]:
+def make_organization(spec: WorldSpec) -> tuple[Organization, Accounts]:
     """The organization of a spec and its accounts by id, the management account first."""
     rng = random.Random(f"organization/{spec.seed}")
-    ids = _account_ids(spec)
     root_id = "r-" + _letters(rng, 4)
     units: dict[str, OrganizationalUnit] = {}
     for name, parent in _TREE:
         parent_id = units[parent].id if parent else root_id
         units[name] = OrganizationalUnit(f"ou-{root_id[2:]}-{_letters(rng, 8)}", name, parent_id)
-    organization = Organization("o-" + _letters(rng, 10), root_id, ids[0], tuple(units.values()))
-    accounts: dict[str, Account] = {}
-    for position, account_id in enumerate(ids):
-        name, unit = _place(position)
-        if position == SUSPENDED_POSITION:
-            unit = "Suspended"
-        accounts[account_id] = _account(spec, position, account_id, name, units[unit].id if unit else root_id)
-    return organization, accounts
+    numbers = AccountNumbers(spec.seed)
+    organization = Organization("o-" + _letters(rng, 10), root_id, numbers.at(0), tuple(units.values()))
+    places: dict[str | None, str] = {None: root_id, **{name: unit.id for name, unit in units.items()}}
+    return organization, Accounts(spec, numbers, places)
+
+
+class AccountNumbers:
+    """Distinct 12-digit account ids by position, and the position of an id. None of them begins with a zero."""
+
+    def __init__(self, seed: int) -> None:
+        # position -> (position * factor + first) mod the number of ids: one to one, since the factor has an inverse.
+        factor = digest("account-factor", seed) % _IDS
+        while gcd(factor, _IDS) != 1:
+            factor += 1
+        self._factor = factor
+        self._inverse: int = pow(factor, -1, _IDS)
+        self._first = digest("account", seed) % _IDS
+
+    def at(self, position: int) -> str:
+        """The id at a position, from 0."""
+        return str(_FIRST_ID + (position * self._factor + self._first) % _IDS)
+
+    def position(self, account_id: str) -> int | None:
+        """Where an id is (mostly far beyond the last account); None for what is no id of ours."""
+        if len(account_id) != _DIGITS or not (account_id.isascii() and account_id.isdigit()) or account_id[0] == "0":
+            return None
+        found: int = (int(account_id) - _FIRST_ID - self._first) * self._inverse % _IDS
+        return found
+
+
+class Accounts(MutableMapping[str, Account]):
+    """The accounts by id, in the order in which they joined; those of the spec are made when they are asked for."""
+
+    def __init__(self, spec: WorldSpec, numbers: AccountNumbers, places: dict[str | None, str]) -> None:
+        self._spec = spec
+        self._numbers = numbers
+        self._places = places
+        self._made: dict[str, Account] = {}
+        self._added: dict[str, None] = {}
+
+    @cached_property
+    def _generated(self) -> list[str]:
+        return [self._numbers.at(position) for position in range(self._spec.accounts)]
+
+    def __getitem__(self, account_id: str) -> Account:
+        found = self._made.get(account_id)
+        if found is None:
+            position = self._position(account_id)
+            if position is None:
+                raise KeyError(account_id)
+            name, unit = _place(position)
+            if position == SUSPENDED_POSITION:
+                unit = "Suspended"
+            found = _account(self._spec, position, account_id, name, self._places[unit])
+            self._made[account_id] = found
+        return found
+
+    def __setitem__(self, account_id: str, account: Account) -> None:
+        if account_id not in self:
+            self._added[account_id] = None
+        self._made[account_id] = account
+
+    def __delitem__(self, account_id: str) -> None:
+        if account_id not in self._added:
+            raise KeyError(account_id)  # generated accounts can be closed; they do not vanish
+        del self._added[account_id], self._made[account_id]
+
+    def __contains__(self, account_id: object) -> bool:
+        return account_id in self._made or (isinstance(account_id, str) and self._position(account_id) is not None)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._generated
+        yield from self._added
+
+    def __len__(self) -> int:
+        return self._spec.accounts + len(self._added)
+
+    def _position(self, account_id: str) -> int | None:
+        position = self._numbers.position(account_id)
+        return position if position is not None and position < self._spec.accounts else None
 
 
 def _account(spec: WorldSpec, position: int, account_id: str, name: str, parent_id: str) -> Account:
@@ -75,7 +153,7 @@ def _account(spec: WorldSpec, position: int, account_id: str, name: str, parent_
         # Invited accounts lack the role unless somebody makes it: that is the one that refuses.
         joined_method="INVITED" if position in (0, REFUSING_POSITION) else "CREATED",
         refuses_role=position == REFUSING_POSITION,
-        access_key_id="AKIA" + base32_letters(digest("key", spec.seed, account_id), 16),
+        access_key_id=key_id("AKIA", account_id, digest("key", spec.seed, account_id)),
         secret_access_key=base64.b64encode(secret[:30]).decode(),
         user_id="AIDA" + base32_letters(digest("user", spec.seed, account_id), 17),
         role_id="AROA" + base32_letters(digest("role", spec.seed, account_id), 17),
@@ -87,16 +165,6 @@ def _account(spec: WorldSpec, position: int, account_id: str, name: str, parent_
         if not (everything and position and out):
             account.opt_in[region] = (ENABLED, joined)
     return account
-
-
-def _account_ids(spec: WorldSpec) -> list[str]:
-    """Distinct 12-digit ids; AWS's do not start with a zero often, ours never."""
-    ids: dict[str, None] = {}
-    attempt = 0
-    while len(ids) < spec.accounts:
-        ids[str(10**11 + digest("account", spec.seed, attempt) % (9 * 10**11))] = None
-        attempt += 1
-    return list(ids)
 
 
 def _place(position: int) -> tuple[str, str | None]:
@@ -118,3 +186,6 @@ def _letters(rng: random.Random, count: int) -> str:
 
 
 _OPT_IN = frozenset(OPT_IN_REGIONS)
+_DIGITS = 12
+_FIRST_ID = 10 ** (_DIGITS - 1)
+_IDS = 9 * _FIRST_ID

@@ -19,8 +19,10 @@ import orjson
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.local.authorization.authorizer import Authorizer
-from imdsctl.local.call import AwsError, Call, Ids, Operation, Operations
+from imdsctl.local.call import AwsError, Call, Caller, Ids, Operation, Operations
 from imdsctl.local.log import Record, encode
+from imdsctl.local.metadata.control import CONTROL_PATH, Control
+from imdsctl.local.metadata.services import Services as MetadataServices
 from imdsctl.local.refusals import CLOCK_SKEW_MAX, Refusals, refusals_of
 from imdsctl.local.throttle import Throttle
 from imdsctl.local.world import KNOWN_REGIONS, Credentials, World
@@ -35,7 +37,9 @@ STATUS_PATH = "/_imdsctl/status"
 DRY_RUN = ServiceError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
 POLICY_SERVICES = frozenset({"iam", "organizations"})
 """Services whose writes may change what somebody is allowed to do."""
-REGION_STATE = frozenset({"ec2", "autoscaling"})
+OWN = "imdsctl"
+"""The service of writes that are no AWS API's: what instances did, and what happened to them. No client may ask it."""
+REGION_STATE = frozenset({"ec2", "autoscaling", OWN})
 """The services whose answers depend on what happened by itself in their Region."""
 
 TARGETS = {
@@ -90,6 +94,13 @@ class LocalAws:
         # Only for request ids; nothing that is kept depends on it.
         self._random = random.Random()
         self._date = (0, "")
+        self.control: Control | None = None  # whoever has the means to open listeners gives it
+        self.metadata = MetadataServices(world, self.now, self._keep_identity, logged=log is not None)
+
+    def now(self) -> datetime:
+        """The time; never earlier than one that was used before, whatever the machine's clock does."""
+        self._latest = max(self._latest, self._clock())
+        return self._latest
 
     def handle(self, request: HttpRequest) -> HttpResponse:
         """The response to one request. Never raises."""
@@ -102,9 +113,10 @@ class LocalAws:
     def _handle(self, request: HttpRequest) -> HttpResponse:
         if request.path == STATUS_PATH:
             return HttpResponse(200, {"content-type": "application/json"}, orjson.dumps(dict(self._status())))
+        if self.control is not None and request.path.startswith(CONTROL_PATH):
+            return self.control.handle(request)
         clock = self._clock()
-        # Never earlier than a time that was used before, whatever the machine's clock does: the log stays in order.
-        now = self._latest = max(self._latest, clock)
+        now = self._latest = max(self._latest, clock)  # as `now` says: the log stays in order
         request_id = self._request_id()
         self._requests += 1
         service, name, protocol = self._guess(request)
@@ -191,25 +203,62 @@ class LocalAws:
             self.world.fragment = self._services["ec2"].fragment
         result = known.handler(call)
         if known.writes:
-            self.world.sequence += 1
-            if call.service in POLICY_SERVICES:
-                self.world.policy_epoch += 1
-            if self._log is not None:
-                self._log.append(
-                    encode(
-                        Record(
-                            sequence=self.world.sequence,
-                            now=call.now,
-                            request_id=call.request_id,
-                            service=call.service,
-                            action=call.action,
-                            region=call.region,
-                            caller=call.caller,
-                            params=call.params,
-                        )
+            self._keep(call)
+        return result
+
+    def _keep(self, call: Call) -> None:
+        """Count and log a write that was carried out."""
+        self.world.sequence += 1
+        if call.service in POLICY_SERVICES:
+            self.world.policy_epoch += 1
+        if self._log is not None:
+            self._log.append(
+                encode(
+                    Record(
+                        sequence=self.world.sequence,
+                        now=call.now,
+                        request_id=call.request_id,
+                        service=call.service,
+                        action=call.action,
+                        region=call.region,
+                        caller=call.caller,
+                        params=call.params,
                     )
                 )
-        return result
+            )
+
+    # -- writes of our own -------------------------------------------------------------------------------------------
+
+    def write(self, action: str, account_id: str, region: str, params: dict[str, Any]) -> Mapping[str, Any]:
+        """Carry out and log a write of OWN. Raises what its handler raises; nothing was changed then."""
+        call = self._own(action, account_id, region, params)
+        known = self._operations[OWN][action]
+        self._settle(call, known)
+        return self._run(call, known)
+
+    def keep_metadata_counts(self) -> None:
+        """Log what instances were asked by IMDSv1 since this was done last."""
+        for account_id, region, params in self.metadata.counts.take():
+            self._keep(self._own("RecordMetadataCalls", account_id, region, params))
+
+    def _keep_identity(self, keys: bytes) -> None:
+        self.write("KeepIdentityKeys", self.world.management.id, "us-east-1", {"Keys": keys})
+
+    def _own(self, action: str, account_id: str, region: str, params: dict[str, Any]) -> Call:
+        return Call(
+            service=OWN,
+            action=action,
+            caller=Caller(account_id, "", "", ""),
+            account_id=account_id,
+            region=region,
+            params=params,
+            now=self.now(),
+            request_id=self._request_id(),
+            ids=Ids(self.world.seed, self.world.sequence + 1),
+            world=self.world,
+        )
+
+    # -- replay ------------------------------------------------------------------------------------------------------
 
     def replay(self, record: Record) -> None:
         """Apply a logged write again. Raises DiagnosticError `state-damaged` when it no longer succeeds."""
@@ -231,7 +280,9 @@ class LocalAws:
             )
             try:
                 self._settle(call, known)
-                self.world.trail.record(call, known.handler(call))
+                outcome = known.handler(call)
+                if record.service != OWN:
+                    self.world.trail.record(call, outcome)
                 self.world.sequence = record.sequence
                 return
             except (ServiceError, KeyError) as error:

@@ -13,6 +13,8 @@ import orjson
 
 ROLE = "role"
 USER = "user"
+INSTANCE_IDENTITY_ROLE = "aws:ec2-instance"
+"""The role that every instance has by itself (EC2 User Guide, "Instance identity roles"); IAM does not know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class Session:
     `policy` is the inline session policy, `policy_arns` the managed ones; `tags` and `transitive_tag_keys` are the
     session's own and those it inherited. `nonce` sets apart two sessions that are alike. `issued` is when it began, as
     `aws:TokenIssueTime` has it. `role_delivery` (`1.0`, `2.0`) and `instance_arn` are those of credentials that an
-    instance got from its metadata service: how they were fetched, and by which instance.
+    instance got from its metadata service: how they were fetched, and by which instance; `instance_vpc` and
+    `instance_ip` (private) say where that instance was.
     """
 
     account_id: str
@@ -41,6 +44,8 @@ class Session:
     issued: str | None = None
     role_delivery: str | None = None
     instance_arn: str | None = None
+    instance_vpc: str | None = None
+    instance_ip: str | None = None
 
     def limits(self) -> bytes:
         """The part that counts as the packed size: session policies and tags, compressed; empty without them."""
@@ -68,6 +73,8 @@ class Session:
                     self.issued,
                     self.role_delivery,
                     self.instance_arn,
+                    self.instance_vpc,
+                    self.instance_ip,
                 ]
             ),
             9,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
@@ -23,9 +23,9 @@ from imdsctl.local.cloudwatch.state import Metrics
 from imdsctl.local.ec2.fragments import Fragments
 from imdsctl.local.iam.generator import ADMIN_USER, first_state
 from imdsctl.local.iam.state import ACTIVE, IamState, User
-from imdsctl.local.keys import key_id
+from imdsctl.local.keys import account_of_key, key_id
 from imdsctl.local.organizations.state import OrganizationState
-from imdsctl.local.sessions import ROLE, USER, Session
+from imdsctl.local.sessions import INSTANCE_IDENTITY_ROLE, ROLE, USER, Session
 from imdsctl.local.ssm.state import ParameterStore
 from imdsctl.policy.declarative import EffectivePolicy
 from imdsctl.policy.document import Policy
@@ -153,7 +153,7 @@ class World:
         self,
         spec: WorldSpec,
         organization: Organization,
-        accounts: dict[str, Account],
+        accounts: MutableMapping[str, Account],
         generate: RegionGenerator,
         first_defaults: DefaultsGenerator = lambda spec, account_id, region: AccountDefaults(),
     ) -> None:
@@ -179,7 +179,10 @@ class World:
         self._parameters: dict[tuple[str, str], ParameterStore] = {}
         self._metrics: dict[tuple[str, str], Metrics] = {}
         self.trail = Trail()
+        self.identity_keys: bytes | None = None  # that sign identity documents (PEM); made when first needed
         self._sessions: dict[str, Credentials] = {}
+        # Long-term access keys that were used or changed; None for those that authenticate nobody (any more).
+        self._keys: dict[str, Credentials | None] = {}
 
     # -- the organization ---------------------------------------------------------------------------------------------
 
@@ -210,13 +213,16 @@ class World:
         """The management account."""
         return self.accounts[self.organization.management_id]
 
-    @cached_property
-    def _keys(self) -> dict[str, Credentials]:
-        return {
-            account.access_key_id: self.admin_credentials(account.id)
-            for account in self.accounts.values()
-            if account.access_key_id
-        }
+    def _long_term(self, access_key_id: str) -> Credentials | None:
+        """The credentials of a long-term access key: one that somebody made, or an administrator's as generated."""
+        if access_key_id in self._keys:
+            return self._keys[access_key_id]
+        # The key says whose it would be, so that no table of all accounts' keys is needed.
+        account = self.accounts.get(account_of_key(access_key_id) or "")
+        if account is None or account.access_key_id != access_key_id:
+            return None
+        found = self._keys[access_key_id] = self.admin_credentials(account.id)
+        return found
 
     def admin_credentials(self, account_id: str) -> Credentials:
         """The access key that the account's administrator was generated with.
@@ -235,7 +241,7 @@ class World:
         Whether they have expired is the caller's to ask: AWS refuses that with another code.
         """
         if session_token is None:
-            return self._keys.get(access_key_id)
+            return self._long_term(access_key_id)
         found = self._sessions.get(session_token)
         if found is None:
             found = self._open_session(session_token)
@@ -286,7 +292,7 @@ class World:
     def _goes_on(self, credentials: Credentials) -> bool:
         """Whether the role or user of a session still exists; another of the same name is another."""
         session = credentials.session
-        if session is None:
+        if session is None or session.principal == INSTANCE_IDENTITY_ROLE:
             return True
         iam = self.iam(session.account_id)
         found = iam.role(session.principal) if session.kind == ROLE else iam.user(session.principal)
@@ -308,18 +314,18 @@ class World:
                 caller = Caller(account_id, user.arn, user.id, key.id)
                 self._keys[key.id] = Credentials(key.id, key.secret, None, None, caller)
             else:
-                self._keys.pop(key.id, None)
+                self._keys[key.id] = None
         # A user's sessions carry its ARN.
         for token in [each for each, found in self._sessions.items() if _is_session_of(found, user)]:
             del self._sessions[token]
 
     def forget_key(self, access_key_id: str) -> None:
         """An access key that was deleted authenticates nobody."""
-        self._keys.pop(access_key_id, None)
+        self._keys[access_key_id] = None
 
     def account_of_key(self, access_key_id: str) -> str | None:
         """The account of a long-term access key of ours that is active; None for any other."""
-        return found.caller.account_id if (found := self._keys.get(access_key_id)) is not None else None
+        return found.caller.account_id if (found := self._long_term(access_key_id)) is not None else None
 
     def seal(self, purpose: bytes, body: bytes) -> bytes:
         """A message authentication code (32 bytes) that only this world can make; `purpose` has at most 16 bytes."""

@@ -13,6 +13,7 @@ from imdsctl.domain.options import AccountDefaults, HttpTokens, Switch
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS
 from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.generator import make_world
+from imdsctl.local.organization_generator import AccountNumbers
 from imdsctl.local.sessions import Session
 from imdsctl.local.world import ROLE_NAME, Credentials, World, WorldSpec
 
@@ -40,11 +41,37 @@ def fleet(world: World) -> list[RegionState]:
 
 def test_one_seed_makes_one_organization_on_every_machine() -> None:
     one = world()
-    assert list(one.accounts)[:3] == ["277000464425", "680556559438", "373012367897"]
-    assert one.management.access_key_id == "AKIAEDOMR7OT7IDY23Y3"
-    assert next(iter(one.region(one.management.id, "us-east-1").instances)) == "i-063d72c2fd4da5916"
+    assert list(one.accounts)[:3] == ["536640426524", "783412080231", "130183733938"]
+    assert one.management.access_key_id == "AKIAXZ4SDCION75QVC74"
+    assert next(iter(one.region(one.management.id, "us-east-1").instances)) == "i-0b27e9681cd7a1d83"
     assert one.organization == world().organization
     assert world().organization != world(seed=8).organization
+
+
+def test_an_account_of_the_largest_organization_is_found_without_making_the_others() -> None:
+    large = world(accounts=50_000)
+    assert len(large.accounts) == 50_000
+    last = AccountNumbers(7).at(49_999)
+    assert last in large.accounts
+    assert large.credentials(large.accounts[last].access_key_id, None) == large.admin_credentials(last)
+    assert AccountNumbers(7).at(50_000) not in large.accounts
+    for stranger in ("", "1", "012345678901", "\u0661" * 12, "12345678901x"):
+        assert stranger not in large.accounts
+
+
+def test_account_ids_are_distinct_and_lead_back_to_their_position() -> None:
+    numbers = AccountNumbers(2019)
+    ids = [numbers.at(position) for position in range(50_000)]
+    assert len(set(ids)) == 50_000
+    assert all(len(each) == 12 for each in ids)
+    assert [numbers.position(each) for each in ids[:100]] == list(range(100))
+
+
+def test_an_account_that_joins_comes_last_and_is_of_the_table() -> None:
+    accounts = world(accounts=3).accounts
+    joined = replace(accounts[next(iter(accounts))], id="999999999999")
+    accounts[joined.id] = joined
+    assert (len(accounts), list(accounts)[-1], accounts[joined.id]) == (4, joined.id, joined)
 
 
 def test_a_region_does_not_depend_on_which_was_touched_first() -> None:

@@ -73,6 +73,10 @@ class AuthorizedCaller:
                 keys["ec2:roledelivery"] = session.role_delivery
             if session.instance_arn is not None:
                 keys["ec2:sourceinstancearn"] = session.instance_arn
+            if session.instance_vpc is not None:
+                keys["aws:ec2instancesourcevpc"] = session.instance_vpc
+            if session.instance_ip is not None:
+                keys["aws:ec2instancesourceprivateipv4"] = session.instance_ip
         return keys
 
 

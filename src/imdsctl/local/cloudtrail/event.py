@@ -54,7 +54,9 @@ def read_only(made: Made) -> bool:
 
 
 def user_name(made: Made) -> str:
-    """The user's name, or the name of the role's session."""
+    """The user's name, or the name of the role's session; nothing for an AWS service."""
+    if not made.caller.arn:
+        return ""
     return made.caller.arn.rpartition("/")[2] if "/" in made.caller.arn else "root"
 
 
@@ -152,6 +154,8 @@ def _service(made: Made) -> str | None:
 
 def _identity(made: Made, world: World) -> dict[str, Any]:
     caller, session = made.caller, made.session
+    if not caller.arn:
+        return {"type": "AWSService", "invokedBy": _service(made)}
     out: dict[str, Any] = {
         "type": "IAMUser",
         "principalId": caller.user_id,
@@ -173,7 +177,7 @@ def _identity(made: Made, world: World) -> dict[str, Any]:
         out["sessionContext"] = {
             "sessionIssuer": {
                 "type": "Role",
-                "principalId": caller.user_id.partition(":")[0],
+                "principalId": caller.user_id.rpartition(":")[0],
                 "arn": role.arn if role is not None else f"arn:aws:iam::{caller.account_id}:role/{role_name}",
                 "accountId": caller.account_id,
                 "userName": role_name,

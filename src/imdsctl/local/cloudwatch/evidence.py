@@ -1,5 +1,8 @@
 """The evidence of IMDSv1 use of the generated fleet: MetadataNoToken and MetadataNoTokenRejected in AWS/EC2.
 
+What was really called is counted (local/metadata/counts.py) and added to it; an instance that was launched by a call
+has nothing else, and zeros where there was nothing to count.
+
 Nothing of it is stored: an instance's history is a function of the world's seed and the instance's id, computed when it
 is asked for. An instance with optional tokens has only MetadataNoToken, one with required tokens only
 MetadataNoTokenRejected (EC2 User Guide, "Transition to using IMDSv2"), a stopped one and one whose endpoint is off have
@@ -112,11 +115,11 @@ def evident(state: RegionState, seed: int, now: int) -> Iterator[tuple[MetricKey
 
 
 def _of(state: RegionState, seed: int, instance: Instance, metric: str, now: int) -> Evidence | None:
-    if instance.reservation.order > state.last_generated:
-        return None
     spans = tuple(_spans(state, instance, metric, now))
     if not spans:
         return None
+    if instance.reservation.order > state.last_generated:
+        return Evidence(spans, 0, 0)  # nobody called but who was counted
     number = int.from_bytes(blake2b(f"{seed}/v1/{instance.id}".encode(), digest_size=8).digest(), "big")
     luck = number % 100
     had = [instance.options, *(options for _, options in state.metadata_changes.get(instance.id, ()))]

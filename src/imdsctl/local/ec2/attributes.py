@@ -6,6 +6,7 @@ IAM instance profile association operations).
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -190,8 +191,9 @@ def _change_type(state: RegionState, instance: Instance, name: str) -> None:
     _set_extra(instance, "CpuOptions", None)
 
 
-def _change_user_data(state: RegionState, instance: Instance, text: Any) -> None:
-    instance.user_data = user_data(text.decode("latin-1") if isinstance(text, bytes) else text)
+def _change_user_data(state: RegionState, instance: Instance, value: Any) -> None:
+    """`UserData` is a blob, which the wire has decoded; `Value` beside `Attribute` is text, still in Base64."""
+    instance.user_data = user_data(base64.b64encode(value).decode() if isinstance(value, bytes) else value)
 
 
 def _change_shutdown(state: RegionState, instance: Instance, value: str) -> None:

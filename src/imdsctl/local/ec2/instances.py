@@ -6,6 +6,7 @@ Source: EC2 API Reference, both pages (filters, MaxResults 5 to 1000, not togeth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from imdsctl.local.call import Call, Operation
@@ -370,19 +371,40 @@ def _health(seen: Seen) -> str:
     return "ok" if seen.instance.state == RUNNING else "not-applicable"
 
 
+def _event_structures(seen: Seen) -> list[dict[str, Any]]:
+    """AWS's `InstanceStatusEvent`s."""
+    notices = seen.state.notices.get(seen.instance.id)
+    if notices is None:
+        return []
+    return [
+        {
+            "InstanceEventId": event.event_id,
+            "Code": event.code,
+            "Description": event.description,
+            "NotBefore": event.not_before,
+            "NotAfter": event.not_after,
+            "NotBeforeDeadline": event.not_before_deadline,
+        }
+        for event in (*notices.scheduled, *notices.past)
+    ]
+
+
+def _events(name: str) -> Callable[[Seen], list[str]]:
+    def values(seen: Seen) -> list[str]:
+        found = (each[name] for each in _event_structures(seen))
+        return [timestamp(each) if isinstance(each, datetime) else each for each in found]
+
+    return values
+
+
 STATUS_FILTERS: Filters[Seen] = Filters(
     {
-        **dict.fromkeys(
-            (
-                "event.code",
-                "event.description",
-                "event.instance-event-id",
-                "event.not-after",
-                "event.not-before",
-                "event.not-before-deadline",
-            ),
-            nothing,
-        ),
+        "event.code": _events("Code"),
+        "event.description": _events("Description"),
+        "event.instance-event-id": _events("InstanceEventId"),
+        "event.not-after": _events("NotAfter"),
+        "event.not-before": _events("NotBefore"),
+        "event.not-before-deadline": _events("NotBeforeDeadline"),
         "attached-ebs-status.status": _health,
         "availability-zone": _zone,
         "availability-zone-id": _zone_id,
@@ -426,9 +448,11 @@ def _status(seen: Seen) -> dict[str, Any]:
     if instance.state == RUNNING:
         summary["Details"] = [{"Name": "reachability", "Status": "passed"}]
         ebs["Details"] = [{"Name": "reachability", "Status": "passed"}]
+    events = _event_structures(seen)
     return {
         "AvailabilityZone": _zone(seen),
         "AvailabilityZoneId": _zone_id(seen),
+        **({"Events": events} if events else {}),
         "InstanceId": instance.id,
         "InstanceState": render.state_of(instance.state),
         "InstanceStatus": summary,

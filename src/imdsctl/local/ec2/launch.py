@@ -50,6 +50,7 @@ from imdsctl.local.ec2.resources import (
     OPTIONS_APPLIED,
     OPTIONS_PENDING,
     PENDING,
+    PUBLIC_KEY,
     RUNNING,
     BlockDevice,
     Image,
@@ -296,8 +297,11 @@ def _fields(
     elsewhere = (merged.get("InstanceMarketOptions") or {}).get("MarketType")
     public = interface_of(merged).get("AssociatePublicIpAddress")
     profile = find_profile(call, merged.get("IamInstanceProfile"))
+    key_name, extra = key_name_of(region_state(call), merged.get("KeyName")), extra_of(merged, kind)
+    if key_name is not None:
+        extra = {**(extra or {}), PUBLIC_KEY: region_state(call).key_pairs[key_name].public_key}
     return {
-        "key_name": key_name_of(region_state(call), merged.get("KeyName")),
+        "key_name": key_name,
         "user_data": user_data(merged.get("UserData")),
         "profile_arn": profile.arn if profile is not None else None,
         "profile_id": profile.id if profile is not None else None,
@@ -311,7 +315,7 @@ def _fields(
         "stop_protected": bool(merged.get("DisableApiStop")),
         "managed_by": (merged.get("Operator") or {}).get("Principal"),
         "public": subnet.public if public is None else public,
-        "extra": extra_of(merged, kind),
+        "extra": extra,
     }
 
 

@@ -31,6 +31,10 @@ SUBNET_ADDRESSES_RESERVED = 4  # the first four; the last is reserved as well
 SUBNET_ADDRESSES = 4096 - 5
 
 
+PUBLIC_KEY = "PublicKey"
+"""The member of `Instance.extra` with the OpenSSH public key of an instance that was launched with a key pair."""
+
+
 def derived(what: str, identifier: str) -> str:
     """17 hexadecimal digits that depend on the arguments only, in the form of a long EC2 identifier."""
     return "0" + blake2b(f"{what}/{identifier}".encode(), digest_size=8).hexdigest()

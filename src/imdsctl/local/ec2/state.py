@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from imdsctl.domain.options import AccountDefaults, MetadataOptions
+from imdsctl.imds.facts import MaintenanceEvent, SpotAction
 from imdsctl.local.ec2.resources import (
     OPTIONS_APPLIED,
     OPTIONS_PENDING,
@@ -61,6 +62,30 @@ class Replay:
     at: datetime
 
 
+@dataclass(slots=True)
+class Notices:
+    """What an instance has been told: its Spot interruption, a rebalance recommendation (when), and events."""
+
+    spot: SpotAction | None = None
+    rebalance: datetime | None = None
+    scheduled: tuple[MaintenanceEvent, ...] = ()
+    past: tuple[MaintenanceEvent, ...] = ()
+
+    def end(self, which: Callable[[MaintenanceEvent], bool], how: str) -> None:
+        """Put scheduled events into the past: `completed` or `canceled`, which their description then begins with."""
+        ended = tuple(
+            replace(each, state=how, description=f"[{how.title()}] {each.description}")
+            for each in self.scheduled
+            if which(each)
+        )
+        self.scheduled = tuple(each for each in self.scheduled if not which(each))
+        self.past = (*self.past, *ended)[-EVENTS_PAST_MAX:]
+
+
+EVENTS_PAST_MAX = 20
+"""How many events that are over an instance shows."""
+
+
 class RegionState:
     """An account's EC2 resources in one Region, and the Region's instance metadata defaults.
 
@@ -103,6 +128,7 @@ class RegionState:
         self.last_generated = -1  # the order of the last reservation that was not launched by a call
         # What an instance had, and until when, for CloudWatch's evidence: only of instances that were changed.
         self.metadata_changes: dict[str, list[tuple[datetime, MetadataOptions]]] = {}
+        self.notices: dict[str, Notices] = {}  # by instance; see notices.py
         self.hides_managed = False  # the account's setting, see `visibility`
         default = SecurityGroup(f"sg-{derived('sg', place)}", "default", "default VPC security group")
         for permission in (
@@ -117,6 +143,7 @@ class RegionState:
         self.scaling: ScalingState | None = None
         self.scaled: dict[str, str] = {}
         self.reconcile: Callable[[str, datetime], None] | None = None
+        self.settled = 0  # how often something happened by itself: what was computed from this state is old then
         self._due: list[tuple[datetime, int, str, str]] = []  # (when, tie-breaker, instance id, what)
         self._due_count = 0
         # The last of several looks at a group at one time, by its tie-breaker: it sees what the others would have seen.
@@ -151,6 +178,7 @@ class RegionState:
         """
         while self._due and self._due[0][0] <= now:
             when, number, instance_id, what = heapq.heappop(self._due)
+            self.settled += 1
             if what == SCALE:
                 if self._looks.get((instance_id, when)) == number:
                     del self._looks[instance_id, when]
@@ -269,6 +297,7 @@ class RegionState:
         """Remove a terminated instance for good."""
         del self.instances[instance.id]
         self.metadata_changes.pop(instance.id, None)
+        self.notices.pop(instance.id, None)
         self.tags.pop(instance.id, None)
         reservation = instance.reservation
         reservation.instances.remove(instance)
@@ -318,6 +347,10 @@ def _settle_stopped(state: RegionState, instance: Instance, when: datetime) -> N
     if instance.state == STOPPING:
         instance.state = STOPPED
         instance.changed()
+        notices = state.notices.get(instance.id)
+        if notices is not None:  # it will start on another host
+            notices.spot = notices.rebalance = None
+            notices.end(lambda event: True, "completed")
 
 
 def _settle_terminated(state: RegionState, instance: Instance, when: datetime) -> None:

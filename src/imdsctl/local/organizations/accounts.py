@@ -31,8 +31,9 @@ CLOSED_AT_LEAST, CLOSED_AT_MOST, CLOSED_SHARE = 250, 1_000, 0.2
 def list_accounts(call: Call) -> Mapping[str, Any]:
     """Every account, suspended ones included, with its `State` (and the `Status` that it replaces)."""
     only_administrators(call)
-    found, after = paged(call, list(call.world.accounts.values()))
-    return with_token({"Accounts": [written_account(call, account) for account in found]}, after)
+    accounts = call.world.accounts
+    found, after = paged(call, list(accounts))
+    return with_token({"Accounts": [written_account(call, accounts[account_id]) for account_id in found]}, after)
 
 
 def list_accounts_for_parent(call: Call) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ changes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -61,7 +61,7 @@ class OrganizationState:
     """The organization of a world, evolving. `accounts` is the world's own table."""
 
     organization: Organization
-    accounts: dict[str, Account]
+    accounts: MutableMapping[str, Account]
     created: datetime
     units: dict[str, OrganizationalUnit] = field(init=False)
     policies: dict[str, OrganizationPolicy] = field(init=False)
