@@ -53,7 +53,7 @@ format: $(VENV)/.dev ## put every file into the one format
 docs: $(VENV)/.dev ## write docs/local-aws.md's list of operations from the code
 	@$(BIN)/python docs/local_aws.py
 
-bench: $(VENV)/.dev $(BENCH_VENV)/.ready ## side by side with boto3, moto and ministack, as ratios
+bench: $(VENV)/.dev $(BENCH_VENV)/.ready ## side by side with boto3, moto, ministack, nginx and Starlette, as ratios
 	@$(BIN)/python -m bench --peers-python $(BENCH_VENV)/bin/python
 
 soak: $(VENV)/.dev ## long fault campaigns: 100,000 hostile requests, a thousand kill -9 in the middle of writes

@@ -29,6 +29,7 @@ class BadRequest(ValueError):
 def read_head(data: bytes, *, ipv6: bool = False) -> tuple[Request, int] | None:
     """The request at the beginning of `data` and the bytes that it takes, its body included; None when more is needed.
 
+    The body need not be there yet: it is nobody's, but a client may not listen before it has sent it.
     Raises BadRequest.
     """
     end = data.find(END)
@@ -60,6 +61,5 @@ def read_head(data: bytes, *, ipv6: bool = False) -> tuple[Request, int] | None:
     length = length or 0
     if length > BODY_BYTES_MAX:
         raise BadRequest("no request of the metadata service has such a body")
-    taken = end + len(END) + length
     method, target = line.groups()
-    return None if len(data) < taken else (Request(method.decode(), target, headers, ipv6), taken)
+    return Request(method.decode(), target, headers, ipv6), end + len(END) + length
