@@ -16,7 +16,7 @@ from imdsctl.cli.errors import guarded, interruptible
 if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
 
-COMMANDS = ("demo", "scan", "explain", "plan", "apply", "verify", "local")
+COMMANDS = ("demo", "scan", "explain", "plan", "apply", "verify", "trace", "local")
 """Names, in the order of help. `imdsctl.cli.NAME` has a function `command`, or `app` when it has its own commands."""
 
 
