@@ -25,6 +25,7 @@ from bench.report import Line, NotMeasured, machine, save, table
 from bench.scale import weigh_fleets, weigh_lookups, weigh_starts
 from bench.scans import weigh_scans
 from bench.servers import REPOSITORY, ServerFailed
+from bench.trace import weigh_trace
 
 FLEETS = (10_000, 100_000, 1_000_000)
 
@@ -87,6 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         bench.measure(what, "fleets", lambda: weigh_fleets(fleets, cores, arguments.seconds))
         what = "looking instances up in Regions of different sizes"
         bench.measure(what, "lookups", lambda: weigh_lookups(cores, arguments.seconds))
+    if arguments.only in (None, "trace"):
+        what = "tracing a host's calls to the metadata service"
+        bench.measure(what, "trace", lambda: weigh_trace(cores))
     if arguments.only in (None, "imds"):
         what = "asking the metadata service, nginx, Starlette and amazon-ec2-metadata-mock"
         bench.measure(what, "metadata", lambda: bench.metadata(arguments.peers_python, arguments.seconds))
@@ -108,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", choices=("scan", "local", "scale", "imds"), help="one part of it")
+    parser.add_argument("--only", choices=("scan", "local", "scale", "imds", "trace"), help="one part of it")
     parser.add_argument("--accounts", type=int, nargs="+", default=[5, 50], help="sizes of the scanned organization")
     parser.add_argument("--seconds", type=float, default=1.5, help="how long one run of an operation lasts")
     parser.add_argument("--fleets", type=int, nargs="+", default=list(FLEETS), help="instances of the local AWS")

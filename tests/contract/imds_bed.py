@@ -1,12 +1,13 @@
 """A host with a metadata service, made of network namespaces: run as a program, it leaves nothing behind.
 
-    imds_bed.py serve           makes the bed, prints where its parts are, serves until its standard input ends
+    imds_bed.py serve LOG HOPS  makes the bed, prints where its parts are, serves until its standard input ends
     imds_bed.py enter PATH CMD  runs a command in a network namespace
     imds_bed.py without N CMD   runs a command that can never have capabilities N,N,...
-    imds_bed.py load RATE N     makes N calls, RATE a second, half by IMDSv1; prints what it made
+    imds_bed.py load RATE N     makes N calls, RATE a second, half by IMDSv2; prints what it made
 
-The bed is service - host - container, each a namespace, joined by veth pairs; the host forwards. The service answers as
-EC2's does as far as `trace` can tell: a token by PUT (which leaves with hop limit 1), 401 below /required without one.
+The bed is service - host - container, each a namespace, joined by veth pairs; the host forwards, and over IPv4 it
+translates the container's address into its own, as container engines do. The service is `imdsctl imds serve` with
+tokens optional and hop limit HOPS; its own log of requests goes to the file LOG.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import socket
+import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
-SERVICE = ((socket.AF_INET, "169.254.169.254"), (socket.AF_INET6, "fd00:ec2::254"))
+SERVICE = ("169.254.169.254:80", "[fd00:ec2::254]:80")
 NEW_NETWORK = 0x40000000
-DROP_FROM_BOUNDING_SET = 24
+SIGNAL_WHEN_PARENT_DIES, DROP_FROM_BOUNDING_SET = 1, 24
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -35,42 +37,24 @@ def enter(namespace: int) -> None:
     checked(LIBC.setns(namespace, NEW_NETWORK))
 
 
-def answer(connection: socket.socket, family: int) -> None:
-    with connection:
-        head = b""
-        while b"\r\n\r\n" not in head and len(head) < 8192:
-            more = connection.recv(4096)
-            if not more:
-                return
-            head += more
-        status = "200 OK"
-        if head.startswith(b"PUT "):
-            level, option = (
-                (socket.IPPROTO_IP, socket.IP_TTL)
-                if family == socket.AF_INET
-                else (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)
-            )
-            connection.setsockopt(level, option, 1)
-        elif head.startswith(b"GET /required") and b"x-aws-ec2-metadata-token:" not in head.lower():
-            status = "401 Unauthorized"
-        elif not head.startswith(b"GET "):
-            status = "400 Bad Request"
-        body = b"AQAEAtoken"
-        connection.sendall(
-            f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
-        )
+def translate() -> bool:
+    """Masquerade what leaves this namespace over IPv4; False: this kernel has no nftables with NAT."""
+    from pyroute2.netlink.exceptions import NetlinkError
+    from pyroute2.netlink.nfnetlink.nftsocket import NFPROTO_IPV4
+    from pyroute2.nftables.expressions import genex
+    from pyroute2.nftables.main import NFTables
+
+    try:
+        with NFTables(nfgen_family=NFPROTO_IPV4) as tables:
+            tables.table("add", name="bed")
+            tables.chain("add", table="bed", name="out", hook="postrouting", type="nat", policy=1)
+            tables.rule("add", table="bed", chain="out", expressions=[(genex("masq", {}),)])
+    except NetlinkError:
+        return False
+    return True
 
 
-def listen(listener: socket.socket, family: int) -> None:
-    while True:
-        try:
-            connection, _ = listener.accept()
-            answer(connection, family)
-        except OSError:  # a client that went away
-            continue
-
-
-def serve() -> None:
+def serve(log: str, hops: str) -> None:
     from pyroute2 import IPRoute
 
     spaces = {}
@@ -113,23 +97,43 @@ def serve() -> None:
     enter(spaces["host"])
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
+    translated = translate()
     enter(spaces["service"])
     with IPRoute() as route:
         route.addr("add", index=1, address="169.254.169.254", prefixlen=32)
         route.addr("add", index=1, address="fd00:ec2::254", prefixlen=128, flags=0x02)
-    for family, address in SERVICE:
-        listener = socket.create_server((address, 80), family=family, backlog=1024)
-        threading.Thread(target=listen, args=(listener, family), daemon=True).start()
-    print(json.dumps({"pid": pid, **spaces}), flush=True)
+    binds = [argument for address in SERVICE for argument in ("--bind", address)]
+    with open(log, "wb") as output:
+        service = subprocess.Popen(
+            [sys.executable, "-m", "imdsctl", "imds", "serve", *binds, "--hop-limit", hops, "--json"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: LIBC.prctl(SIGNAL_WHEN_PARENT_DIES, signal.SIGKILL, 0, 0, 0),
+        )
+    assert service.stderr is not None
+    if not service.stderr.readline().startswith(b"instance metadata of"):
+        raise SystemExit("the metadata service did not start")
+    print(json.dumps({"pid": pid, "translated": translated, "spaces": spaces}), flush=True)
     sys.stdin.buffer.read()
+    service.terminate()
+    service.wait()
+
+
+def ask(request: bytes) -> bytes:
+    with socket.create_connection(("169.254.169.254", 80), timeout=20) as connection:
+        connection.sendall(request)
+        answer = b""
+        while more := connection.recv(4096):
+            answer += more
+    return answer
 
 
 def load(rate: int, calls: int) -> None:
-    token = b"X-aws-ec2-metadata-token: AQAEAtoken\r\n"
-    requests = [
-        b"GET /latest/meta-data/%d HTTP/1.1\r\nHost: 169.254.169.254\r\n%b\r\n" % (number % 100, token * (number % 2))
-        for number in range(200)
-    ]
+    put = b"PUT /latest/api/token HTTP/1.1\r\nHost: x\r\nX-aws-ec2-metadata-token-ttl-seconds: 21600\r\n\r\n"
+    token = b"X-aws-ec2-metadata-token: %b\r\n" % ask(put).partition(b"\r\n\r\n")[2]
+    get = b"GET /latest/meta-data/instance-id HTTP/1.1\r\nHost: 169.254.169.254\r\n%b\r\n"
+    requests = (get % b"", get % token)
     began = time.perf_counter()
     failed = 0
     for number in range(calls):
@@ -137,21 +141,17 @@ def load(rate: int, calls: int) -> None:
         # As punctual as the machine allows: what could not be sent in time is sent at once.
         while (early := due - time.perf_counter()) > 0:
             time.sleep(early)
-        with socket.socket() as connection:
-            try:
-                connection.connect(("169.254.169.254", 80))
-                connection.sendall(requests[number % len(requests)])
-                while connection.recv(4096):
-                    pass
-            except OSError:
-                failed += 1
+        try:
+            ask(requests[number % 2])
+        except OSError:
+            failed += 1
     seconds = time.perf_counter() - began
     print(json.dumps({"calls": calls, "failed": failed, "seconds": seconds}), flush=True)
 
 
 def main(mode: str, *arguments: str) -> None:
     if mode == "serve":
-        serve()
+        serve(*arguments)
     elif mode == "enter":
         enter(os.open(arguments[0], os.O_RDONLY))
         os.execvp(arguments[1], arguments[1:])

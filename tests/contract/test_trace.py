@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,28 +27,36 @@ from imdsctl.host.connect_hooks import cgroup2_root
 
 BED = Path(__file__).with_name("imds_bed.py")
 SECONDS_MAX = 60.0
+CONTAINER_ID = "3f4a" * 16
 NET_RAW, SYS_ADMIN, PERFMON, BPF = 13, 21, 38, 39
-V1, V2 = "GET /latest/meta-data/ HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nX-aws-ec2-metadata-token: AQAEA\r\n\r\n"
-TOKEN = "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n"
-REQUIRED = "GET /required HTTP/1.1\r\n\r\n"
+V1 = "GET /latest/meta-data/ HTTP/1.1\r\nHost: x\r\n\r\n"
+V2 = "GET / HTTP/1.1\r\nHost: x\r\nX-aws-ec2-metadata-token: TOKEN\r\n\r\n"
+TOKEN = "PUT /latest/api/token HTTP/1.1\r\nHost: x\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n"
 FOUR, SIX, MAPPED = "169.254.169.254", "fd00:ec2::254", "::ffff:169.254.169.254"
+
+CLIENTS = {"plain", "six", "mapped", "modern", "denied", "boxed", "boxed-six", "falls-back", "falls-back-six", "noise"}
+CLIENTS |= {"vanishing"}
 
 CLIENT = """
 import os, socket, sys
 name, address, then, *requests = sys.argv[1:]
 with open("/proc/self/comm", "w") as file:
     file.write(name)
+token = "AQAEAwrong"
 for request in requests:
     connection = socket.create_connection((address, 80), timeout=20)
     connection.settimeout(0.2 if request.startswith("PUT") and then == "impatient" else 20)
-    connection.sendall(request.encode("latin-1"))
+    connection.sendall(request.replace("TOKEN", token).encode("latin-1"))
     if then == "vanish":
         os._exit(0)
+    answer = b""
     try:
-        while connection.recv(4096):
-            pass
+        while more := connection.recv(4096):
+            answer += more
     except TimeoutError:
         pass
+    if request.startswith("PUT"):
+        token = answer.partition(b"\\r\\n\\r\\n")[2].decode()
     if then == "stay":
         print("there", flush=True)
         sys.stdin.read()
@@ -69,6 +78,7 @@ class Trace:
     talk: list[str] = field(default_factory=list)
     output: str = ""
     exit_code: int | None = None
+    log: str = ""
 
     @property
     def result(self) -> dict[str, Any]:
@@ -93,6 +103,8 @@ class Bed:
 
     places: dict[str, str]
     env: dict[str, str]
+    translated: bool
+    log: Path
 
     def command(self, place: str, *command: str) -> list[str]:
         return [sys.executable, str(BED), "enter", self.places[place], *command]
@@ -141,11 +153,13 @@ class Bed:
 
 
 @pytest.fixture(scope="module")
-def bed(new_shell: Callable[[], Any]) -> Iterator[Bed]:
+def bed(new_shell: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     if sys.platform != "linux" or os.geteuid() != 0:
         missing("capturing packets and making network namespaces needs root on Linux")
+    env, log = dict(new_shell().env), tmp_path_factory.mktemp("bed") / "requests.jsonl"
     process = subprocess.Popen(
-        [sys.executable, str(BED), "serve"],
+        [sys.executable, str(BED), "serve", str(log), "1"],
+        env=env,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -158,9 +172,9 @@ def bed(new_shell: Callable[[], Any]) -> Iterator[Bed]:
         line = process.stdout.readline()
         if not line:
             missing(f"network namespaces cannot be made here: {process.stderr.read().strip().splitlines()[-1]}")
-        spaces = json.loads(line)
-        pid = spaces.pop("pid")
-        yield Bed({name: f"/proc/{pid}/fd/{fd}" for name, fd in spaces.items()}, dict(new_shell().env))
+        made = json.loads(line)
+        places = {name: f"/proc/{made['pid']}/fd/{fd}" for name, fd in made["spaces"].items()}
+        yield Bed(places, env, made["translated"], log)
     finally:
         process.stdin.close()
         process.wait(SECONDS_MAX)
@@ -171,20 +185,28 @@ def bed(new_shell: Callable[[], Any]) -> Iterator[Bed]:
 @pytest.fixture(scope="module")
 def observed(bed: Bed) -> Trace:
     """What a trace says about clients of every kind."""
+    already = bed.log.stat().st_size
     with bed.trace("--json") as trace:
         bed.client("plain", "host", FOUR, V1)
         bed.client("six", "host", SIX, V1)
         bed.client("mapped", "host", MAPPED, V1)
         bed.client("modern", "host", FOUR, TOKEN, V2, V2)
-        bed.client("denied", "host", SIX, REQUIRED)
+        bed.client("denied", "host", SIX, V2)
         bed.client("boxed", "container", FOUR, V1)
-        bed.client("boxed-six", "container", SIX, V2)
+        bed.client("boxed-six", "container", SIX, V1, V1)
         bed.client("falls-back", "container", FOUR, TOKEN, V1, then="impatient")
         bed.client("falls-back-six", "container", SIX, TOKEN, V1, then="impatient")
         bed.client("noise", "host", FOUR, "\x16\x03\x01\x80" + "".join(map(chr, range(128, 256))) + "\r\n\r\n")
         for _ in range(20):
             bed.client("vanishing", "host", FOUR, V1, then="vanish")
     assert trace.exit_code == 0, trace.talk
+    # The service writes a line when it has answered, which may be after a client that does not wait is gone.
+    until, calls = (
+        time.monotonic() + SECONDS_MAX,
+        sum(sum(of.values()) for of in trace.result["total"]["calls"].values()),
+    )
+    while trace.log.count("\n") < calls and time.monotonic() < until:
+        trace.log = bed.log.read_text()[already:]
     return trace
 
 
@@ -203,9 +225,9 @@ def hooked(observed: Trace) -> Trace:
         ("six", ["v1 answered 1"]),
         ("mapped", ["v1 answered 1"]),
         ("modern", ["v2 answered 2", "token answered 1"]),
-        ("denied", ["v1 refused 1"]),
+        ("denied", ["v2 refused 1"]),
         ("boxed", ["v1 answered 1"]),
-        ("boxed-six", ["v2 answered 1"]),
+        ("boxed-six", ["v1 answered 2"]),
         ("falls-back", ["v1 answered 1", "token hop-limit 1"]),
         ("falls-back-six", ["v1 answered 1", "token hop-limit 1"]),
         ("noise", ["other refused 1"]),
@@ -236,13 +258,24 @@ def test_processes_that_end_at_once_are_not_missed(hooked: Trace) -> None:
     assert hooked.result["not_attributed"] == []
 
 
-def test_nothing_is_lost_and_every_call_counts_once(observed: Trace) -> None:
-    total = observed.result["total"]["calls"]
+def test_behind_address_translation_a_connection_counts_once_and_for_its_own_process(bed: Bed, hooked: Trace) -> None:
+    if not bed.translated:
+        pytest.skip("this kernel has no nftables with NAT, so the bed only routes")
+    assert hooked.program("boxed")["connections"] == 1
+    assert hooked.program("falls-back")["connections"] == 2
+    assert {each["name"] for each in hooked.result["programs"] if each["connections"]} == CLIENTS
+
+
+def test_trace_and_the_service_itself_count_the_same(bed: Bed, observed: Trace) -> None:
+    served = Counter(json.loads(line)["access"] for line in observed.log.splitlines())
+    total = {kind: Counter(of) for kind, of in observed.result["total"]["calls"].items()}
     assert observed.result["packets_lost"] == 0
-    assert sum(total["v1"].values()) == 1 + 1 + 1 + 1 + 1 + 2 + 20
-    assert sum(total["v2"].values()) == 3
-    assert sum(total["token"].values()) == 3
-    assert sum(total["other"].values()) == 1
+    assert sum(total["v1"].values()) == served["v1"] == 1 + 1 + 1 + 1 + 2 + 2 + 20
+    assert (total["v2"]["answered"], total["v2"]["refused"]) == (served["v2"], served["v2-refused"]) == (2, 1)
+    # Two of the three tokens that the service gave did not arrive.
+    assert sum(total["token"].values()) == served["token"] == 3
+    assert total["token"]["hop-limit"] == 2
+    assert sum(total["other"].values()) == served["refused"] == 1
 
 
 def test_without_hooks_sockets_tell_who_calls_and_what_they_cannot_tell_is_counted(bed: Bed) -> None:
@@ -323,6 +356,32 @@ def test_without_the_right_to_hooks_it_goes_on_and_says_what_it_may_miss(bed: Be
     assert trace.exit_code == 0
     assert "warning[hooks-unavailable]" in "".join(trace.talk)
     assert trace.result["attribution"] == "sockets"
+
+
+@pytest.fixture
+def container_cgroup() -> Iterator[Path]:
+    """A cgroup that is named as Docker names those of its containers."""
+    root = cgroup2_root(Path("/proc/self/mounts").read_text())
+    if root is None:
+        pytest.skip("there is no cgroup2 hierarchy here")
+    cgroup = root / f"docker-{CONTAINER_ID}.scope"
+    try:
+        cgroup.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made here: {error.strerror}")
+    try:
+        yield cgroup
+    finally:
+        cgroup.rmdir()
+
+
+@pytest.mark.parametrize("then", ["end", "vanish"])
+def test_a_container_is_known_by_its_cgroup(bed: Bed, hooked: Trace, container_cgroup: Path, then: str) -> None:
+    with bed.trace("--json") as trace:
+        command = bed.command("container", *bed.client_command("boxed", FOUR, V1, then=then))
+        script = f'echo $$ > {container_cgroup}/cgroup.procs && exec "$@"'
+        subprocess.run(["/bin/sh", "-c", script, "sh", *command], check=True, timeout=SECONDS_MAX)
+    assert trace.program("boxed")["container"] == f"docker:{CONTAINER_ID[:12]}"
 
 
 def attached() -> int:

@@ -19,7 +19,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 def serving(port: int, page: Callable[[], str]) -> Iterator[int]:
     """Serve `page()` at /metrics, from a thread, until the context ends; gives the port (for 0, the one it got).
 
-    Raises DiagnosticError `port-in-use` or `port-refused`.
+    Raises DiagnosticError `port-in-use`, or `port-refused` where the system does not give it to us.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -47,13 +47,13 @@ def serving(port: int, page: Callable[[], str]) -> Iterator[int]:
     try:
         server = Server((ADDRESS, port), Handler)
     except OSError as error:
-        raise DiagnosticError(
-            Diagnostic(
-                "port-in-use" if error.errno == errno.EADDRINUSE else "port-refused",
-                f"port {port} cannot be used: {(error.strerror or str(error)).lower()}",
-                hint="`--prometheus 0` takes a free one",
-            )
-        ) from None
+        where, hint = f"{ADDRESS}:{port}", "`--prometheus 0` takes a free port"
+        if error.errno == errno.EADDRINUSE:
+            taken = Diagnostic("port-in-use", f"port {port} is in use already", subject=where, hint=hint)
+            raise DiagnosticError(taken) from None
+        reason = (error.strerror or str(error)).lower()
+        refused = Diagnostic("port-refused", f"port {port} cannot be used: {reason}", subject=where, hint=hint)
+        raise DiagnosticError(refused) from None
     thread = Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()
     try:

@@ -65,16 +65,17 @@ class Outcome:
     usages: Sequence[Usage]
 
 
-def run(plan: Plan, respond: Respond) -> Outcome:
+def run(plan: Plan, respond: Respond, close: Callable[[], Awaitable[None]] | None = None) -> Outcome:
     """Run a program to its end. `respond` answers for the instance; ConnectionError: the connection is closed.
 
+    `close` is awaited afterwards, in the event loop in which `respond` was called.
     Raises DiagnosticError: `namespaces-refused`, `command-missing` (127), `command-not-executable` (126).
     """
     with Bed(hops=plan.hops, namespaces=plan.namespaces) as bed:
-        return asyncio.run(_run(plan, respond, bed))
+        return asyncio.run(_run(plan, respond, close, bed))
 
 
-async def _run(plan: Plan, respond: Respond, bed: Bed) -> Outcome:
+async def _run(plan: Plan, respond: Respond, close: Callable[[], Awaitable[None]] | None, bed: Bed) -> Outcome:
     table = UsageTable()
     attribution = _attribution(plan, bed)
     observer = _Observer(respond, table, attribution, knows_distance=plan.namespaces)
@@ -94,6 +95,8 @@ async def _run(plan: Plan, respond: Respond, bed: Bed) -> Outcome:
         finally:
             await mirror.close()
             await server.close()
+            if close is not None:
+                await close()
             if attribution is not None:
                 attribution.close()
     return Outcome(code, table.usages())

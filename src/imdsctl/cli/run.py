@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imdsctl.cli.errors import interruptible, report, wants_colour
+from imdsctl.cli.local_connect import AccountOption, RegionOption, found_instance
+from imdsctl.cli.local_servers import PortOption, StateOption
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError, Severity
 from imdsctl.domain.options import HOP_LIMIT_MAX, HOP_LIMIT_MIN, HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.readiness import FailOn
@@ -46,10 +48,15 @@ class Instance:
     instance_id: str
     options: MetadataOptions
     respond: Callable[[Request], Reply | Awaitable[Reply]]
+    close: Callable[[], Awaitable[None]] | None = None
 
 
 def command(
     program: Annotated[list[str], typer.Argument(metavar="COMMAND", show_default=False, help="What to run.")],
+    instance_id: Annotated[
+        str | None,
+        typer.Option("--instance", metavar="ID", help="As on this instance of the local AWS, with its options."),
+    ] = None,
     http_tokens: Annotated[
         HttpTokens | None,
         typer.Option("--http-tokens", help="`required` refuses IMDSv1.", show_default="optional"),
@@ -97,6 +104,10 @@ def command(
     report_file: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write the report as JSON into a file.")
     ] = None,
+    account: AccountOption = None,
+    region: RegionOption = None,
+    state: StateOption = None,
+    port: PortOption = None,
 ) -> int:
     """Run a program as on an instance, and tell if it is ready for IMDSv2 required, and from which hop limit on.
 
@@ -111,15 +122,23 @@ def command(
     loopback = network is Network.HOST_LOOPBACK or not namespaces
     if hops and not namespaces:
         raise _usage("`--hops` needs network namespaces", "leave `--no-namespaces` out; they are Linux's")
+    if instance_id is not None and (asked or role is not None or config is not None):
+        raise _usage(
+            "`--instance` has options and a role of its own",
+            "change them with `aws ec2 modify-instance-metadata-options`, or leave `--instance` out",
+        )
     if report_file is not None:
         _check_writable(report_file)
     with interruptible("nothing was run, nothing is left"):
-        instance = _alone(asked, role, config)
+        if instance_id is None:
+            instance = _alone(asked, role, config)
+        else:
+            instance = _of_local_aws(instance_id, account, region, state, port)
         warnings = [] if namespaces else [_without_namespaces()]
         warnings += environment_warnings(os.environ, namespaces=namespaces, loopback=loopback)
         if warnings:
             report(warnings)
-        outcome = run(Plan(program, dict(os.environ), hops, namespaces, loopback), instance.respond)
+        outcome = run(Plan(program, dict(os.environ), hops, namespaces, loopback), instance.respond, instance.close)
     done = Report(
         program,
         outcome.code,
@@ -150,6 +169,25 @@ def _alone(asked: MetadataOptions, role: str | None, config: Path | None) -> Ins
     signer = LazySigner(lambda: kept_signer(data_directory()))
     service = MetadataService(MockSource(mock, now), secrets.token_bytes(32), signer=signer)
     return Instance(mock.instance.instance_id, mock.options, lambda request: service.respond(request, time.time()))
+
+
+def _of_local_aws(
+    instance_id: str, account: str | None, region: str | None, state: Path | None, port: int | None
+) -> Instance:
+    from imdsctl.adapters.local_metadata import remote_responder
+
+    entry, found = found_instance(instance_id, account, region, state, port)
+    if found.state != "running":
+        raise DiagnosticError(
+            Diagnostic(
+                "instance-not-running",
+                f"{found.instance_id} is {found.state}: it has no metadata service",
+                subject=entry.url,
+                hint=f"`aws ec2 start-instances --instance-ids {found.instance_id}`",
+            )
+        )
+    responder = remote_responder(entry, found)
+    return Instance(found.instance_id, found.options, responder, responder.aclose)
 
 
 def _tell(done: Report, json: bool, report_file: Path | None) -> None:

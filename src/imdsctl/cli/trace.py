@@ -60,9 +60,9 @@ def command(
             "--prometheus", metavar="PORT", min=0, max=65_535, help="Serve metrics on 127.0.0.1; 0: any port."
         ),
     ] = None,
-    hooks: Annotated[
-        bool, typer.Option("--hooks/--no-hooks", help="Let the kernel tell who connects (the most exact way).")
-    ] = True,
+    no_hooks: Annotated[
+        bool, typer.Option("--no-hooks", help="Do not let the kernel tell who connects; look sockets up instead.")
+    ] = False,
     fail_on: Annotated[
         FailOn | None,
         typer.Option("--fail-on", help="Exit with 3 when an IMDSv1 call was answered, or when any was tried."),
@@ -81,7 +81,7 @@ def command(
             interval=_seconds("--interval", interval, needs_json=not json),
             json=json,
             prometheus=prometheus,
-            hooks=hooks,
+            hooks=not no_hooks,
             fail_on=fail_on,
         )
     )
@@ -90,7 +90,7 @@ def command(
 def _seconds(option: str, text: str | None, *, needs_json: bool = False) -> float | None:
     if text is None:
         return None
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)", text.strip())
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)", text)
     seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
     if not 0 < seconds <= SECONDS_MAX:
         raise DiagnosticError(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import socket
 import struct
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.host.capture_filter import NOTHING, REQUEST_BYTES_MAX, service_filter
 
-SOCKET_BUFFER_BYTES = 64 * 1024 * 1024
-"""What waits for us: some two seconds of 5,000 calls/s."""
+SOCKET_BUFFER_BYTES_MAX = 64 * 1024 * 1024
+"""What waits for us: some two seconds of 5,000 calls/s. The kernel takes twice of it, and only while it is needed."""
+SOCKET_BUFFER_SHARE_MAX = 1 / 32
+"""Of this host's memory: a small instance has other uses for it."""
 
 _ETH_P_ALL = 3  # ETH_P_IP would miss what this host sends
 _SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 33, 26
@@ -49,10 +52,12 @@ class Capture:
             raise
 
     def _open(self) -> None:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        size = min(SOCKET_BUFFER_BYTES_MAX, int(memory * SOCKET_BUFFER_SHARE_MAX))
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, SOCKET_BUFFER_BYTES)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
         except PermissionError:  # CAP_NET_RAW alone: what the system allows to everyone
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
         self._attach(service_filter(socket.if_nametoindex("lo")))
         self._socket.setblocking(False)
         # Python's bind wants an interface's name; this one is for all of them.

@@ -23,7 +23,8 @@ from imdsctl.host.bpf import RingBuffer, attach, load_program
 from imdsctl.host.bpf_assembler import DOUBLE, R0, R1, R2, R3, R4, R6, R10, WORD, Program
 from imdsctl.host.packets import SERVICE_IPV4, SERVICE_IPV6, SERVICE_PORT
 
-RING_BYTES = 1 << 20  # 10,000 connects between two looks
+RING_BYTES = 1 << 22
+"""Room for 35,000 connects between two looks: longer than the packets of so many can wait."""
 
 _SOCK_OPS, _CGROUP_SOCK_ADDR = 13, 18  # program types
 _ATTACH_SOCK_OPS, _ATTACH_CONNECT4, _ATTACH_CONNECT6 = 3, 10, 11

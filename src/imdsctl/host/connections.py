@@ -8,7 +8,6 @@ the one nearest to the process.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -32,8 +31,10 @@ HELD_BYTES_MAX = 32 * 1024 * 1024
 REQUESTS_WAITING_MAX = 64
 """Of one connection, without an answer."""
 IDLE_SECONDS_MAX = 60.0
-HALF_CLOSED_SECONDS_MAX = 5.0
-"""So long may an answer come after the client said that it sends no more."""
+CLOSING_SECONDS_MAX = 5.0
+"""So long may an answer come after the client said that it sends no more, or after a reset."""
+ALIAS_SECONDS_MAX = 1.0
+"""So soon after its first look a packet comes by with its translated address."""
 FINISHED_SECONDS = 2.0
 """So long a finished connection is remembered, for the packets of it that are still to come by elsewhere."""
 
@@ -54,7 +55,7 @@ class Connection(Generic[Owner]):
         "_ttl",
         "aliases",
         "client",
-        "client_closed",
+        "closing",
         "finished",
         "held_bytes",
         "origin",
@@ -68,13 +69,13 @@ class Connection(Generic[Owner]):
         self.owner = owner
         self.aliases: list[Client] = []
         self.seen_at = 0.0
-        self.client_closed = False
+        self.closing = False
         self.finished = False
         self.held_bytes = 0
         self._ttl = ttl
         self._hops = [0, 0]  # as sent, and with a translated address
         self._hop_limited = False
-        self._asked: deque[tuple[Asked, float]] = deque()
+        self._asked: list[tuple[Asked, float]] = []
         self._requests = Stream(starts_request)
         self._replies = Stream(starts_reply)
 
@@ -95,11 +96,13 @@ class Connection(Generic[Owner]):
         """Take a segment of either direction."""
         self.seen_at = now
         if segment.flags & RST:
-            self.finish(calls)
+            # Not all that are sent end a connection: a client resets what an old one of the same port left behind,
+            # and anybody may make them up.
+            self.closing = True
             return
         if segment.to_service:
             self._requests.feed(segment, lambda head, whole: self._request(head, whole, now, calls))
-            self.client_closed |= bool(segment.flags & FIN)
+            self.closing |= bool(segment.flags & FIN)
         else:
             self._replies.feed(segment, lambda head, whole: self._reply(head, whole, calls))
         if self._requests.finished and self._replies.finished:
@@ -109,7 +112,7 @@ class Connection(Generic[Owner]):
         """The connection is over: what was asked and not answered stays so."""
         self._take_unfinished(self.seen_at)
         while self._asked:
-            waiting, at = self._asked.popleft()
+            waiting, at = self._asked.pop(0)
             outcome = Outcome.HOP_LIMIT if self._hop_limited else Outcome.NO_ANSWER
             calls.append((self.owner, Call(waiting, outcome, at)))
         self.finished = True
@@ -121,8 +124,10 @@ class Connection(Generic[Owner]):
         return self._requests.held_bytes + self._replies.held_bytes
 
     def _request(self, head: bytes, whole: bool, now: float, calls: list[tuple[Owner, Call]]) -> int | None:
+        if not head.strip():  # empty lines before a request
+            return 0
         if len(self._asked) >= REQUESTS_WAITING_MAX:
-            waiting, at = self._asked.popleft()
+            waiting, at = self._asked.pop(0)
             calls.append((self.owner, Call(waiting, Outcome.NO_ANSWER, at)))
         self._asked.append((asked(head), now))
         return body_bytes(head, is_reply=False) if whole else None
@@ -142,7 +147,7 @@ class Connection(Generic[Owner]):
             self._take_unfinished(self.seen_at)
         if not self._asked:
             return body_bytes(head, is_reply=True) if whole else None
-        request, at = self._asked.popleft()
+        request, at = self._asked.pop(0)
         calls.append((self.owner, Call(request, outcome_of(request.kind, status), at)))
         if request.method == "HEAD" or status in (204, 304):
             return 0
@@ -198,7 +203,7 @@ class Connections(Generic[Owner]):
             if connection.finished:
                 if silent > FINISHED_SECONDS:
                     self._remove(connection)
-            elif silent > IDLE_SECONDS_MAX or (connection.client_closed and silent > HALF_CLOSED_SECONDS_MAX):
+            elif silent > IDLE_SECONDS_MAX or (connection.closing and silent > CLOSING_SECONDS_MAX):
                 connection.finish(calls)
 
     def finish(self, calls: list[tuple[Owner, Call]]) -> None:
@@ -225,7 +230,8 @@ class Connections(Generic[Owner]):
             known.forwarded(segment, translated=True)
             return None
         elsewhere = self._origins.get(origin)
-        if elsewhere is not None and elsewhere.client != client:
+        soon = elsewhere is not None and now - elsewhere.seen_at <= ALIAS_SECONDS_MAX
+        if elsewhere is not None and soon and elsewhere.client != client:
             elsewhere.forwarded(segment, translated=True)
             elsewhere.aliases.append(client)
             self._aliases[client] = elsewhere

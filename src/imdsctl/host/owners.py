@@ -20,6 +20,8 @@ CALLERS_MAX = 10_000
 """So many connects may wait for the kernel to choose their address."""
 CLIENTS_MAX = 50_000
 """So many connections may be told by the hooks before their first packet is read."""
+UNSEEN_SECONDS = 5.0
+"""A connection without a packet in this time is one whose packets do not come by this host's interfaces."""
 PROCESSES_MAX = 4_096
 PROCESS_SECONDS_MAX = 0.1
 """So long what was read of a process is good: process numbers do not come round in this time."""
@@ -45,7 +47,7 @@ class Owners:
         self._lookup = lookup
         self._cgroup = cgroup
         self._callers: dict[int, Process] = {}
-        self._clients: dict[Client, Process] = {}
+        self._clients: dict[Client, tuple[Process, float]] = {}
         self._processes: dict[int, tuple[Process, float]] = {}
 
     def heard(self, events: Iterable[Event]) -> None:
@@ -55,15 +57,15 @@ class Owners:
                 _put(self._callers, event.cookie, self._process(event), CALLERS_MAX)
             elif isinstance(event, Address) and (process := self._callers.pop(event.cookie, None)) is not None:
                 self._clients.pop(event.client, None)
-                _put(self._clients, event.client, process, CLIENTS_MAX)
+                _put(self._clients, event.client, (process, time.monotonic()), CLIENTS_MAX)
 
     def of(self, client: Client) -> Owner:
         """The owner of a connection that begins now."""
         owner = Owner()
         owner.tally.connections = 1
-        process = self._clients.pop(client, None)
-        if process is not None:
-            self._settle(owner, process)
+        told = self._clients.pop(client, None)
+        if told is not None:
+            self._settle(owner, told[0])
         elif not self._lookup.ask(client, owner):
             self._settle(owner, Unattributed.TOO_MANY)
         return owner
@@ -72,6 +74,19 @@ class Owners:
         """Count for those who were found what their connections did meanwhile."""
         for owner, who in self._lookup.answers():
             self._settle(owner, who)
+
+    def expire(self, now: float) -> None:
+        """Count connects that no packet followed, `now` on the monotonic clock. To be called about once a second.
+
+        What is left here must go: its address may come again, in another network namespace, with another process.
+        """
+        while self._clients:
+            client = next(iter(self._clients))
+            process, told_at = self._clients[client]
+            if now - told_at < UNSEEN_SECONDS:
+                return
+            del self._clients[client]
+            self._table.of(process).unseen += 1
 
     def _settle(self, owner: Owner, who: Process | Unattributed) -> None:
         tally = self._table.of(who)

@@ -14,7 +14,10 @@ from imdsctl.host.calls import shown
 COMMAND_CHARACTERS_MAX = 160
 PARENTS_MAX = 8
 PROC = Path("/proc")
-_INITIAL_PID_NAMESPACE = "pid:[4026531836]"
+_HOST_PID_NAMESPACE, _HOST_CGROUP_NAMESPACE = "pid:[4026531836]", "cgroup:[4026531835]"
+"""Their numbers are the same everywhere (Linux, include/linux/proc_ns.h)."""
+_TOKEN = re.compile(r"(?i)(x-aws-(?:ec2-metadata|security)-token:\s*)[^\s'\"]+")
+"""A token on a command line (`curl -H ...`) is a secret, and would give every call a row of its own."""
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -49,12 +52,19 @@ class Process:
     place: Place = Place()
 
 
-def in_initial_pid_namespace(proc: Path = PROC) -> bool:
-    """True where the kernel's own process numbers are those that /proc shows."""
-    try:
-        return os.readlink(proc / "self/ns/pid") == _INITIAL_PID_NAMESPACE
-    except OSError:
-        return False
+def foreign_namespace(proc: Path = PROC) -> str | None:
+    """`process` or `cgroup` where we are in a container's namespace of that kind; None: the host's.
+
+    In the first, the kernel's process numbers are not those that /proc shows; in the second, the root of the cgroups
+    is only the container's.
+    """
+    for kind, name, host in (("process", "pid", _HOST_PID_NAMESPACE), ("cgroup", "cgroup", _HOST_CGROUP_NAMESPACE)):
+        try:
+            if os.readlink(proc / "self/ns" / name) != host:
+                return kind
+        except OSError:
+            return kind
+    return None
 
 
 def read_process(pid: int, proc: Path = PROC) -> Process | None:
@@ -65,7 +75,7 @@ def read_process(pid: int, proc: Path = PROC) -> Process | None:
         return None
     name, parent, started = stat
     arguments = _read(home / "cmdline").rstrip(b"\0").split(b"\0")
-    command = " ".join(each.decode(errors="replace") for each in arguments)
+    command = _TOKEN.sub(r"\1***", " ".join(each.decode(errors="replace") for each in arguments))
     executable, uid = "", None
     with contextlib.suppress(OSError):  # a thread of the kernel, or it is gone by now
         uid = home.stat().st_uid

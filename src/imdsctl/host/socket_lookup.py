@@ -24,6 +24,8 @@ from imdsctl.host.trace_table import Unattributed
 
 LOOKUPS_WAITING_MAX = 4_096
 NAMESPACES_MAX = 256
+NAMESPACES_SECONDS_MAX = 1.0
+"""So long this stays in other network namespaces: one that should go away must not wait for us."""
 RECENT_PIDS_MAX = 4
 PID_NUMBERS = 1 << 22  # the kernel's PID_MAX_LIMIT
 _CLONE_NEWNET = 0x40000000
@@ -86,12 +88,27 @@ class SocketLookup:
         home = None
         with contextlib.suppress(OSError):
             home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        while (wanted := self._wanted.get()) is not None:
+        while True:
+            if time.clock_gettime(time.CLOCK_BOOTTIME) - self._namespaces_at >= NAMESPACES_SECONDS_MAX:
+                self._leave_namespaces()
+            try:
+                wanted = self._wanted.get(timeout=NAMESPACES_SECONDS_MAX if self._namespaces else None)
+            except queue.Empty:
+                continue
+            if wanted is None:
+                break
             client, about, asked_at = wanted
             self._found.append((about, self._find(client, asked_at, home)))
             self.wake()
+        self._leave_namespaces()
+        if home is not None:
+            os.close(home)
+
+    def _leave_namespaces(self) -> None:
         for each in self._namespaces.values():
             each.close()
+        self._namespaces.clear()
+        self._namespaces_at = 0.0
 
     def _find(self, client: Client, asked_at: float, home: int | None) -> Process | Unattributed:
         inode = self._inode(client)

@@ -17,7 +17,7 @@ from imdsctl.host.connect_hooks import ConnectHooks, cgroup2_root
 from imdsctl.host.connections import Connections
 from imdsctl.host.owners import Owner, Owners
 from imdsctl.host.packets import Decoder
-from imdsctl.host.processes import in_initial_pid_namespace
+from imdsctl.host.processes import foreign_namespace
 from imdsctl.host.socket_lookup import SocketLookup
 from imdsctl.host.trace_table import TraceTable
 
@@ -68,8 +68,8 @@ class Tracer(AbstractContextManager["Tracer"]):
         root = cgroup2_root(Path("/proc/self/mounts").read_text())
         if root is None:
             self._hooks_problem = "there is no cgroup2 hierarchy here to attach them to"
-        elif not in_initial_pid_namespace():
-            self._hooks_problem = "this is not the host's process namespace, the numbers they give mean nothing here"
+        elif (kind := foreign_namespace()) is not None:
+            self._hooks_problem = f"this is a container's {kind} namespace, not the host's"
         else:
             try:
                 self._hooks = ConnectHooks(root)
@@ -188,6 +188,7 @@ class Tracer(AbstractContextManager["Tracer"]):
         calls: list[tuple[Owner, Call]] = []
         with self.lock:
             self._connections.expire(self._wall + now, calls)
+            self._owners.expire(now)
             _count(calls)
 
 

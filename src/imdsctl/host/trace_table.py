@@ -33,10 +33,14 @@ REASONS: Mapping[Unattributed, str] = {
 
 @dataclass(slots=True)
 class Tally:
-    """Calls added up. Times are seconds since 1970; paths are the first and the last one asked for."""
+    """Calls added up. Times are seconds since 1970; paths are the first and the last one asked for.
+
+    `unseen` are connects of which the hooks told and no packet came by: nobody knows what was asked there.
+    """
 
     calls: Counter[tuple[Kind, Outcome]] = field(default_factory=Counter)
     connections: int = 0
+    unseen: int = 0
     first_at: float | None = None
     last_at: float | None = None
     first_path: str = ""
@@ -51,6 +55,7 @@ class Tally:
         """Count everything that `other` counted."""
         self.calls.update(other.calls)
         self.connections += other.connections
+        self.unseen += other.unseen
         if other.first_at is not None and other.last_at is not None:
             self._span(other.first_at, other.last_at, other.first_path, other.last_path)
 

@@ -103,6 +103,11 @@ def _notes(table: TraceTable, health: Health, rows: Iterable[Row]) -> Iterable[s
                 f"note: {_many(stopped, 'answer')} to {name} stopped on this host: the hop limit is too low for where "
                 "it runs"
             )
+        if tally.unseen:
+            yield (
+                f"note: {name} made {_many(tally.unseen, 'connection')} whose packets did not come by (another network "
+                "namespace, or a firewall): what was asked cannot be told"
+            )
     for reason, tally in table.unattributed.items():
         yield f"note: {_many(tally.connections, 'connection')} not attributed: {REASONS[reason]}"
     if table.others.connections:
@@ -122,6 +127,8 @@ def _verdict(table: TraceTable, health: Health, rows: Iterable[Row]) -> str:
         return f"{said}, {_many(v1, 'IMDSv1 call')} by {whose}: these need a token once HttpTokens=required."
     if calls:
         return f"{said}, none by IMDSv1. What runs rarely shows only in a long trace."
+    if total.unseen:
+        return f"{said}: no call came by, {_many(total.unseen, 'connection')} stayed out of sight."
     return f"{said}: nothing on this host asked the metadata service for anything."
 
 
@@ -188,6 +195,7 @@ def _row(row: Row) -> dict[str, Any]:
 def _tally(tally: Tally) -> dict[str, Any]:
     return {
         "connections": tally.connections,
+        "connections_unseen": tally.unseen,
         "calls": {str(kind): {str(outcome): tally.count(kind, outcome) for outcome in Outcome} for kind in Kind},
         "first_seen": _time(tally.first_at),
         "last_seen": _time(tally.last_at),

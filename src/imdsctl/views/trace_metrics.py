@@ -23,6 +23,7 @@ def trace_metrics(table: TraceTable, health: Health) -> str:
     """The text that a scrape gets. Command lines and paths are no labels: there is no end to them."""
     calls: Counter[Labels] = Counter()
     connections: Counter[Labels] = Counter()
+    unseen: Counter[Labels] = Counter()
     programs: set[Labels] = set()
     for row in table.sorted_rows():
         place = row.identity.place
@@ -35,8 +36,8 @@ def trace_metrics(table: TraceTable, health: Health) -> str:
         if labels not in programs and len(programs) >= SERIES_MAX:
             labels = _OTHERS
         programs.add(labels)
-        _count(calls, connections, labels, row.tally)
-    _count(calls, connections, _OTHERS, table.others)
+        _count(calls, connections, unseen, labels, row.tally)
+    _count(calls, connections, unseen, _OTHERS, table.others)
     unattributed: dict[Labels, float] = {}
     for reason, tally in table.unattributed.items():
         unattributed[("reason", str(reason)),] = sum(tally.calls.values())
@@ -46,6 +47,7 @@ def trace_metrics(table: TraceTable, health: Health) -> str:
     lines = [
         *_metric("calls_total", "counter", "Calls to the instance metadata service.", calls),
         *_metric("connections_total", "counter", "Connections to the instance metadata service.", connections),
+        *_metric("connections_unseen_total", "counter", "Connections whose packets did not come by.", unseen),
         *_metric("unattributed_calls_total", "counter", "Calls of which nobody knows who made them.", unattributed),
         *_metric("packets_total", "counter", "Packets that were captured.", {(): health.packets}),
         *_metric("packets_lost_total", "counter", "Packets lost before they could be read.", {(): health.packets_lost}),
@@ -69,7 +71,11 @@ _OTHERS: Labels = (("program", OTHERS), ("container", ""), ("pod", ""), ("unit",
 _NOBODY: Labels = (("program", ""), ("container", ""), ("pod", ""), ("unit", ""))
 
 
-def _count(calls: Counter[Labels], connections: Counter[Labels], labels: Labels, tally: Tally) -> None:
+def _count(
+    calls: Counter[Labels], connections: Counter[Labels], unseen: Counter[Labels], labels: Labels, tally: Tally
+) -> None:
+    if tally.unseen:
+        unseen[labels] += tally.unseen
     if not tally.connections and not tally.calls:
         return
     connections[labels] += tally.connections

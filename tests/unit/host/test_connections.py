@@ -174,6 +174,11 @@ def test_a_connection_behind_address_translation_is_one_connection_with_its_inne
     assert [client for client, _ in listener.calls] == [(bytes([172, 17, 0, 2]), 40_000)]
 
 
+def test_the_same_sequence_number_much_later_is_another_connection() -> None:
+    listener = Listener().hear([Talk("10.0.0.9").to(flags=SYN)]).later(bounds.ALIAS_SECONDS_MAX + 0.1)
+    assert listener.hear(Talk("10.0.0.8").call(V1, reply())).said == [V1_ANSWERED]
+
+
 def test_the_same_port_again_is_a_new_connection() -> None:
     first, second = Talk(), Talk(sent=77, answered=99)
     assert Listener().hear([*first.call(V1, reply()), *second.call(V2, reply())]).said == [V1_ANSWERED, V2_ANSWERED]
@@ -216,14 +221,22 @@ def test_client_and_service_may_have_the_same_address() -> None:
 def test_a_reset_leaves_the_request_without_an_answer() -> None:
     talk = Talk()
     packets = [*talk.begin(), talk.to(V1), talk.back(flags=RST)]
-    assert Listener().hear(packets).said == ["v1 no-answer /latest/meta-data/"]
+    listener = Listener().hear(packets).later(bounds.CLOSING_SECONDS_MAX + 1)
+    assert listener.said == ["v1 no-answer /latest/meta-data/"]
+
+
+def test_a_reset_that_does_not_end_the_connection_hides_nothing() -> None:
+    talk = Talk()
+    packets = [talk.to(flags=SYN), Talk(sent=5).to(flags=RST)]
+    talk.sent -= 1
+    assert Listener().hear([*packets, *talk.call(V1, reply())]).said == [V1_ANSWERED]
 
 
 def test_a_client_that_gives_up_got_no_answer() -> None:
     talk, listener = Talk(), Listener()
     listener.hear([*talk.begin(), talk.to(PUT), talk.to(flags=FIN | ACK)])
     assert listener.later(1).said == []
-    assert listener.later(bounds.HALF_CLOSED_SECONDS_MAX).said == ["token no-answer /latest/api/token"]
+    assert listener.later(bounds.CLOSING_SECONDS_MAX).said == ["token no-answer /latest/api/token"]
 
 
 def test_silence_ends_a_connection_and_then_nothing_of_it_is_kept() -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
-from imdsctl.host.processes import Place, Process, parent_of, place_of, read_process
+from imdsctl.host.processes import Place, Process, foreign_namespace, parent_of, place_of, read_process
+
+if sys.platform != "linux":
+    pytest.skip("/proc is Linux's", allow_module_level=True)
 
 ID = "3f4a" * 16
 SHORT = ID[:12]
@@ -65,3 +70,21 @@ def test_this_process_is_itself() -> None:
 def test_a_process_that_is_gone_is_nobody() -> None:
     assert read_process(2**22 + 1) is None
     assert parent_of(2**22 + 1) is None
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "foreign"),
+    [
+        ({"pid": "pid:[4026531836]", "cgroup": "cgroup:[4026531835]"}, None),
+        ({"pid": "pid:[4026532200]", "cgroup": "cgroup:[4026531835]"}, "process"),
+        ({"pid": "pid:[4026531836]", "cgroup": "cgroup:[4026532300]"}, "cgroup"),
+        ({"pid": "pid:[4026531836]"}, "cgroup"),
+        ({}, "process"),
+    ],
+)
+def test_a_container_is_not_the_host(tmp_path: Path, namespaces: dict[str, str], foreign: str | None) -> None:
+    home = tmp_path / "self" / "ns"
+    home.mkdir(parents=True)
+    for name, number in namespaces.items():
+        (home / name).symlink_to(number)
+    assert foreign_namespace(tmp_path) == foreign
