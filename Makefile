@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BENCH_VENV := .venv-bench
+CLIENTS_VENV := .venv-clients
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak docs format clean
+.PHONY: help demo test check clients bench soak docs format clean
 
 help: ## list the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -31,7 +32,17 @@ $(BENCH_VENV)/.ready: bench/requirements.txt
 	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	@touch $@
 
-demo: $(VENV)/.run ## watch an organization go from "IMDSv1 possible" to "IMDSv2 enforced", on a local AWS
+$(CLIENTS_VENV)/.ready: tests/contract/imds_clients/requirements.txt tests/contract/imds_clients/package.json
+	@test -x $(CLIENTS_VENV)/bin/python || $(PYTHON) -m venv $(CLIENTS_VENV)
+	@echo "installing metadata clients from PyPI and npm into $(CLIENTS_VENV) (once)"
+	@$(CLIENTS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/contract/imds_clients/requirements.txt
+	@! command -v npm >/dev/null || { cp tests/contract/imds_clients/package.json $(CLIENTS_VENV)/ \
+		&& npm install --prefix $(CLIENTS_VENV) --no-package-lock --no-audit --no-fund --loglevel=error >/dev/null; }
+	@touch $@
+
+demo: $(VENV)/.run ## see a role stolen through IMDSv1, and an organization go to "IMDSv2 enforced", on a local AWS
+	@$(BIN)/imdsctl demo --attack
+	@echo
 	@$(BIN)/imdsctl demo
 
 test: $(VENV)/.dev ## all tests
@@ -44,19 +55,23 @@ check: $(VENV)/.dev ## format, lint, types, import contract, tests: what CI runs
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
+clients: $(CLIENTS_VENV)/.ready ## install the metadata clients from PyPI and npm that the tests run, where they can be had
+
 format: $(VENV)/.dev ## put every file into the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.dev ## write docs/local-aws.md's list of operations from the code
+docs: $(VENV)/.dev ## write docs/local-aws.md's list of operations from the code, docs/imds-clients.md from its cases
 	@$(BIN)/python docs/local_aws.py
+	@$(BIN)/python docs/imds_clients.py
 
-bench: $(VENV)/.dev $(BENCH_VENV)/.ready ## side by side with boto3, moto and ministack, as ratios
+bench: $(VENV)/.dev $(BENCH_VENV)/.ready ## side by side with boto3, moto, ministack, nginx and Starlette, as ratios
 	@$(BIN)/python -m bench --peers-python $(BENCH_VENV)/bin/python
 
-soak: $(VENV)/.dev ## long fault campaigns: 100,000 hostile requests, a thousand kill -9 in the middle of writes
+soak: $(VENV)/.dev $(CLIENTS_VENV)/.ready ## long campaigns: 100,000 hostile requests, a thousand kill -9 in the middle of writes, metadata clients to the end of their patience
 	@IMDSCTL_SOAK_REQUESTS=100000 $(BIN)/python -m pytest tests/contract/test_hostile_http.py tests/contract/test_hostile_bytes.py
 	@IMDSCTL_SOAK_ROUNDS=1000 $(BIN)/python -m pytest tests/journeys/test_kill.py
+	@IMDSCTL_SOAK_CLIENTS=1 $(BIN)/python -m pytest tests/contract/test_imds_clients.py
 
 clean: ## remove the virtual environments and caches
-	rm -rf $(VENV) $(BENCH_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(BENCH_VENV) $(CLIENTS_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

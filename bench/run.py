@@ -1,4 +1,4 @@
-"""`make bench`: what a scan and the local AWS cost, beside boto3, moto and ministack, measured in the same minutes.
+"""`make bench`: what a scan, the local AWS and the metadata service cost, beside their peers, in the same minutes.
 
 Prints one table; every figure that has a target says PASS or MISS. The raw figures go to bench/results/ as JSON.
 Exits with 0 when everything was measured, with 1 when something could not be; with --check also when a target is
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import Cores, pick_cores
+from bench.metadata import weigh_metadata
+from bench.metadata_room import weigh_room
 from bench.races import race_servers
 from bench.report import Line, NotMeasured, machine, save, table
 from bench.scale import weigh_fleets, weigh_lookups, weigh_starts
@@ -58,6 +60,12 @@ class Bench:
         self.left_out += left_out
         return lines, raw
 
+    def metadata(self, python: Path | None, seconds: float) -> tuple[list[Line], Any]:
+        """The metadata service's peers, with a word on those that are not there."""
+        lines, raw, left_out = weigh_metadata(python, self.cores, seconds)
+        self.left_out += left_out
+        return lines, raw
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for; see the module's first lines for the exit code."""
@@ -83,6 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.only in (None, "trace"):
         what = "tracing a host's calls to the metadata service"
         bench.measure(what, "trace", lambda: weigh_trace(cores))
+    if arguments.only in (None, "imds"):
+        what = "asking the metadata service, nginx, Starlette and amazon-ec2-metadata-mock"
+        bench.measure(what, "metadata", lambda: bench.metadata(arguments.peers_python, arguments.seconds))
+        what = "weighing ten thousand metadata services and a million tokens"
+        bench.measure(what, "metadata_room", lambda: weigh_room(cores))
     bench.results["lines"] = [asdict(line) for line in bench.lines]
     print(table(bench.lines))
     print()
@@ -99,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", choices=("scan", "local", "scale", "trace"), help="one part of it")
+    parser.add_argument("--only", choices=("scan", "local", "scale", "imds", "trace"), help="one part of it")
     parser.add_argument("--accounts", type=int, nargs="+", default=[5, 50], help="sizes of the scanned organization")
     parser.add_argument("--seconds", type=float, default=1.5, help="how long one run of an operation lasts")
     parser.add_argument("--fleets", type=int, nargs="+", default=list(FLEETS), help="instances of the local AWS")

@@ -39,9 +39,13 @@ class Server:
 
 
 @contextmanager
-def _running(
+def running(
     name: str, command: Sequence[str], *, env: Mapping[str, str], port: int, core: int, log: Path
 ) -> Iterator[tuple[int, float]]:
+    """A process on a core of its own, from when it listens (pid and seconds till then) until it has ended.
+
+    Raises ServerFailed.
+    """
     with log.open("wb") as output:
         with on_core(core):
             process = subprocess.Popen(
@@ -66,12 +70,12 @@ def _running(
 @contextmanager
 def local_aws(directory: Path, core: int, *, accounts: int, instances: int) -> Iterator[Server]:
     """`imdsctl local up` with 17 Regions for each account, in memory."""
-    port = _free_port()
+    port = free_port()
     env = client_env(directory)
     command = imdsctl("local", "up", "--no-throttle", "--port", str(port), "--regions", "default", "--seed", "1")
     command += ["--accounts", str(accounts), "--instances", str(instances)]
     log = directory / "local.log"
-    with _running("imdsctl local", command, env=env, port=port, core=core, log=log) as (pid, seconds):
+    with running("imdsctl local", command, env=env, port=port, core=core, log=log) as (pid, seconds):
         printed = subprocess.run(
             imdsctl("local", "env"), env=env, cwd=REPOSITORY, capture_output=True, text=True, check=True
         ).stdout
@@ -86,21 +90,21 @@ def imdsctl(*arguments: str) -> list[str]:
 @contextmanager
 def moto(python: Path, directory: Path, core: int) -> Iterator[Server]:
     """moto_server, run by the interpreter it is installed for."""
-    port = _free_port()
+    port = free_port()
     command = [str(python), "-m", "moto.server", "-H", HOST, "-p", str(port)]
     env = client_env(directory)
-    with _running("moto_server", command, env=env, port=port, core=core, log=directory / "moto.log") as (pid, seconds):
+    with running("moto_server", command, env=env, port=port, core=core, log=directory / "moto.log") as (pid, seconds):
         yield Server("moto_server", pid, port, seconds, env | _credentials(port))
 
 
 @contextmanager
 def ministack(python: Path, directory: Path, core: int) -> Iterator[Server]:
     """ministack with its defaults (it checks no signature), run by the interpreter it is installed for."""
-    port = _free_port()
+    port = free_port()
     env = client_env(directory) | {"GATEWAY_PORT": str(port), "BIND_HOST": HOST, "LOG_LEVEL": "WARNING"}
     command = [str(python), "-m", "ministack"]
     log = directory / "ministack.log"
-    with _running("ministack", command, env=env, port=port, core=core, log=log) as (pid, seconds):
+    with running("ministack", command, env=env, port=port, core=core, log=log) as (pid, seconds):
         yield Server("ministack", pid, port, seconds, client_env(directory) | _credentials(port))
 
 
@@ -129,7 +133,8 @@ def exports(text: str) -> dict[str, str]:
     return dict(word.split("=", 1) for line in words for word in line if "=" in word)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of HOST where nothing listens now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

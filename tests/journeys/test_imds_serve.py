@@ -127,6 +127,22 @@ def test_a_port_in_use_is_said_and_the_other_address_is_given_back(tmp_path: Pat
     assert address in said
 
 
+def test_a_port_that_needs_more_rights_is_said(tmp_path: Path) -> None:
+    first_free = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+    if not first_free.exists() or int(first_free.read_text()) <= 1:
+        pytest.skip("here everybody may take every port")
+    without = ["setpriv", "--bounding-set", "-net_bind_service", "--inh-caps", "-net_bind_service"]
+    done = subprocess.run(
+        [*(without if os.geteuid() == 0 else []), *command("serve", "--bind", "127.0.0.1:1")],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=ENDED,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error[port-not-allowed]")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

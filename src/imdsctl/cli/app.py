@@ -16,7 +16,7 @@ from imdsctl.cli.errors import guarded, interruptible
 if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
 
-COMMANDS = ("demo", "scan", "explain", "plan", "apply", "verify", "local", "imds", "trace")
+COMMANDS = ("demo", "scan", "explain", "plan", "apply", "verify", "run", "trace", "local", "imds")
 """Names, in the order of help. `imdsctl.cli.NAME` has a function `command`, or `app` when it has its own commands."""
 
 
@@ -51,7 +51,7 @@ def _load(name: str) -> Any:
         group.name = name  # help lists commands by their own names
         return group
     single = typer.Typer(add_completion=False)
-    single.command(name)(module.command)
+    single.command(name, context_settings=getattr(module, "CONTEXT_SETTINGS", None))(module.command)
     return typer.main.get_command(single)
 
 

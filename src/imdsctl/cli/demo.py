@@ -34,23 +34,34 @@ def command(
     accounts: int = typer.Option(14, "--accounts", min=ACCOUNTS_MIN, help="accounts of the organization"),
     instances: int = typer.Option(8, "--instances", min=0, help="instances in a Region, on average"),
     seed: int = typer.Option(2019, "--seed", help="another number makes another organization"),
+    attack: bool = typer.Option(False, "--attack", help="steal a role's credentials, then see what refuses it"),
 ) -> None:
     """Watch an organization go from "IMDSv1 possible" to "IMDSv2 enforced", without an AWS account."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="imdsctl-demo-") as folder, _ended_politely():
         stage = Stage(Path(folder))
         try:
-            _play(stage, accounts, instances, seed)
+            if attack:
+                from imdsctl.cli.demo_attack import play
+
+                play(stage, seed)
+            else:
+                _play(stage, accounts, instances, seed)
         finally:
             stage.close()
-    _say(f"\nThe local AWS of this demo is stopped; it took {time.monotonic() - started:.0f} seconds.")
+    say(f"\nThe local AWS of this demo is stopped; it took {time.monotonic() - started:.0f} seconds.")
     me = _typed()
-    _say(
+    say(
         "Try next:\n"
         f"  {me} local up --detach --accounts 12      # the same stage, yours to keep\n"
         f'  eval "$({me} local env)"                  # now boto3, the AWS CLI and imdsctl talk to it\n'
         "  aws ec2 get-instance-metadata-defaults    # if you have the AWS CLI\n"
-        f"  {me} explain --launch --region eu-west-1  # what would an instance get, and why?\n"
+        + (
+            ""
+            if attack
+            else f"  {me} demo --attack                        # how a role is stolen, and what refuses it\n"
+        )
+        + f"  {me} explain --launch --region eu-west-1  # what would an instance get, and why?\n"
         f"  {me} scan                                 # with your own credentials instead: reads only"
     )
 
@@ -58,26 +69,26 @@ def command(
 def _play(stage: Stage, accounts: int, instances: int, seed: int) -> None:
     stage.open("--port", "0", "--accounts", str(accounts), "--instances", str(instances), "--seed", str(seed))
 
-    _say("\n# 1. Where does the organization stand? A scan only reads.")
+    say("\n# 1. Where does the organization stand? A scan only reads.")
     stage.run_abridged("scan")
     before = stage.json("scan")
 
-    _say("\n# 2. What would an instance get that is launched here today, and why?")
+    say("\n# 2. What would an instance get that is launched here today, and why?")
     here = stage.env.get("AWS_REGION", "us-east-1")
     stage.run("explain", "--launch", "--region", here)
 
-    _say("\n# 3. Plan: the changes, in waves, as a file to read and to review. Nothing is changed yet.")
+    say("\n# 3. Plan: the changes, in waves, as a file to read and to review. Nothing is changed yet.")
     stage.run_abridged("plan", "-o", "plan.json")
 
-    _say("\n# 4. Apply: what the plan says and nothing else; the old values are recorded first.")
+    say("\n# 4. Apply: what the plan says and nothing else; the old values are recorded first.")
     count = json.loads((stage.folder / "plan.json").read_text())["count"]
     stage.run("apply", "plan.json", "--confirm", str(count))
 
-    _say("\n# 5. Verify: scan again; nothing left to plan and nothing unknown is the proof.")
+    say("\n# 5. Verify: scan again; nothing left to plan and nothing unknown is the proof.")
     refused = sorted(each["subject"] for each in before["unknown"] if each["what"] == "account")
     if refused:
         stage.run_abridged("verify", allowed=(0, 1))
-        _say(
+        say(
             f"\n# Account {', '.join(refused)} refuses our role, so nobody has looked inside. Unknown is not enforced,"
             "\n# and verify fails until its owner grants the role. To prove the rest, leave it out by name:"
         )
@@ -86,8 +97,8 @@ def _play(stage: Stage, accounts: int, instances: int, seed: int) -> None:
         stage.run_abridged("verify")
     stage.run("explain", "--launch", "--region", here, "--http-tokens", "optional")
 
-    _say("\n# Before and after\n")
-    _say(before_and_after(before, stage.json("scan")))
+    say("\n# Before and after\n")
+    say(before_and_after(before, stage.json("scan")))
 
 
 def before_and_after(before: dict[str, Any], after: dict[str, Any]) -> str:
@@ -144,12 +155,17 @@ class Stage:
         self.env["AWS_CONFIG_FILE"] = self.env["AWS_SHARED_CREDENTIALS_FILE"] = str(folder / "no-aws-config")
         self.env["AWS_EC2_METADATA_DISABLED"] = "true"
         self.running = False
+        self.namespaces = True
 
     def open(self, *arguments: str) -> None:
         """Start the local AWS and take its environment."""
         self.running = True
         self.run("local", "up", "--detach", *arguments)
-        for line in self.output("local", "env").splitlines():
+        self.take()
+
+    def take(self, *arguments: str) -> None:
+        """Take the settings that `imdsctl local env` prints."""
+        for line in self.output("local", "env", *arguments).splitlines():
             name, _, value = line.removeprefix("export ").partition("=")
             self.env[name] = shlex.split(value)[0] if value else ""
 
@@ -162,7 +178,7 @@ class Stage:
     def run(self, *arguments: str, shown: bool = True, allowed: tuple[int, ...] = (0,)) -> int:
         """One command of imdsctl, as a person would type it; its exit code, if it is an allowed one."""
         if shown:
-            _say(f"\n$ imdsctl {shlex.join(arguments)}")
+            say(f"\n$ imdsctl {shlex.join(arguments)}")
         sink = None if shown else subprocess.DEVNULL
         code = self._finished(arguments, sink, sink).returncode
         if code not in allowed:
@@ -171,28 +187,29 @@ class Stage:
 
     def run_abridged(self, *arguments: str, allowed: tuple[int, ...] = (0,)) -> None:
         """Like `run`, with the middle of a long answer left out."""
-        _say(f"\n$ imdsctl {shlex.join(arguments)}")
+        say(f"\n$ imdsctl {shlex.join(arguments)}")
         done = self._finished(arguments, subprocess.PIPE)
         lines = done.stdout.splitlines()
         if len(lines) > ABRIDGED_HEAD + ABRIDGED_TAIL + 1:
             left_out = len(lines) - ABRIDGED_HEAD - ABRIDGED_TAIL
             lines[ABRIDGED_HEAD:-ABRIDGED_TAIL] = [f"  ... ({left_out} more lines)"]
-        _say("\n".join(lines))
+        say("\n".join(lines))
         if done.returncode not in allowed:
             raise _broken(arguments, done.returncode)
 
-    def output(self, *arguments: str) -> str:
-        """What a command prints on stdout."""
-        done = self._finished(arguments, subprocess.PIPE)
+    def output(self, *arguments: str, aws: bool = True) -> str:
+        """What a command prints on stdout; without `aws` it sees no AWS settings, not even the stage's."""
+        done = self._finished(arguments, subprocess.PIPE, aws=aws)
         if done.returncode:
             raise _broken(arguments, done.returncode)
         return done.stdout
 
     def _finished(
-        self, arguments: Sequence[str], stdout: int | None, stderr: int | None = None
+        self, arguments: Sequence[str], stdout: int | None, stderr: int | None = None, *, aws: bool = True
     ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "imdsctl", *arguments]
-        child = subprocess.Popen(command, env=self.env, cwd=self.folder, stdout=stdout, stderr=stderr, text=True)
+        env = {name: value for name, value in self.env.items() if aws or not name.startswith("AWS_")}
+        child = subprocess.Popen(command, env=env, cwd=self.folder, stdout=stdout, stderr=stderr, text=True)
         try:
             said, complained = child.communicate()
         except BaseException:
@@ -241,5 +258,5 @@ def _typed() -> str:
     return str(own.relative_to(Path.cwd())) if own.is_relative_to(Path.cwd()) else str(own)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     print(text, flush=True)

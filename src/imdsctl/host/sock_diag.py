@@ -10,7 +10,7 @@ import struct
 
 from imdsctl.host.packets import SERVICE_IPV4, SERVICE_IPV6, SERVICE_PORT, Client
 
-_NETLINK_SOCK_DIAG = 4
+NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, _NLMSG_ERROR = 20, 1, 2
 _ANY_STATE = 0xFFFFFFFF
 _NO_COOKIE = b"\xff" * 8
@@ -19,17 +19,25 @@ ANSWER_SECONDS_MAX = 1.0
 
 
 class SockDiag:
-    """Asks the network namespace that the calling thread was in when this was made. Raises OSError when it may not."""
+    """Asks the network namespace that the calling thread was in when this was made. Raises OSError when it may not.
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
+    Or that of `netlink`: a socket of family AF_NETLINK, kind SOCK_RAW, protocol NETLINK_SOCK_DIAG.
+    """
+
+    def __init__(self, netlink: socket.socket | None = None) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        self._socket = netlink or socket.socket(socket.AF_NETLINK, kind, NETLINK_SOCK_DIAG)
         self._socket.settimeout(ANSWER_SECONDS_MAX)
 
-    def inode(self, client: Client) -> int | None:
-        """The inode of the socket at the client's end of a connection to the service; None: there is none here."""
+    def inode(self, client: Client, service: Client | None = None) -> int | None:
+        """The inode of the socket at the client's end of a connection to the service; None: there is none here.
+
+        `service` is where it is; None: at the metadata service's address of that family.
+        """
         address, port = client
         family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
-        service = SERVICE_IPV4 if len(address) == 4 else SERVICE_IPV6
+        if service is None:
+            service = (SERVICE_IPV4 if len(address) == 4 else SERVICE_IPV6, SERVICE_PORT)
         request = struct.pack(
             "=IHHIIBBBBI2s2s16s16sI8s",
             72,
@@ -43,9 +51,9 @@ class SockDiag:
             0,
             _ANY_STATE,
             port.to_bytes(2, "big"),
-            SERVICE_PORT.to_bytes(2, "big"),
+            service[1].to_bytes(2, "big"),
             address,
-            service,
+            service[0],
             0,
             _NO_COOKIE,
         )

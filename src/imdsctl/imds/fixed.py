@@ -74,6 +74,7 @@ def example_facts(
     """An instance such as EC2 has many, with a role's instance profile if a `role` is named; `name` picks another."""
     drawn = blake2b(f"instance/{name}".encode(), digest_size=32).hexdigest()
     account_id = "111122223333"
+    partition, domain = _partition(region)
     address = "10.0.31.7"
     hostname = "ip-10-0-31-7.ec2.internal" if region == "us-east-1" else f"ip-10-0-31-7.{region}.compute.internal"
     return Facts(
@@ -105,15 +106,24 @@ def example_facts(
         ),
         block_devices=(("ami", "/dev/xvda"), ("root", "/dev/xvda")),
         security_groups=("default",),
-        profile_arn=None if role is None else f"arn:aws:iam::{account_id}:instance-profile/{role}",
+        profile_arn=None if role is None else f"arn:{partition}:iam::{account_id}:instance-profile/{role}",
         profile_id=None if role is None else f"AIPAEXAMPLE{_base32(drawn, 10)}",
         role=role,
+        partition=partition,
+        domain=domain,
     )
+
+
+def _partition(region: str) -> tuple[str, str]:
+    """The partition of a Region and its domain, as `services/` shows them."""
+    if region.startswith("cn-"):
+        return "aws-cn", "amazonaws.com.cn"
+    return ("aws-us-gov" if region.startswith("us-gov-") else "aws"), "amazonaws.com"
 
 
 def _zone_prefix(region: str) -> str:
     """`use1` of `us-east-1`, as Availability Zone ids begin."""
-    area, direction, number = region.rsplit("-", 2)
+    area, direction, number = region.replace("us-gov", "usg").rsplit("-", 2)
     short = {"southeast": "se", "northeast": "ne", "southwest": "sw", "northwest": "nw", "central": "c"}
     return area + short.get(direction, direction[:1]) + number
 

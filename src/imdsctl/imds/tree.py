@@ -51,10 +51,11 @@ these."""
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Facts, and whether the instance's tags are shown (its options say so)."""
+    """Facts, whether the instance's tags are shown (its options say so), and whether its document can be signed."""
 
     facts: Facts
     tags: bool
+    signed: bool = True
 
 
 def _resolved(node: Node, view: View, version: str) -> Node:
@@ -237,6 +238,11 @@ def _spot(view: View) -> Node:
     }
 
 
+def _signature(which: Asked) -> Callable[[View], Asked | None]:
+    """Listed only where it can be made: cloud-init asks for all that is listed, and retries a 404 five times."""
+    return lambda view: which if view.signed else None
+
+
 META_DATA: Mapping[str, Node] = {
     "ami-id": _fact("image_id"),
     "ami-launch-index": _fact("launch_index"),
@@ -307,9 +313,9 @@ DYNAMIC: Mapping[str, Node] = {
     "fws": {"instance-monitoring": lambda view: "enabled" if view.facts.monitoring else "disabled"},
     "instance-identity": {
         "document": _document(documents.identity_document),
-        "pkcs7": Asked.PKCS7,
-        "rsa2048": Asked.RSA2048,
-        "signature": Asked.SIGNATURE,
+        "pkcs7": _signature(Asked.PKCS7),
+        "rsa2048": _signature(Asked.RSA2048),
+        "signature": _signature(Asked.SIGNATURE),
     },
 }
 

@@ -29,7 +29,9 @@ class BadRequest(ValueError):
 def read_head(data: bytes, *, ipv6: bool = False) -> tuple[Request, int] | None:
     """The request at the beginning of `data` and the bytes that it takes, its body included; None when more is needed.
 
-    Raises BadRequest.
+    The body need not be there yet: it is nobody's, but a client may not listen before it has sent it. A client that
+    says `Expect` sends none before it has an answer. That is why a PUT may then announce one in pieces, as s3fs does:
+    EC2 answers 417. Raises BadRequest.
     """
     end = data.find(END)
     if end < 0:
@@ -42,8 +44,10 @@ def read_head(data: bytes, *, ipv6: bool = False) -> tuple[Request, int] | None:
     line = _LINE.fullmatch(first)
     if line is None or len(lines) > HEADERS_COUNT_MAX:
         raise BadRequest("not a request line, or too many headers")
+    method, target = line.groups()
     headers = []
     length = None
+    expects = in_pieces = False
     for each in lines:
         name, colon, value = each.partition(b":")
         if not colon or _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
@@ -55,11 +59,13 @@ def read_head(data: bytes, *, ipv6: bool = False) -> tuple[Request, int] | None:
                 raise BadRequest("not a length, or two of them")
             length = int(value)
         elif name == b"transfer-encoding":
-            raise BadRequest("no request of the metadata service has a body in pieces")
+            in_pieces = True
+        elif name == b"expect":
+            expects = True
         headers.append((name, value))
+    if in_pieces and (length is not None or not expects or method != b"PUT"):
+        raise BadRequest("no request of the metadata service has a body in pieces")
     length = length or 0
     if length > BODY_BYTES_MAX:
         raise BadRequest("no request of the metadata service has such a body")
-    taken = end + len(END) + length
-    method, target = line.groups()
-    return None if len(data) < taken else (Request(method.decode(), target, headers, ipv6), taken)
+    return Request(method.decode(), target, headers, ipv6), end + len(END) + (0 if expects else length)

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.unit.imds.attacks import INSTANCE, KEY, NOW, ROLE, SECRET, STRICT, Attack, Kinds, attacks
 
@@ -17,6 +17,7 @@ from imdsctl.imds.messages import Access, Reply, Request
 from imdsctl.imds.service import MetadataService
 from imdsctl.imds.wire import BadRequest, read_head
 
+UNHURRIED = settings(deadline=None)  # how long an example takes is the machine's business
 CREDENTIALS = b"/latest/meta-data/iam/security-credentials/web"
 TOKEN_TEXT = re.compile(rb"AQAEA[A-Za-z0-9_-]{49}==")
 
@@ -117,6 +118,7 @@ HEADERS = st.lists(st.tuples(NAMES | st.binary(max_size=8), VALUES), max_size=6)
 METHODS = st.sampled_from(["GET", "HEAD", "PUT", "POST", "OPTIONS", "DELETE", "get", ""]) | st.text(max_size=5)
 
 
+@UNHURRIED
 @given(METHODS, TARGETS, HEADERS, st.booleans())
 @example("GET", CREDENTIALS, [], False)
 def test_whatever_comes_without_a_valid_token_gets_no_credentials(
@@ -128,6 +130,7 @@ def test_whatever_comes_without_a_valid_token_gets_no_credentials(
     assert reply.access not in (Access.V1, Access.V2)
 
 
+@UNHURRIED
 @given(METHODS, TARGETS, HEADERS)
 def test_a_token_is_made_for_one_request_only(method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
     reply = STRICT_SERVICE.respond(Request(method, target, headers), NOW)
@@ -139,6 +142,7 @@ def test_a_token_is_made_for_one_request_only(method: str, target: bytes, header
         assert reply.access is Access.TOKEN
 
 
+@UNHURRIED
 @given(TARGETS)
 def test_with_a_token_any_target_has_an_answer(target: bytes) -> None:
     token = Kinds(NOW, KEY, INSTANCE).valid.encode()

@@ -230,8 +230,9 @@ def test_user_data_comes_as_it_was_given() -> None:
 
 
 @pytest.mark.parametrize("path", ["pkcs7", "signature", "rsa2048"])
-def test_without_keys_there_are_no_signatures(path: str) -> None:
+def test_without_keys_there_are_no_signatures_and_none_are_listed(path: str) -> None:
     assert Client().ask(f"/latest/dynamic/instance-identity/{path}").status == 404
+    assert body(Client().ask("/latest/dynamic/instance-identity/")) == b"document"
 
 
 def test_what_is_kept_never_shows_another_path_or_another_time() -> None:
