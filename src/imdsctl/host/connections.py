@@ -52,7 +52,6 @@ class Connection(Generic[Owner]):
         "_hops",
         "_replies",
         "_requests",
-        "_ttl",
         "aliases",
         "client",
         "closing",
@@ -61,6 +60,7 @@ class Connection(Generic[Owner]):
         "origin",
         "owner",
         "seen_at",
+        "ttl",
     )
 
     def __init__(self, client: Client, origin: tuple[int, int], ttl: int, owner: Owner) -> None:
@@ -72,7 +72,7 @@ class Connection(Generic[Owner]):
         self.closing = False
         self.finished = False
         self.held_bytes = 0
-        self._ttl = ttl
+        self.ttl = ttl
         self._hops = [0, 0]  # as sent, and with a translated address
         self._hop_limited = False
         self._asked: list[tuple[Asked, float]] = []
@@ -81,7 +81,7 @@ class Connection(Generic[Owner]):
 
     def forwarded(self, segment: Segment, *, translated: bool = False) -> None:
         """A packet of the client's was seen: a TTL lower than its first one tells how far this host forwards it."""
-        self._hops[translated] = max(self._hops[translated], self._ttl - segment.ttl)
+        self._hops[translated] = max(self._hops[translated], self.ttl - segment.ttl)
 
     def stops_here(self, segment: Segment, *, translated: bool = False) -> bool:
         """True for an answer that this host will drop on its way to the client, because its hop limit is used up."""
@@ -230,8 +230,7 @@ class Connections(Generic[Owner]):
             known.forwarded(segment, translated=True)
             return None
         elsewhere = self._origins.get(origin)
-        soon = elsewhere is not None and now - elsewhere.seen_at <= ALIAS_SECONDS_MAX
-        if elsewhere is not None and soon and elsewhere.client != client:
+        if elsewhere is not None and _is_translated(segment, elsewhere, now):
             elsewhere.forwarded(segment, translated=True)
             elsewhere.aliases.append(client)
             self._aliases[client] = elsewhere
@@ -270,6 +269,15 @@ class Connections(Generic[Owner]):
                 del self._aliases[alias]
         if self._origins.get(connection.origin) is connection:
             del self._origins[connection.origin]
+
+
+def _is_translated(segment: Segment, connection: Connection[Owner], now: float) -> bool:
+    """Another look at a connection: soon after the first, with another address, from a host that forwards it.
+
+    Sequence numbers alone do not tell: at thousands of connections a second two that are alike come every few hours.
+    """
+    soon = now - connection.seen_at <= ALIAS_SECONDS_MAX
+    return soon and segment.client[0] != connection.client[0] and segment.ttl <= connection.ttl
 
 
 def _origin(segment: Segment) -> tuple[int, int]:

@@ -179,6 +179,12 @@ def test_the_same_sequence_number_much_later_is_another_connection() -> None:
     assert listener.hear(Talk("10.0.0.8").call(V1, reply())).said == [V1_ANSWERED]
 
 
+def test_two_connections_of_one_address_with_the_same_sequence_number_are_two() -> None:
+    first, second = Talk(port=40_000), Talk(port=40_001)
+    packets = [*first.begin(), *second.begin(), first.to(V1), second.to(V2), first.back(reply()), second.back(reply())]
+    assert Listener().hear(packets).said == [V1_ANSWERED, V2_ANSWERED]
+
+
 def test_the_same_port_again_is_a_new_connection() -> None:
     first, second = Talk(), Talk(sent=77, answered=99)
     assert Listener().hear([*first.call(V1, reply()), *second.call(V2, reply())]).said == [V1_ANSWERED, V2_ANSWERED]
