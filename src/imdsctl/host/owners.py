@@ -20,6 +20,8 @@ CALLERS_MAX = 10_000
 """So many connects may wait for the kernel to choose their address."""
 CLIENTS_MAX = 50_000
 """So many connections may be told by the hooks before their first packet is read."""
+CONNECTS_MAX = 16
+"""And so many of one address and port."""
 UNSEEN_SECONDS = 5.0
 """A connection without a packet in this time is one whose packets do not come by this host's interfaces."""
 PROCESSES_MAX = 4_096
@@ -49,7 +51,7 @@ class Owners:
         self._lookup = lookup
         self._cgroup = cgroup
         self._callers: dict[int, Process] = {}
-        self._clients: dict[Client, tuple[Process, float]] = {}
+        self._told: dict[Client, list[tuple[Process, float]]] = {}
         self._processes: dict[int, tuple[Process, float]] = {}
 
     def heard(self, events: Iterable[Event]) -> None:
@@ -58,19 +60,44 @@ class Owners:
             if isinstance(event, Caller):
                 _put(self._callers, event.cookie, self._process(event), CALLERS_MAX)
             elif isinstance(event, Address) and (process := self._callers.pop(event.cookie, None)) is not None:
-                self._clients.pop(event.client, None)
-                _put(self._clients, event.client, (process, time.monotonic()), CLIENTS_MAX)
+                self._tell(event.client, process)
 
     def of(self, client: Client) -> Owner:
         """The owner of a connection that begins now."""
         owner = Owner()
         owner.tally.connections = 1
-        told = self._clients.pop(client, None)
-        if told is not None:
-            self._settle(owner, told[0])
+        process = self._first_told(client)
+        if process is not None:
+            self._settle(owner, process)
         elif not self._lookup.ask(client, owner):
             self._settle(owner, Unattributed.TOO_MANY)
         return owner
+
+    def _tell(self, client: Client, process: Process) -> None:
+        told = self._told.get(client)
+        if told is None:
+            _put(self._told, client, [(process, time.monotonic())], CLIENTS_MAX)
+        elif len(told) < CONNECTS_MAX:
+            told.append((process, time.monotonic()))
+
+    def _first_told(self, client: Client) -> Process | None:
+        """Who connected from this address; None: nobody, or one of several.
+
+        An address and port come again soon when a connection is over, so there may be several connects whose packets
+        were not read yet. As long as one process made them, it does not matter which is which.
+        """
+        told = self._told.get(client)
+        if told is None:
+            return None
+        process = told[0][0]
+        if any(other.pid != process.pid for other, _ in told):
+            del self._told[client]
+            return None
+        if len(told) == 1:
+            del self._told[client]
+        else:
+            del told[0]
+        return process
 
     def take_answers(self) -> None:
         """Count for those who were found what their connections did meanwhile."""
@@ -82,13 +109,13 @@ class Owners:
 
         What is left here must go: its address may come again, in another network namespace, with another process.
         """
-        while self._clients:
-            client = next(iter(self._clients))
-            process, told_at = self._clients[client]
-            if now - told_at < UNSEEN_SECONDS:
+        while self._told:
+            client, told = next(iter(self._told.items()))
+            if now - told[-1][1] < UNSEEN_SECONDS:
                 return
-            del self._clients[client]
-            self._table.of(process).unseen += 1
+            del self._told[client]
+            for process, _ in told:
+                self._table.of(process).unseen += 1
 
     def _settle(self, owner: Owner, who: Process | Unattributed) -> None:
         tally = self._table.of(who)

@@ -144,6 +144,28 @@ def test_a_connect_counts_for_one_connection_only(owners: Owners, lookup: Lookup
     assert len(lookup.asked) == 1
 
 
+def test_an_address_that_comes_again_before_its_packets_are_read_has_an_owner_each_time(
+    owners: Owners, table: TraceTable, lookup: Lookup
+) -> None:
+    owners.heard([caller(), Address(7, CLIENT), caller(cookie=8), Address(8, CLIENT)])
+    owners.of(CLIENT)
+    owners.of(CLIENT)
+    [row] = table.rows.values()
+    assert row.tally.connections == 2
+    owners.of(CLIENT)
+    assert len(lookup.asked) == 1
+
+
+def test_which_of_two_processes_with_the_same_address_it_was_is_not_guessed(
+    owners: Owners, table: TraceTable, lookup: Lookup
+) -> None:
+    owners.heard([caller(), Address(7, CLIENT), caller(GONE, cookie=8), Address(8, CLIENT)])
+    owners.of(CLIENT)
+    owners.of(CLIENT)
+    assert table.rows == {}
+    assert len(lookup.asked) == 2
+
+
 def test_a_connect_without_packets_is_told_and_does_not_answer_for_a_later_one(
     owners: Owners, table: TraceTable, lookup: Lookup
 ) -> None:
@@ -163,7 +185,7 @@ def test_memory_is_bounded(owners: Owners, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(bounds, "PROCESSES_MAX", 1)
     for number in range(100):
         owners.heard([caller(GONE, cookie=number), Address(number, (bytes(4), number)), caller(GONE, cookie=-number)])
-    assert len(owners._callers) == len(owners._clients) == 10
+    assert len(owners._callers) == len(owners._told) == 10
 
 
 def test_a_token_on_a_command_line_is_not_shown(tmp_path: Path) -> None:
