@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -57,9 +57,8 @@ for request in requests:
         pass
     if request.startswith("PUT"):
         token = answer.partition(b"\\r\\n\\r\\n")[2].decode()
-    if then == "stay":
-        print("there", flush=True)
-        sys.stdin.read()
+print("there", flush=True)
+sys.stdin.read()
 """
 
 
@@ -109,19 +108,32 @@ class Bed:
     def command(self, place: str, *command: str) -> list[str]:
         return [sys.executable, str(BED), "enter", self.places[place], *command]
 
-    def client(self, name: str, place: str, address: str, *requests: str, then: str = "end") -> None:
-        """Run a client to its end."""
-        done = subprocess.run(
-            self.command(place, *self.client_command(name, address, *requests, then=then)),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS_MAX,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-
-    def client_command(self, name: str, address: str, *requests: str, then: str) -> Sequence[str]:
+    def client_command(self, name: str, address: str, *requests: str, then: str = "stay") -> Sequence[str]:
         return [sys.executable, "-ISc", CLIENT, name, address, then, *requests]
+
+    def vanishing(self, name: str, place: str, address: str, *requests: str) -> None:
+        """Run a client that is gone as soon as it has asked."""
+        command = self.command(place, *self.client_command(name, address, *requests, then="vanish"))
+        subprocess.run(command, check=True, timeout=SECONDS_MAX)
+
+    @contextmanager
+    def client(self, name: str, place: str, address: str, *requests: str, then: str = "stay") -> Iterator[int]:
+        """Run a client that has its answers, and stays until the end of the `with`; gives its number."""
+        process = subprocess.Popen(
+            self.command(place, *self.client_command(name, address, *requests, then=then)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert process.stderr is not None
+            assert line == "there\n", process.stderr.read()
+            yield process.pid
+        finally:
+            process.communicate(timeout=SECONDS_MAX)
 
     @contextmanager
     def trace(self, *options: str, without: str = "", ended_by: int = signal.SIGINT) -> Iterator[Trace]:
@@ -186,19 +198,22 @@ def bed(new_shell: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory) 
 def observed(bed: Bed) -> Trace:
     """What a trace says about clients of every kind."""
     already = bed.log.stat().st_size
-    with bed.trace("--json") as trace:
-        bed.client("plain", "host", FOUR, V1)
-        bed.client("six", "host", SIX, V1)
-        bed.client("mapped", "host", MAPPED, V1)
-        bed.client("modern", "host", FOUR, TOKEN, V2, V2)
-        bed.client("denied", "host", SIX, V2)
-        bed.client("boxed", "container", FOUR, V1)
-        bed.client("boxed-six", "container", SIX, V1, V1)
-        bed.client("falls-back", "container", FOUR, TOKEN, V1, then="impatient")
-        bed.client("falls-back-six", "container", SIX, TOKEN, V1, then="impatient")
-        bed.client("noise", "host", FOUR, "\x16\x03\x01\x80" + "".join(map(chr, range(128, 256))) + "\r\n\r\n")
+    with ExitStack() as clients, bed.trace("--json") as trace:
+        for name, place, address, requests in (
+            ("plain", "host", FOUR, [V1]),
+            ("six", "host", SIX, [V1]),
+            ("mapped", "host", MAPPED, [V1]),
+            ("modern", "host", FOUR, [TOKEN, V2, V2]),
+            ("denied", "host", SIX, [V2]),
+            ("boxed", "container", FOUR, [V1]),
+            ("boxed-six", "container", SIX, [V1, V1]),
+            ("noise", "host", FOUR, ["\x16\x03\x01\x80" + "".join(map(chr, range(128, 256))) + "\r\n\r\n"]),
+        ):
+            clients.enter_context(bed.client(name, place, address, *requests))
+        for name, address in (("falls-back", FOUR), ("falls-back-six", SIX)):
+            clients.enter_context(bed.client(name, "container", address, TOKEN, V1, then="impatient"))
         for _ in range(20):
-            bed.client("vanishing", "host", FOUR, V1, then="vanish")
+            bed.vanishing("vanishing", "host", FOUR, V1)
     assert trace.exit_code == 0, trace.talk
     # The service writes a line when it has answered, which may be after a client that does not wait is gone.
     until, calls = (
@@ -279,25 +294,14 @@ def test_trace_and_the_service_itself_count_the_same(bed: Bed, observed: Trace) 
 
 
 def test_without_hooks_sockets_tell_who_calls_and_what_they_cannot_tell_is_counted(bed: Bed) -> None:
-    staying = []
-    with bed.trace("--json", "--no-hooks", "--fail-on", "v1") as trace:
-        for name, place, address in (("stays", "host", FOUR), ("stays-boxed", "container", SIX)):
-            process = subprocess.Popen(
-                bed.command(place, *bed.client_command(name, address, V1, then="stay")),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            staying.append(process)
-            assert process.stdout is not None
-            assert process.stdout.readline() == "there\n"
-        bed.client("vanishing", "host", FOUR, V1, then="vanish")
-    for process in staying:
-        process.communicate(timeout=SECONDS_MAX)
+    with ExitStack() as clients, bed.trace("--json", "--no-hooks", "--fail-on", "v1") as trace:
+        pid = clients.enter_context(bed.client("stays", "host", FOUR, V1))
+        clients.enter_context(bed.client("stays-boxed", "container", SIX, V1))
+        bed.vanishing("vanishing", "host", FOUR, V1)
     assert trace.exit_code == 3
     assert trace.result["attribution"] == "sockets"
     assert trace.calls("stays") == trace.calls("stays-boxed") == ["v1 answered 1"]
-    assert trace.program("stays")["last_pid"] == staying[0].pid
+    assert trace.program("stays")["last_pid"] == pid
     known = sum(each["connections"] for each in trace.result["programs"])
     unknown = sum(each["connections"] for each in trace.result["not_attributed"])
     assert known + unknown == 3
@@ -307,7 +311,7 @@ def test_without_hooks_sockets_tell_who_calls_and_what_they_cannot_tell_is_count
 def test_metrics_are_served_on_loopback_and_sigterm_ends_with_the_summary(bed: Bed) -> None:
     with bed.trace("--prometheus", "0", ended_by=signal.SIGTERM) as trace:
         url = next(line for line in trace.talk if line.startswith("metrics: ")).split()[1]
-        bed.client("plain", "host", FOUR, V1)
+        bed.vanishing("plain", "host", FOUR, V1)
         fetch = f"import urllib.request as u; print(u.urlopen({url!r}, timeout=20).read().decode())"
         values: dict[str, float] = {}
         until = time.monotonic() + SECONDS_MAX
@@ -380,7 +384,9 @@ def test_a_container_is_known_by_its_cgroup(bed: Bed, hooked: Trace, container_c
     with bed.trace("--json") as trace:
         command = bed.command("container", *bed.client_command("boxed", FOUR, V1, then=then))
         script = f'echo $$ > {container_cgroup}/cgroup.procs && exec "$@"'
-        subprocess.run(["/bin/sh", "-c", script, "sh", *command], check=True, timeout=SECONDS_MAX)
+        subprocess.run(
+            ["/bin/sh", "-c", script, "sh", *command], stdin=subprocess.DEVNULL, check=True, timeout=SECONDS_MAX
+        )
     assert trace.program("boxed")["container"] == f"docker:{CONTAINER_ID[:12]}"
 
 

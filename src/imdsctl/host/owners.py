@@ -6,7 +6,7 @@ import ctypes
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +24,9 @@ UNSEEN_SECONDS = 5.0
 """A connection without a packet in this time is one whose packets do not come by this host's interfaces."""
 PROCESSES_MAX = 4_096
 PROCESS_SECONDS_MAX = 0.1
-"""So long what was read of a process is good: process numbers do not come round in this time."""
+"""So long what was read of a process is good: it may begin another program."""
+PID_SECONDS_MAX = 1.0
+"""So long a process that is gone is the one that was read before: numbers do not come round in this time."""
 _TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -99,13 +101,13 @@ class Owners:
         if known is not None and now - known[1] <= PROCESS_SECONDS_MAX:
             return known[0]
         process = read_process(caller.pid)
-        # One that began after the connect has the number of one that is gone.
-        if process is None or (process.started or 0.0) > caller.boot_seconds + _TICK_SECONDS:
-            self._processes.pop(caller.pid, None)
+        # One that began after the connect has the number of one that is gone; one without arguments ended meanwhile.
+        late = process is None or (process.started or 0.0) > caller.boot_seconds + _TICK_SECONDS or not process.command
+        if process is None or late:
+            if known is not None and now - known[1] <= PID_SECONDS_MAX and known[0].name == caller.name:
+                return known[0]
             place = cgroup_place(self._cgroup, caller.cgroup_id) if self._cgroup else Place()
             return Process(caller.pid, caller.name, uid=caller.uid, place=place)
-        if not process.command:  # it ended while it was read
-            return replace(process, uid=caller.uid)
         self._processes.pop(caller.pid, None)
         _put(self._processes, caller.pid, (process, now), PROCESSES_MAX)
         return process

@@ -93,6 +93,33 @@ def test_a_process_that_began_after_the_connect_is_not_the_one(owners: Owners, t
     assert (row.identity.name, row.identity.executable) == ("curl", "")
 
 
+def test_a_process_that_ended_since_it_was_read_is_still_itself(
+    owners: Owners, table: TraceTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    there: dict[int, Process] = {GONE: Process(GONE, "curl", "/usr/bin/curl", "curl http://x", 1000, 1.0)}
+    monkeypatch.setattr(bounds.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(bounds, "read_process", there.get)
+    owners.heard([caller(GONE), Address(7, CLIENT)])
+    owners.of(CLIENT)
+    there.clear()
+    clock[0] += bounds.PID_SECONDS_MAX
+    owners.heard([caller(GONE, cookie=8), Address(8, CLIENT)])
+    owners.of(CLIENT)
+    [row] = table.rows.values()
+    assert (row.identity.command, row.tally.connections) == ("curl http://x", 2)
+    # Another name, or much later: it may be another process, so only what the hook told counts.
+    owners.heard([caller(GONE, cookie=9, name="wget"), Address(9, CLIENT)])
+    owners.of(CLIENT)
+    clock[0] += bounds.PID_SECONDS_MAX
+    owners.heard([caller(GONE, cookie=10), Address(10, CLIENT)])
+    owners.of(CLIENT)
+    assert [(each.identity.name, each.identity.command) for each in table.rows.values()][1:] == [
+        ("wget", ""),
+        ("curl", ""),
+    ]
+
+
 def test_without_a_hook_calls_wait_for_the_answer(owners: Owners, table: TraceTable, lookup: Lookup) -> None:
     owner = owners.of(CLIENT)
     owner.tally.add(CALL)
