@@ -5,6 +5,8 @@ BENCH_VENV := .venv-bench
 CLIENTS_VENV := .venv-clients
 BIN := $(VENV)/bin
 SHELL := /bin/bash
+# A process a core; the tests of a file stay together, for what they share.
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check clients bench soak docs format clean
@@ -46,14 +48,14 @@ demo: $(VENV)/.run ## see a role stolen through IMDSv1, and an organization go t
 	@$(BIN)/imdsctl demo
 
 test: $(VENV)/.dev ## all tests
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 check: $(VENV)/.dev ## format, lint, types, import contract, tests: what CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 clients: $(CLIENTS_VENV)/.ready ## install the metadata clients from PyPI and npm that the tests run, where they can be had
 

@@ -141,7 +141,17 @@ def places(aws_shell: Any, client: Client) -> Iterator[Place]:
 @pytest.fixture
 def place(places: Iterator[Place]) -> Place:
     """A Region of the management account that no other test touches, without a Region default."""
-    place = next(places)
+    return without_default(next(places))
+
+
+@pytest.fixture(scope="module")
+def shared_place(places: Iterator[Place]) -> Place:
+    """The same for all tests of a file that need nothing but instances of their own."""
+    return without_default(next(places))
+
+
+def without_default(place: Place) -> Place:
+    """The place, after its Region default was cleared."""
     place.ec2.modify_instance_metadata_defaults(
         HttpTokens="no-preference",
         HttpPutResponseHopLimit=-1,

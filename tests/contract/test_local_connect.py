@@ -62,6 +62,12 @@ class Connected:
             connection.close()
 
 
+@pytest.fixture(scope="module")
+def place(shared_place: Any) -> Any:
+    """One Region for all of them: each has instances of its own."""
+    return shared_place
+
+
 @pytest.fixture
 def connected(place: Any, client: Any) -> Connected:
     return Connected(place, client)

@@ -35,6 +35,12 @@ def _namespaces() -> None:
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="module")
+def place(shared_place: Any) -> Any:
+    """One Region for all of them: each has instances of its own."""
+    return shared_place
+
+
 @pytest.fixture
 def instance_id(place: Any, client: Any) -> str:
     """A running instance with a role that may nothing but say who it is."""
