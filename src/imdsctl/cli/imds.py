@@ -7,13 +7,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imdsctl.cli.imds_options import (
+    ConfigOption,
+    HopLimitOption,
+    HttpEndpointOption,
+    HttpTokensOption,
+    MetadataTagsOption,
+    RoleOption,
+)
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.domain.options import HOP_LIMIT_MAX, HOP_LIMIT_MIN, HttpTokens, MetadataOptions, Switch
+from imdsctl.domain.options import HttpTokens, MetadataOptions, Switch
 from imdsctl.imds.mock import EVENT_CODES, LIFECYCLE_STATES, SPOT_ACTIONS, Mock, Notice
 
 if TYPE_CHECKING:
@@ -36,29 +43,12 @@ def serve(
             "--bind", metavar="HOST:PORT", help=f"Where to listen; IPv6 in brackets. Again for more. [{BIND}]"
         ),
     ] = None,
-    http_tokens: Annotated[
-        HttpTokens | None, typer.Option("--http-tokens", help="`required` refuses IMDSv1.", show_default="optional")
-    ] = None,
-    hop_limit: Annotated[
-        int | None,
-        typer.Option(
-            "--hop-limit",
-            min=HOP_LIMIT_MIN,
-            max=HOP_LIMIT_MAX,
-            help="How many hops a token gets; the kernel holds to it.",
-            show_default="1",
-        ),
-    ] = None,
-    http_endpoint: Annotated[
-        Switch | None, typer.Option("--http-endpoint", help="`disabled` answers 403.", show_default="enabled")
-    ] = None,
-    metadata_tags: Annotated[bool, typer.Option("--metadata-tags", help="Show the instance's tags.")] = False,
-    role: Annotated[
-        str | None, typer.Option("--role", metavar="NAME", help="The role of its instance profile.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="More of the instance, in TOML; options here win.")
-    ] = None,
+    http_tokens: HttpTokensOption = None,
+    hop_limit: HopLimitOption = None,
+    http_endpoint: HttpEndpointOption = None,
+    metadata_tags: MetadataTagsOption = False,
+    role: RoleOption = None,
+    config: ConfigOption = None,
     spot: Annotated[
         str | None, typer.Option("--spot", metavar="ACTION", help=f"A Spot interruption: {', '.join(SPOT_ACTIONS)}.")
     ] = None,

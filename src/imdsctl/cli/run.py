@@ -16,10 +16,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imdsctl.cli.errors import interruptible, report, wants_colour
+from imdsctl.cli.imds_options import (
+    ConfigOption,
+    HopLimitOption,
+    HttpEndpointOption,
+    HttpTokensOption,
+    MetadataTagsOption,
+    RoleOption,
+)
 from imdsctl.cli.local_connect import AccountOption, RegionOption, found_instance
 from imdsctl.cli.local_servers import PortOption, StateOption
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError, Severity
-from imdsctl.domain.options import HOP_LIMIT_MAX, HOP_LIMIT_MIN, HttpTokens, MetadataOptions, Switch
+from imdsctl.domain.options import HOP_LIMIT_MIN, MetadataOptions, Switch
 from imdsctl.domain.readiness import FailOn
 from imdsctl.domain.run_environment import environment_warnings
 
@@ -57,31 +65,12 @@ def command(
         str | None,
         typer.Option("--instance", metavar="ID", help="As on this instance of the local AWS, with its options."),
     ] = None,
-    http_tokens: Annotated[
-        HttpTokens | None,
-        typer.Option("--http-tokens", help="`required` refuses IMDSv1.", show_default="optional"),
-    ] = None,
-    hop_limit: Annotated[
-        int | None,
-        typer.Option(
-            "--hop-limit",
-            min=HOP_LIMIT_MIN,
-            max=HOP_LIMIT_MAX,
-            help="How many hops a token gets; the kernel holds to it.",
-            show_default="1",
-        ),
-    ] = None,
-    http_endpoint: Annotated[
-        Switch | None, typer.Option("--http-endpoint", help="`disabled` answers 403.", show_default="enabled")
-    ] = None,
-    metadata_tags: Annotated[bool, typer.Option("--metadata-tags", help="Show the instance's tags.")] = False,
-    role: Annotated[
-        str | None, typer.Option("--role", metavar="NAME", help="The role of its instance profile.")
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", metavar="FILE", help="More of the instance, in TOML, as for `imds serve`."),
-    ] = None,
+    http_tokens: HttpTokensOption = None,
+    hop_limit: HopLimitOption = None,
+    http_endpoint: HttpEndpointOption = None,
+    metadata_tags: MetadataTagsOption = False,
+    role: RoleOption = None,
+    config: ConfigOption = None,
     hops: Annotated[
         int,
         typer.Option("--hops", min=0, max=HOPS_MAX, help="Routers between instance and program; a container has 1."),

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 
-from imdsctl.host.processes import PROC, Process, parent_of, read_process
+from imdsctl.host.processes import PROC, Process, has_open, parent_of, read_process
 from imdsctl.host.sock_diag import SockDiag
 
 RECENT_PIDS_MAX = 8
@@ -53,26 +53,11 @@ def holder(inode: int, proc: Path = PROC, first: Iterable[int] = ()) -> int | No
     """
     link = f"socket:[{inode}]"
     for pid in (*first, *sorted((int(name) for name in os.listdir(proc) if name.isdigit()), reverse=True)):
-        if _has(pid, link, proc):
-            while (parent := parent_of(pid, proc)) and _has(parent, link, proc):
+        if has_open(pid, link, proc):
+            while (parent := parent_of(pid, proc)) and has_open(parent, link, proc):
                 pid = parent
             return pid
     return None
-
-
-def _has(pid: int, link: str, proc: Path) -> bool:
-    home = f"{proc}/{pid}/fd"
-    try:
-        names = os.listdir(home)
-    except OSError:
-        return False
-    for name in names:
-        try:
-            if os.readlink(f"{home}/{name}") == link:
-                return True
-        except OSError:  # closed meanwhile
-            continue
-    return False
 
 
 def _packed(address: tuple[str, int]) -> tuple[bytes, int]:

@@ -158,3 +158,19 @@ def place_of(cgroups: str) -> Place:
     units = [each for each in _UNIT.findall(cgroups) if not re.search(_ID, each)]
     unit = _ESCAPED.sub(lambda each: chr(int(each[1], 16)), units[-1]) if units else None
     return Place(container, pod[1].replace("_", "-") if pod else None, shown(unit, 128) if unit else None)
+
+
+def has_open(pid: int, link: str, proc: Path = PROC) -> bool:
+    """Whether a process has that open: what its descriptor leads to, such as `socket:[4711]`."""
+    home = f"{proc}/{pid}/fd"
+    try:
+        names = os.listdir(home)
+    except OSError:
+        return False
+    for name in names:
+        try:
+            if os.readlink(f"{home}/{name}") == link:
+                return True
+        except OSError:  # closed meanwhile
+            continue
+    return False

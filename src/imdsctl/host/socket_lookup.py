@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from imdsctl.host.packets import Client
-from imdsctl.host.processes import PROC, Process, parent_of, read_process
+from imdsctl.host.processes import PROC, Process, has_open, parent_of, read_process
 from imdsctl.host.sock_diag import SockDiag
 from imdsctl.host.trace_table import Unattributed
 
@@ -159,8 +159,8 @@ class SocketLookup:
         # Those that were seen before, then the youngest: they are the first to be gone. Numbers come round.
         newest = _newest_pid()
         for pid in (*self._recent, *sorted(_pids(), key=lambda pid: (newest - pid) % PID_NUMBERS)):
-            if _has(pid, link):
-                while (parent := parent_of(pid)) and _has(parent, link):
+            if has_open(pid, link):
+                while (parent := parent_of(pid)) and has_open(parent, link):
                     pid = parent
                 return pid
         return None
@@ -175,20 +175,6 @@ def _newest_pid() -> int:
     with contextlib.suppress(OSError, ValueError):
         return int((PROC / "loadavg").read_text().split()[-1])
     return 0
-
-
-def _has(pid: int, link: str) -> bool:
-    try:
-        names = os.listdir(f"{PROC}/{pid}/fd")
-    except OSError:
-        return False
-    for name in names:
-        try:
-            if os.readlink(f"{PROC}/{pid}/fd/{name}") == link:
-                return True
-        except OSError:  # closed meanwhile
-            continue
-    return False
 
 
 def _inside(namespace: Path, home: int | None) -> SockDiag:
