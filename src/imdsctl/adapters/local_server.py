@@ -167,6 +167,9 @@ async def _serve(
     listener: socket.socket,
     announce: Callable[[Entry, World], None],
 ) -> None:
+    # What was loaded stays. From here on garbage is looked for: a long log is replayed, then requests come.
+    gc.freeze()
+    gc.enable()
     world = make_world(spec)
     host, port = listener.getsockname()[:2]
     entry = Entry(

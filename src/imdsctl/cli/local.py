@@ -240,6 +240,11 @@ def _unknown_region(name: str) -> Diagnostic:
 
 
 def _serve_here(host: str, port: int, path: Path | None, throttle: Throttling, asked: dict[str, Any]) -> int:
+    import gc
+
+    # Loading makes hundreds of thousands of objects that all stay: looking for garbage among them, again and again, is
+    # a sixth of the start. The server switches it on again.
+    gc.disable()
     from imdsctl.adapters.local_server import Settings, serve
     from imdsctl.adapters.state_directory import StateDirectory
 
