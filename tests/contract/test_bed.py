@@ -17,14 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.contract.needs import with_namespaces
 
-from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.host.bed import INSTANCE, PROGRAM, SERVICE, Bed, refused
 
 IPV4, IPV6 = "169.254.169.254", "fd00:ec2::254"
 SECONDS_MAX = 20.0
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="network namespaces are Linux's")
 
 
 @pytest.fixture
@@ -33,12 +31,7 @@ def bed_of() -> Iterator[Callable[[int], Bed]]:
     made: list[Bed] = []
 
     def make(hops: int = 0) -> Bed:
-        try:
-            made.append(Bed(hops=hops))
-        except DiagnosticError as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(str(error))
+        made.append(with_namespaces(lambda: Bed(hops=hops)))
         return made[-1]
 
     yield make
@@ -159,6 +152,7 @@ def test_closing_ends_daemons_and_namespaces(bed_of: Callable[[int], Bed]) -> No
 
 
 def test_a_bed_dies_with_the_process_that_made_it_daemons_included() -> None:
+    with_namespaces(lambda: Bed().close())
     script = (
         "import os, sys, subprocess, time\n"
         "from imdsctl.host.bed import Bed\n"
@@ -169,10 +163,7 @@ def test_a_bed_dies_with_the_process_that_made_it_daemons_included() -> None:
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as owner:
         assert owner.stdout is not None
-        line = owner.stdout.readline()
-        if not line and not os.environ.get("CI"):
-            pytest.skip("no namespaces here")
-        keeper = int(line)
+        keeper = int(owner.stdout.readline())
         made = {
             link for link, pids in namespaces().items() if keeper in pids and link != os.readlink("/proc/self/ns/net")
         }

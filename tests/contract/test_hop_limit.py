@@ -9,18 +9,16 @@ but never in CI.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import pytest
+from tests.contract.needs import with_namespaces
 
 from imdsctl.adapters.metadata_server import MetadataServer, Peer
-from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.options import HttpTokens
 from imdsctl.host.bed import INSTANCE, PROGRAM, SERVICE, Bed
 from imdsctl.imds.fixed import DEFAULT_OPTIONS, FixedSource, example_credentials, example_facts
@@ -40,7 +38,7 @@ PUT = b"PUT /latest/api/token HTTP/1.1\r\nHost: x\r\nX-aws-ec2-metadata-token-tt
 PUT_WITHOUT_TTL = b"PUT /latest/api/token HTTP/1.1\r\nHost: x\r\n\r\n"
 GET = b"GET /latest/meta-data/instance-id HTTP/1.1\r\nHost: x\r\n\r\n"
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="network namespaces are Linux's")]
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)
@@ -93,13 +91,7 @@ QUESTIONS = [
 def beds() -> Iterator[Sequence[Bed]]:
     """One bed for each number of routers."""
     with ExitStack() as stack:
-        try:
-            made = [stack.enter_context(Bed(hops=hops)) for hops in HOPS]
-        except DiagnosticError as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(str(error))
-        yield made
+        yield with_namespaces(lambda: [stack.enter_context(Bed(hops=hops)) for hops in HOPS])
 
 
 def respond(request: Request, peer: Peer) -> Reply:

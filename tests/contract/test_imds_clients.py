@@ -21,10 +21,10 @@ import pytest
 from tests.contract.imds_clients.cell import Observation, Services
 from tests.contract.imds_clients.programs import ROOT, command_line, missing
 from tests.contract.imds_clients.table import Cell, Client, read_table
+from tests.contract.needs import missing as lacks
+from tests.contract.needs import with_namespaces
 from tests.contract.test_terraform import find_provider, plugin_directory
-from tests.contract.test_terraform import missing as lacks
 
-from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.host.bed import Bed
 from imdsctl.imds.messages import Access
 
@@ -100,10 +100,7 @@ def terraform(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def beds() -> None:
     """Network namespaces can be made here."""
-    try:
-        Bed().close()
-    except DiagnosticError as error:
-        lacks(f"no network namespaces: {error.diagnostic.summary}")
+    with_namespaces(lambda: Bed().close())
 
 
 @pytest.fixture(scope="module")

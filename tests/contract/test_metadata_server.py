@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import uvloop
+from tests.contract.needs import missing
 from tests.unit.imds.attacks import INSTANCE, KEY, NOW, ROLE, SECRET, STRICT, Attack, attacks
 
 from imdsctl.adapters import metadata_server
@@ -444,7 +445,7 @@ def test_a_server_that_closes_leaves_nobody_waiting() -> None:
 def test_a_peer_says_who_asks_and_whom(bound: str, to: str, ipv6: bool) -> None:
     """Also where one socket is for both families and shows IPv4's addresses as IPv6's."""
     if not socket.has_dualstack_ipv6():
-        pytest.skip("no IPv6 here")
+        missing("there is no IPv6")
     asked = []
 
     async def test() -> None:

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.contract.needs import missing, with_namespaces
 
-from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.host.bed import Bed
 
 SECONDS_MAX = 30.0
@@ -69,21 +69,14 @@ time.sleep(600)
 
 @pytest.fixture(scope="module", autouse=True)
 def _namespaces() -> None:
-    if sys.platform != "linux":
-        pytest.skip("network namespaces are Linux's")
-    try:
-        Bed().close()
-    except DiagnosticError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    with_namespaces(lambda: Bed().close())
 
 
 def command_of(user: str, *arguments: str) -> list[str]:
     prefix: Sequence[str] = ()
     if user == "no-capabilities" and os.geteuid() == 0:
         if shutil.which("setpriv") is None:
-            pytest.skip("setpriv (util-linux) is not there to give up capabilities")
+            missing("setpriv (util-linux) is not there to give up capabilities")
         prefix = WITHOUT_CAPABILITIES
     return [*prefix, sys.executable, "-m", "imdsctl", "run", *arguments]
 
@@ -193,7 +186,7 @@ def test_every_short_lived_process_is_named(tmp_path: Path) -> None:
 
 def test_no_token_gets_into_the_report(tmp_path: Path) -> None:
     if shutil.which("curl") is None:
-        pytest.skip("curl is not there")
+        missing("curl is not there")
     service = "http://169.254.169.254/latest"
     script = (
         f"T=$(curl -s -X PUT {service}/api/token -H 'X-aws-ec2-metadata-token-ttl-seconds: 60'); echo $T; "
@@ -225,7 +218,7 @@ def test_streams_files_directory_and_exit_code_are_the_programs(tmp_path: Path, 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_an_ordinary_user_stays_who_they_are_and_gains_no_capability(tmp_path: Path) -> None:
     if shutil.which("setpriv") is None:
-        pytest.skip("setpriv (util-linux) is not there")
+        missing("setpriv (util-linux) is not there")
     tmp_path.chmod(0o777)
     # Reading everything: so that it works wherever this Python is. In the program's user namespace that counts nothing.
     become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.contract.needs import with_namespaces
 
-from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.host.bed import Bed
 
 TRUST = {
@@ -25,14 +24,7 @@ AWS = str(Path(sys.executable).parent / "aws")
 
 @pytest.fixture(scope="module", autouse=True)
 def _namespaces() -> None:
-    if sys.platform != "linux":
-        pytest.skip("network namespaces are Linux's")
-    try:
-        Bed().close()
-    except DiagnosticError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    with_namespaces(lambda: Bed().close())
 
 
 @pytest.fixture(scope="module")
