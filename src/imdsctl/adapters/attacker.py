@@ -17,6 +17,9 @@ import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from imdsctl.domain.metadata_endpoint import SERVICE_IPV4
+from imdsctl.domain.run_environment import ENDPOINT
+
 ATTACKS = ("preview", "forward", "webhook")
 CREDENTIALS = "/latest/meta-data/iam/security-credentials/"
 ENDED_SECONDS_MAX = 10.0
@@ -66,7 +69,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _asker(port: int, attack: str, requests: list[dict[str, Any]]) -> Ask:
-    endpoint = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or "http://169.254.169.254"
+    endpoint = os.environ.get(ENDPOINT) or f"http://{SERVICE_IPV4}"
 
     def ask(path: str, method: str, headers: Mapping[str, str]) -> tuple[int, str]:
         query: list[tuple[str, str]] = [("url", endpoint.rstrip("/") + path)]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from imdsctl import __version__
+from imdsctl.adapters.event_loop import loop_factory
 from imdsctl.adapters.http_server import HttpServer
 from imdsctl.adapters.local_listeners import Listeners
 from imdsctl.adapters.local_registry import Entry, Registry
@@ -154,7 +155,7 @@ def serve(
     """
     listener = listen(settings.host, settings.port)
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_serve(spec, state, settings, listener, announce))
     finally:
         listener.close()
@@ -269,12 +270,3 @@ def _no_address(host: str, port: int, error: Exception) -> DiagnosticError:
             hint="`--host` takes an address of this machine, `--port` a port from 1024 up (0: any free one)",
         )
     )
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop
-    loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return loop_factory

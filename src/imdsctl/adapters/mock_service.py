@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from imdsctl.adapters.database import data_directory
+from imdsctl.adapters.event_loop import loop_factory
 from imdsctl.adapters.identity_keys import LazySigner, kept_signer
 from imdsctl.adapters.metadata_server import BACKLOG, MetadataServer, Peer
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
@@ -134,7 +135,7 @@ def serve(
 
     Raises DiagnosticError for everything that the user can mend.
     """
-    with listeners(binds) as sockets, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with listeners(binds) as sockets, asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(mock, sockets, announce, seen))
 
 
@@ -168,12 +169,3 @@ async def _serve(
         await stopped.wait()
     finally:
         await server.close()
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop
-    loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return loop_factory

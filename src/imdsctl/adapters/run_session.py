@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from imdsctl.adapters.metadata_server import MetadataServer, Peer
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.domain.metadata_endpoint import SERVICE_IPV4, SERVICE_IPV6, SERVICE_PORT
 from imdsctl.domain.readiness import UNKNOWN_CALLER, Caller, Usage, UsageTable, Use
 from imdsctl.domain.run_environment import ENDPOINT, ENDPOINT_MODE
 from imdsctl.host.attribution import Attribution
@@ -24,8 +25,6 @@ from imdsctl.host.loopback import LoopbackMirror
 from imdsctl.host.sock_diag import NETLINK_SOCK_DIAG, SockDiag
 from imdsctl.imds.messages import Access, Reply, Request
 
-SERVICE_ADDRESSES = ("169.254.169.254", "fd00:ec2::254")
-SERVICE_PORT = 80
 FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that go on to the program; any other that ends this process ends everything with it."""
 FROM_THE_KERNEL = 0
@@ -105,9 +104,9 @@ async def _run(plan: Plan, respond: Respond, close: Callable[[], Awaitable[None]
 def _listeners(plan: Plan, bed: Bed) -> list[socket.socket]:
     if not plan.namespaces:
         return [bed.listen(SERVICE, "127.0.0.1", 0)]
-    made = [bed.listen(SERVICE, SERVICE_ADDRESSES[0], SERVICE_PORT)]
+    made = [bed.listen(SERVICE, SERVICE_IPV4, SERVICE_PORT)]
     try:
-        made.append(bed.listen(SERVICE, SERVICE_ADDRESSES[1], SERVICE_PORT))
+        made.append(bed.listen(SERVICE, SERVICE_IPV6, SERVICE_PORT))
     except OSError as error:
         if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):  # a kernel without IPv6
             raise

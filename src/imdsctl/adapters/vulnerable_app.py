@@ -17,9 +17,11 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from imdsctl.domain.metadata_endpoint import SERVICE_IPV4
+
 FETCH_SECONDS_MAX = 2.0
 ANSWER_BYTES_MAX = 64 * 1024
-ALLOWED_HOSTS = ("169.254.169.254", "127.0.0.1")
+ALLOWED_HOSTS = (SERVICE_IPV4, "127.0.0.1")
 """The metadata service; 127.0.0.1 where `imdsctl run` has no namespaces and serves it there."""
 NO_ANSWER = 504
 

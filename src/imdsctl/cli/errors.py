@@ -14,6 +14,8 @@ from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_FOUND = 3
+"""`--fail-on` of `run` and `trace` found what it was to look for."""
 EXIT_INTERRUPTED = 130
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]

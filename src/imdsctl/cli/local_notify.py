@@ -10,8 +10,7 @@ import typer
 from imdsctl.cli.local_connect import AccountOption, InstanceArgument, RegionOption, found_instance
 from imdsctl.cli.local_servers import PortOption, StateOption
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-
-CODES = "instance-reboot, system-reboot, system-maintenance, instance-retirement, instance-stop"
+from imdsctl.imds.facts import EVENT_CODES
 
 
 def notify(
@@ -24,7 +23,10 @@ def notify(
         bool, typer.Option("--rebalance", help="A Spot Instance is at elevated risk of interruption.")
     ] = False,
     event: Annotated[
-        str | None, typer.Option("--event", metavar="CODE", help=f"A scheduled event: {CODES}.", show_default=False)
+        str | None,
+        typer.Option(
+            "--event", metavar="CODE", help=f"A scheduled event: {', '.join(EVENT_CODES)}.", show_default=False
+        ),
     ] = None,
     in_hours: Annotated[
         float | None,

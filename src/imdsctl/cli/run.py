@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imdsctl.cli.errors import interruptible, report, wants_colour
+from imdsctl.cli.errors import EXIT_FOUND, interruptible, report, wants_colour
 from imdsctl.cli.imds_options import (
     ConfigOption,
     HopLimitOption,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 HOPS_MAX = 63
 """A program farther away would need a hop limit that EC2 does not have."""
-EXIT_FAIL_ON = 3
 CONTEXT_SETTINGS = {"allow_interspersed_args": False}
 """What stands behind the program's name is the program's, also without `--`."""
 
@@ -140,7 +139,7 @@ def command(
         judge(outcome.usages),
     )
     _tell(done, json, report_file)
-    return EXIT_FAIL_ON if fails(outcome.usages, fail_on) else outcome.code
+    return EXIT_FOUND if fails(outcome.usages, fail_on) else outcome.code
 
 
 def _alone(asked: MetadataOptions, role: str | None, config: Path | None) -> Instance:
@@ -148,8 +147,8 @@ def _alone(asked: MetadataOptions, role: str | None, config: Path | None) -> Ins
     from imdsctl.adapters.database import data_directory
     from imdsctl.adapters.identity_keys import LazySigner, kept_signer
     from imdsctl.adapters.mock_service import read_mock_file
-    from imdsctl.cli.imds import make_mock
     from imdsctl.imds.mock import MockSource
+    from imdsctl.imds.mock_choice import make_mock
     from imdsctl.imds.mock_file import MockFile
     from imdsctl.imds.service import MetadataService
 

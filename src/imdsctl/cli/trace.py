@@ -8,28 +8,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imdsctl.cli.errors import EXIT_DONE, EXIT_INTERRUPTED, report, wants_colour
+from imdsctl.cli.errors import EXIT_DONE, EXIT_FOUND, EXIT_INTERRUPTED, report, wants_colour
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError, Severity
+from imdsctl.domain.readiness import FailOn
 
 if TYPE_CHECKING:
     from imdsctl.host.trace import Tracer
 
-EXIT_FOUND = 3
 SECONDS_MAX = 365 * 86_400
 REFRESH_SECONDS = 2.0
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
-
-
-class FailOn(StrEnum):
-    """What turns a finished trace into exit code 3."""
-
-    V1 = "v1"
-    ANY_V1_ATTEMPT = "any-v1-attempt"
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ def _reasons(usage: Usage, lost_somewhere: bool) -> Iterable[Reason]:
 
 
 class FailOn(StrEnum):
-    """When `run` fails although the program did not."""
+    """When `run` fails although the program did not, and `trace` although it has observed."""
 
     V1 = "v1"  # an IMDSv1 call was answered
     ANY_V1_ATTEMPT = "any-v1-attempt"  # or refused, as `required` does

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from imdsctl.domain.diagnostics import Diagnostic, Severity
+from imdsctl.domain.metadata_endpoint import SERVICE_IPV4
 
 ENDPOINT = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 ENDPOINT_MODE = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"
 DISABLED = "AWS_EC2_METADATA_DISABLED"
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 """What the SDKs look at before the metadata service (AWS SDKs and Tools Reference Guide, credential providers)."""
-SERVICE_IPV4 = "169.254.169.254"
 _LOOPBACK_URL = re.compile(r"https?://(localhost|127\.[\d.]+|\[::1\])(?=[:/]|$)", re.IGNORECASE)
 
 

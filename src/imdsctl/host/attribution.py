@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 
-from imdsctl.host.processes import PROC, Process, has_open, parent_of, read_process
+from imdsctl.host.processes import PROC, Process, holder, read_process
 from imdsctl.host.sock_diag import SockDiag
 
 RECENT_PIDS_MAX = 8
@@ -44,20 +42,6 @@ class Attribution:
     def close(self) -> None:
         """Ask no more."""
         self._diag.close()
-
-
-def holder(inode: int, proc: Path = PROC, first: Iterable[int] = ()) -> int | None:
-    """The process that has a socket open: where a parent gave it to its children, the parent.
-
-    `first` are looked at first, then all, the youngest first.
-    """
-    link = f"socket:[{inode}]"
-    for pid in (*first, *sorted((int(name) for name in os.listdir(proc) if name.isdigit()), reverse=True)):
-        if has_open(pid, link, proc):
-            while (parent := parent_of(pid, proc)) and has_open(parent, link, proc):
-                pid = parent
-            return pid
-    return None
 
 
 def _packed(address: tuple[str, int]) -> tuple[bytes, int]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from struct import unpack
 
+from imdsctl.domain.metadata_endpoint import SERVICE_PORT
 from imdsctl.host import bpf_assembler as bpf
-from imdsctl.host.packets import FIN, RST, SERVICE_IPV4, SERVICE_IPV6, SERVICE_PORT, SYN
+from imdsctl.host.packets import FIN, PACKED_IPV4, PACKED_IPV6, RST, SYN
 
 REQUEST_BYTES_MAX = 32 * 1024
 """So much of a packet to the service is captured."""
@@ -74,7 +75,7 @@ def _skip_tags(code: bpf.Filter) -> None:
 
 
 def _ipv4(code: bpf.Filter) -> None:
-    (service,) = unpack("!I", SERVICE_IPV4)
+    (service,) = unpack("!I", PACKED_IPV4)
     code.label("v4")
     code.do(bpf.LDX_WORD, 16)
     code.when(bpf.IF_EQUAL, service, "v4 to")
@@ -106,7 +107,7 @@ def _ipv6(code: bpf.Filter) -> None:
     for at, way, otherwise in ((24, "to", "v6 source"), (8, "from", "reject")):
         if way == "from":
             code.label("v6 source")
-        for number, word in enumerate(unpack("!4I", SERVICE_IPV6)):
+        for number, word in enumerate(unpack("!4I", PACKED_IPV6)):
             code.do(bpf.LDX_WORD, at + 4 * number)
             code.when(bpf.IF_EQUAL, word, f"v6 {way}" if number == 3 else None, otherwise)
     for way, size in (("to", REQUEST_BYTES_MAX), ("from", REPLY_BYTES_MAX)):

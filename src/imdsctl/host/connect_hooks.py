@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from imdsctl.domain.metadata_endpoint import SERVICE_PORT
 from imdsctl.host.bpf import RingBuffer, attach, load_program
 from imdsctl.host.bpf_assembler import DOUBLE, R0, R1, R2, R3, R4, R6, R10, WORD, Program
-from imdsctl.host.packets import SERVICE_IPV4, SERVICE_IPV6, SERVICE_PORT
+from imdsctl.host.packets import PACKED_IPV4, PACKED_IPV6
 
 RING_BYTES = 1 << 22
 """Room for 35,000 connects between two looks: longer than the packets of so many can wait."""
@@ -35,7 +36,7 @@ _AF_INET6, _IPPROTO_TCP = 10, 6
 
 _CALLER = struct.Struct("=QQQQQQ16s")  # 1, cookie, pid, boot time, uid, cgroup, name
 _ADDRESS = struct.Struct("=QQQ16s")  # 4 or 6, cookie, port, address
-_MAPPED = bytes(10) + b"\xff\xff" + SERVICE_IPV4  # an IPv6 socket (Java's are) that connects to the IPv4 address
+_MAPPED = bytes(10) + b"\xff\xff" + PACKED_IPV4  # an IPv6 socket (Java's are) that connects to the IPv4 address
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ _USER_IP4, _USER_IP6, _USER_PORT, _PROTOCOL = 4, 8, 24, 36
 def _connect4(ring: int) -> bytes:
     program = Program()
     program.copy(R6, R1)
-    _is(program, _USER_IP4, SERVICE_IPV4, "pass")
+    _is(program, _USER_IP4, PACKED_IPV4, "pass")
     _tell_caller(program, ring)
     return program.code()
 
@@ -147,7 +148,7 @@ def _connect4(ring: int) -> bytes:
 def _connect6(ring: int) -> bytes:
     program = Program()
     program.copy(R6, R1)
-    _is(program, _USER_IP6, SERVICE_IPV6, "mapped")
+    _is(program, _USER_IP6, PACKED_IPV6, "mapped")
     program.jump("tell")
     program.label("mapped")
     _is(program, _USER_IP6, _MAPPED, "pass")
@@ -201,7 +202,7 @@ def _sockops(ring: int) -> bytes:
     at = -_ADDRESS.size
     for offset in range(at, 0, 8):
         program.store_value(DOUBLE, R10, offset, 0)
-    _is(program, _REMOTE_IP4, SERVICE_IPV4, "six")
+    _is(program, _REMOTE_IP4, PACKED_IPV4, "six")
     program.store_value(DOUBLE, R10, at, 4)
     program.load(WORD, R1, R6, _LOCAL_IP4)
     program.store(WORD, R10, -16, R1)
@@ -209,7 +210,7 @@ def _sockops(ring: int) -> bytes:
     program.label("six")
     program.load(WORD, R1, R6, _FAMILY)
     program.unless_equal(R1, _AF_INET6, "pass")
-    _is(program, _REMOTE_IP6, SERVICE_IPV6, "pass")
+    _is(program, _REMOTE_IP6, PACKED_IPV6, "pass")
     program.store_value(DOUBLE, R10, at, 6)
     for number in range(4):
         program.load(WORD, R1, R6, _LOCAL_IP6 + 4 * number)

@@ -23,10 +23,11 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
+from imdsctl.domain.metadata_endpoint import SERVICE_IPV4, SERVICE_IPV6
 from imdsctl.host import syscalls
 from imdsctl.host.netlink import Network
 
-SERVICE_ADDRESSES = (IPv4Address("169.254.169.254"), IPv6Address("fd00:ec2::254"))
+SERVICE_ADDRESSES = (IPv4Address(SERVICE_IPV4), IPv6Address(SERVICE_IPV6))
 LOOPBACK_INDEX = 1
 TOWARDS_SERVICE, AWAY = "eth0", "eth1"
 FDS_MAX = 8
@@ -325,10 +326,10 @@ def _kill_descendants(running: dict[int, int]) -> None:
     """Where there is no process namespace: kill children, and theirs. Orphans are children of ours."""
     parents: dict[int, list[int]] = {os.getpid(): list(running)}
     if os.path.isdir("/proc/self"):
-        from imdsctl.host.processes import parent_of
+        from imdsctl.host.processes import parent_of, pids
 
         parents = {}
-        for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        for pid in pids():
             parents.setdefault(parent_of(pid) or 0, []).append(pid)
     todo = [os.getpid()]
     while todo:

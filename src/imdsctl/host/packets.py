@@ -11,11 +11,12 @@ from ipaddress import ip_address
 from struct import Struct
 from typing import TypeAlias
 
-SERVICE_IPV4 = ip_address("169.254.169.254").packed
-SERVICE_IPV6 = ip_address("fd00:ec2::254").packed
-SERVICE_PORT = 80
+from imdsctl.domain.metadata_endpoint import SERVICE_IPV4, SERVICE_IPV6, SERVICE_PORT
 
-_SERVICES = (SERVICE_IPV4, SERVICE_IPV6)
+PACKED_IPV4 = ip_address(SERVICE_IPV4).packed
+PACKED_IPV6 = ip_address(SERVICE_IPV6).packed
+
+_SERVICES = (PACKED_IPV4, PACKED_IPV6)
 
 FIN, SYN, RST = 0x01, 0x02, 0x04
 
@@ -76,7 +77,7 @@ class Decoder:
 
     def _ipv4(self, frame: bytes, at: int) -> Segment | None:
         first, _, total, number, place, ttl, protocol, _, source, target = _IPV4_HEAD.unpack_from(frame, at)
-        if SERVICE_IPV4 not in (source, target):
+        if PACKED_IPV4 not in (source, target):
             return None
         begin = at + 4 * (first & 0x0F)
         if protocol != _TCP or begin < at + 20:
@@ -92,7 +93,7 @@ class Decoder:
 
     def _ipv6(self, frame: bytes, at: int) -> Segment | None:
         _, length, kind, ttl, source, target = _IPV6_HEAD.unpack_from(frame, at)
-        if SERVICE_IPV6 not in (source, target):
+        if PACKED_IPV6 not in (source, target):
             return None
         begin = at + 40
         end = begin + length if length else len(frame)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from imdsctl.host.calls import shown
 
 COMMAND_CHARACTERS_MAX = 160
+PID_NUMBERS = 1 << 22  # the kernel's PID_MAX_LIMIT
 PARENTS_MAX = 8
 PROC = Path("/proc")
 _HOST_PID_NAMESPACE, _HOST_CGROUP_NAMESPACE = "pid:[4026531836]", "cgroup:[4026531835]"
@@ -160,7 +161,35 @@ def place_of(cgroups: str) -> Place:
     return Place(container, pod[1].replace("_", "-") if pod else None, shown(unit, 128) if unit else None)
 
 
-def has_open(pid: int, link: str, proc: Path = PROC) -> bool:
+def pids(proc: Path = PROC) -> list[int]:
+    """The numbers of all processes that a /proc shows."""
+    return [int(name) for name in os.listdir(proc) if name.isdigit()]
+
+
+def holder(inode: int, proc: Path = PROC, first: Iterable[int] = ()) -> int | None:
+    """The process that has a socket open: where a parent gave it to its children, the parent.
+
+    `first` are looked at first, then all, the youngest first: they are the first to be gone.
+    """
+    link = f"socket:[{inode}]"
+    newest = _newest_pid(proc)
+    for pid in (*first, *sorted(pids(proc), key=lambda pid: (newest - pid) % PID_NUMBERS)):  # numbers come round
+        if _has_open(pid, link, proc):
+            while (parent := parent_of(pid, proc)) and _has_open(parent, link, proc):
+                pid = parent
+            return pid
+    return None
+
+
+def _newest_pid(proc: Path) -> int:
+    """The number that was given last."""
+    try:
+        return int(_read(proc / "loadavg").split()[-1])
+    except (ValueError, IndexError):
+        return 0
+
+
+def _has_open(pid: int, link: str, proc: Path) -> bool:
     """Whether a process has that open: what its descriptor leads to, such as `socket:[4711]`."""
     home = f"{proc}/{pid}/fd"
     try:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import socket
 import struct
 
-from imdsctl.host.packets import SERVICE_IPV4, SERVICE_IPV6, SERVICE_PORT, Client
+from imdsctl.domain.metadata_endpoint import SERVICE_PORT
+from imdsctl.host.packets import PACKED_IPV4, PACKED_IPV6, Client
 
 NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, _NLMSG_ERROR = 20, 1, 2
@@ -37,7 +38,7 @@ class SockDiag:
         address, port = client
         family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
         if service is None:
-            service = (SERVICE_IPV4 if len(address) == 4 else SERVICE_IPV6, SERVICE_PORT)
+            service = (PACKED_IPV4 if len(address) == 4 else PACKED_IPV6, SERVICE_PORT)
         request = struct.pack(
             "=IHHIIBBBBI2s2s16s16sI8s",
             72,

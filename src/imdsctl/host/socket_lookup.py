@@ -7,7 +7,6 @@ the processes. Short-lived processes may be gone by then.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import queue
 import threading
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from imdsctl.host.packets import Client
-from imdsctl.host.processes import PROC, Process, has_open, parent_of, read_process
+from imdsctl.host.processes import PROC, Process, holder, pids, read_process
 from imdsctl.host.sock_diag import SockDiag
+from imdsctl.host.syscalls import enter_network
 from imdsctl.host.trace_table import Unattributed
 
 LOOKUPS_WAITING_MAX = 4_096
@@ -27,8 +27,6 @@ NAMESPACES_MAX = 256
 NAMESPACES_SECONDS_MAX = 1.0
 """So long this stays in other network namespaces: one that should go away must not wait for us."""
 RECENT_PIDS_MAX = 4
-PID_NUMBERS = 1 << 22  # the kernel's PID_MAX_LIMIT
-_CLONE_NEWNET = 0x40000000
 
 
 class SocketLookup:
@@ -118,7 +116,7 @@ class SocketLookup:
             inode = self._inode(client)
         if inode is None:
             return Unattributed.SOCKET_GONE
-        pid = self._holder(f"socket:[{inode}]")
+        pid = holder(inode, first=self._recent)
         process = read_process(pid) if pid is not None else None
         # A process that began after the connection was seen has the number of one that is gone.
         if process is None or (process.started or 0.0) > asked_at:
@@ -142,7 +140,7 @@ class SocketLookup:
         """Look for network namespaces that are new or gone; True when there is a new one."""
         self._namespaces_at = time.clock_gettime(time.CLOCK_BOOTTIME)
         there: dict[str, Path] = {}
-        for pid in _pids():
+        for pid in pids():
             path = PROC / str(pid) / "ns/net"
             with contextlib.suppress(OSError):
                 there.setdefault(os.readlink(path), path)
@@ -154,42 +152,20 @@ class SocketLookup:
                 self._namespaces[name] = _inside(there[name], home)
         return bool(new)
 
-    def _holder(self, link: str) -> int | None:
-        """The process that has the socket open: where a parent gave it to its children, the parent."""
-        # Those that were seen before, then the youngest: they are the first to be gone. Numbers come round.
-        newest = _newest_pid()
-        for pid in (*self._recent, *sorted(_pids(), key=lambda pid: (newest - pid) % PID_NUMBERS)):
-            if has_open(pid, link):
-                while (parent := parent_of(pid)) and has_open(parent, link):
-                    pid = parent
-                return pid
-        return None
-
-
-def _pids() -> list[int]:
-    return [int(name) for name in os.listdir(PROC) if name.isdigit()]
-
-
-def _newest_pid() -> int:
-    """The number that was given last."""
-    with contextlib.suppress(OSError, ValueError):
-        return int((PROC / "loadavg").read_text().split()[-1])
-    return 0
-
 
 def _inside(namespace: Path, home: int | None) -> SockDiag:
     """A socket that asks this network namespace. Only the calling thread goes there, and comes back."""
     if home is None or os.readlink(namespace) == os.readlink("/proc/thread-self/ns/net"):
         return SockDiag()
-    libc = ctypes.CDLL(None, use_errno=True)
     fd = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if libc.setns(fd, _CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
+        enter_network(fd)
         try:
             return SockDiag()
         finally:
-            if libc.setns(home, _CLONE_NEWNET):
-                raise RuntimeError("the thread cannot come back from another network namespace")
+            try:
+                enter_network(home)
+            except OSError as error:  # not to be taken for a namespace that is gone
+                raise RuntimeError("the thread cannot come back from another network namespace") from error
     finally:
         os.close(fd)

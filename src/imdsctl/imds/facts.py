@@ -33,6 +33,16 @@ class NetworkInterface:
     network_card: int = 0
 
 
+EVENT_CODES: Mapping[str, str] = {
+    "instance-reboot": "The instance is scheduled for a reboot",
+    "system-reboot": "The host is scheduled for a reboot",
+    "system-maintenance": "The host is scheduled for maintenance",
+    "instance-retirement": "The instance is running on degraded hardware",
+    "instance-stop": "The instance is running on degraded hardware",
+}
+"""Codes of scheduled events (EC2 API Reference, `InstanceStatusEvent`), each with what is said of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class MaintenanceEvent:
     """A scheduled event (`events/maintenance/scheduled`), or one that is over (`history`); times in UTC."""

@@ -9,20 +9,11 @@ from hashlib import blake2b
 from typing import Any
 
 from imdsctl.domain.options import MetadataOptions
-from imdsctl.imds.facts import Facts, MaintenanceEvent, RoleCredentials, SpotAction
+from imdsctl.imds.facts import EVENT_CODES, Facts, MaintenanceEvent, RoleCredentials, SpotAction
 from imdsctl.imds.fixed import DEFAULT_OPTIONS, example_credentials
 
 SPOT_NOTICE = timedelta(minutes=2)
 """EC2 User Guide, "Spot Instance interruption notices": "a warning ... two minutes before"."""
-
-EVENT_CODES: Mapping[str, str] = {
-    "instance-reboot": "The instance is scheduled for a reboot",
-    "system-reboot": "The system is scheduled for a reboot",
-    "system-maintenance": "The system is scheduled for maintenance",
-    "instance-retirement": "The instance is scheduled for retirement",
-    "instance-stop": "The instance is scheduled to be stopped",
-}
-"""Codes of scheduled events (EC2 API Reference, `InstanceStatusEvent`), each with a description."""
 
 EVENT_STATES = ("active", "completed", "canceled")
 SPOT_ACTIONS = ("terminate", "stop", "hibernate")

@@ -13,8 +13,8 @@ from typing import Any
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.options import HOP_LIMIT_MAX, HOP_LIMIT_MIN, HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.toml_text import parse_toml, place
-from imdsctl.imds.facts import MaintenanceEvent, RoleCredentials
-from imdsctl.imds.mock import EVENT_CODES, EVENT_STATES, LIFECYCLE_STATES, SPOT_ACTIONS, Notice
+from imdsctl.imds.facts import EVENT_CODES, MaintenanceEvent, RoleCredentials
+from imdsctl.imds.mock import EVENT_STATES, LIFECYCLE_STATES, SPOT_ACTIONS, Notice
 
 HINT = "docs/guide.md, `imdsctl imds serve`, shows the whole file"
 

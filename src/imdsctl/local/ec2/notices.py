@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from imdsctl.imds.facts import MaintenanceEvent, SpotAction
+from imdsctl.imds.facts import EVENT_CODES, MaintenanceEvent, SpotAction
 from imdsctl.local.call import Call
 from imdsctl.local.ec2.common import region_state
 from imdsctl.local.ec2.errors import check_choice, invalid_value, refuse, unsupported
@@ -26,15 +26,6 @@ WARNING = timedelta(minutes=2)
 AHEAD = timedelta(days=14)
 """When an event is scheduled for that names no time. AWS tells retirements two weeks before, or as early as it can."""
 INTERRUPTED = "interrupted"
-
-DESCRIPTIONS = {
-    "instance-reboot": "The instance is scheduled for a reboot",
-    "system-reboot": "The host is scheduled for a reboot",
-    "system-maintenance": "The host is scheduled for maintenance",
-    "instance-retirement": "The instance is running on degraded hardware",
-    "instance-stop": "The instance is running on degraded hardware",
-}
-"""Event codes (EC2 API Reference, `InstanceStatusEvent`), each with what is said of it."""
 
 
 def _running(call: Call) -> tuple[RegionState, Instance]:
@@ -83,7 +74,7 @@ def schedule_event(call: Call) -> Mapping[str, Any]:
     """
     state, instance = _running(call)
     code, not_before = call.params["Code"], call.params.get("NotBefore")
-    check_choice(code, "code", DESCRIPTIONS)
+    check_choice(code, "code", EVENT_CODES)
     start = (not_before or call.now + AHEAD).replace(microsecond=0)
     if start <= call.now:
         raise invalid_value(
@@ -91,7 +82,7 @@ def schedule_event(call: Call) -> Mapping[str, Any]:
         )
     event = MaintenanceEvent(
         code=code,
-        description=DESCRIPTIONS[code],
+        description=EVENT_CODES[code],
         event_id=f"instance-event-{call.ids.hex17()}",
         state="active",
         not_before=start,
