@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.contract.daemon import LEAVES_A_DAEMON
 from tests.contract.needs import with_namespaces
 
 from imdsctl.host.bed import INSTANCE, PROGRAM, SERVICE, Bed, refused
@@ -113,18 +114,6 @@ def _is_inheritable(fd: int) -> bool:
         return False
 
 
-DAEMON = """
-import os, sys, time
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        print("ready", flush=True)
-        time.sleep(60)
-    os._exit(0)
-os.wait()
-"""
-
-
 def namespaces() -> dict[str, set[int]]:
     """Every network namespace that a process of this host is in or holds, with those processes."""
     found: dict[str, set[int]] = {}
@@ -145,7 +134,7 @@ def test_closing_ends_daemons_and_namespaces(bed_of: Callable[[int], Bed]) -> No
     inside = {os.readlink(f"/proc/{bed._keeper.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{bed._keeper.pid}/fd")}
     made = {link for link in inside if link.startswith("net:")}
     assert len(made) == 3
-    assert bed.run([sys.executable, "-c", DAEMON]).stdout == b"ready\n"
+    assert bed.run([sys.executable, "-c", LEAVES_A_DAEMON]).stdout == b"ready\n"
     assert made & set(namespaces())
     bed.close()
     assert not made & set(namespaces())
@@ -157,7 +146,7 @@ def test_a_bed_dies_with_the_process_that_made_it_daemons_included() -> None:
         "import os, sys, subprocess, time\n"
         "from imdsctl.host.bed import Bed\n"
         "bed = Bed(hops=1)\n"
-        f"assert bed.run([sys.executable, '-c', {DAEMON!r}]).code == 0\n"
+        f"assert bed.run([sys.executable, '-c', {LEAVES_A_DAEMON!r}]).code == 0\n"
         "print(bed._keeper.pid, flush=True)\n"
         "time.sleep(60)\n"
     )

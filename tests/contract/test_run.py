@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.contract.daemon import HAS_A_DAEMON, LEAVES_A_DAEMON
 from tests.contract.needs import missing, with_namespaces
 
 from imdsctl.host.bed import Bed
@@ -53,18 +54,6 @@ for step in sys.argv[2:]:
         connection.close()
 """
 """Does what it is told: `token`, `v2` (with the token), `v1`; prints what came of it."""
-
-DAEMON = """
-import os, time
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        print("ready", flush=True)
-        time.sleep(600)
-    os._exit(0)
-os.wait()
-time.sleep(600)
-"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -378,7 +367,7 @@ def networks_of(mark: str) -> set[str]:
 def test_any_signal_that_ends_it_ends_everything(tmp_path: Path, how: str, number: int, to_group: bool) -> None:
     mark = uuid.uuid4().hex
     options = ["--no-namespaces"] if how == "no-namespaces" else ["--hops", "1"]
-    command = command_of(how, *options, "--", sys.executable, "-c", DAEMON)
+    command = command_of(how, *options, "--", sys.executable, "-c", HAS_A_DAEMON)
     with subprocess.Popen(
         command,
         env=environment(tmp_path, MARK=mark),
@@ -414,8 +403,7 @@ def _all_networks() -> set[str]:
 def test_what_the_program_left_behind_ends_with_it(tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
     for options in ([], ["--no-namespaces"]):
-        script = DAEMON.replace("os.wait()\ntime.sleep(600)", "os.wait()")
-        ran = run(tmp_path, *options, "--", sys.executable, "-c", script, MARK=mark)
+        ran = run(tmp_path, *options, "--", sys.executable, "-c", LEAVES_A_DAEMON, MARK=mark)
         assert (ran.code, ran.stdout) == (0, "ready\n")
         assert not marked(mark)
 
