@@ -18,8 +18,8 @@ from imdsctl.wire.errors import BrokenSyntax, Malformed, MissingParameter, Servi
 from imdsctl.wire.form import Ec2Form, Pairs, QueryForm, parse_pairs, percent_decode, unflatten, write_pairs
 from imdsctl.wire.http import HttpRequest, HttpResponse
 from imdsctl.wire.model import OperationModel, Projection, ServiceModel, Shape, words
-from imdsctl.wire.tree import TreeCompiler, cbor_compiler, json_compiler, read_cbor, read_json, write_cbor, write_json
 from imdsctl.wire.skim import Document
+from imdsctl.wire.tree import TreeCompiler, cbor_compiler, json_compiler, read_cbor, read_json, write_cbor, write_json
 from imdsctl.wire.xml import PlainReader, XmlCompiler, XmlReader, escape, local_name, parse, skim_of
 from imdsctl.wire.xml import Structure as XmlStructure
 

@@ -19,7 +19,7 @@ Skim: TypeAlias = Callable[[str, int], "tuple[Any, int]"]
 """Reads an element's content from the position behind its start tag; gives the value and the position of `</`."""
 
 Member: TypeAlias = "tuple[str, bool, Callable[[str], Any] | None, Skim | None]"
-"""Python name, whether it is a flattened list, parser of a text (None: the text is the value), skim of anything else."""
+"""Python name, whether it is a flattened list, parser of a text (None: text is the value), skim of anything else."""
 
 _NAME: Final = r"[A-Za-z_][A-Za-z0-9_.-]*+"
 _ENTITY: Final = re.compile(r"&(?:(amp|lt|gt|quot|apos)|#([0-9]{1,7})|#x([0-9A-Fa-f]{1,6}));")
@@ -141,7 +141,7 @@ def _step(members: Mapping[str, object]) -> Callable[[str, int], re.Match[str] |
     wanted = "|".join(re.escape(tag) for tag in members)
     unwanted = (
         rf"(?:\s*+<(?!(?:{wanted})[>/\s])({_NAME})"
-        r"(?:/>|>[^<]*+(?:<(?![!?]|/?\1[>/\s])[^<]*+)*+</\1>))*+"
+        r"(?:/>|>[^<]*+(?:</\1>|<(?![!?]|\1[>/\s])[^<]*+(?:<(?![!?]|/?\1[>/\s])[^<]*+)*+</\1>)))*+"
     )
     return re.compile(rf"{unwanted}\s*+<(?:({wanted})(?:(/)>|>(?:([^<]*+)</\2>)?)|/)").match
 
