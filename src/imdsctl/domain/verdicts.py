@@ -154,7 +154,9 @@ _PARTS = {
     "fleets": ("EC2 Fleets", "Spot Fleet requests", "Spot requests"),
 }
 """The parts of a reading by the surface that they belong to; any other part is a service's."""
-_OTHERS = frozenset({"defaults", "template tags", "images in use", *(part for parts in _PARTS.values() for part in parts)})
+_OTHERS = frozenset(
+    {"defaults", "template tags", "images in use", *(part for parts in _PARTS.values() for part in parts)}
+)
 
 
 def target_summary(region: RegionSeen) -> TargetSummary:

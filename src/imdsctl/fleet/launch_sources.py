@@ -71,7 +71,7 @@ SPOT_REQUESTS = {
     "NextToken": None,
 }
 FLEET_STATES = ("submitted", "active", "modifying")
-"""A fleet in another state launches nothing any more. Source: EC2 API Reference, FleetData and SpotFleetRequestConfig."""
+"""A fleet in another state launches nothing more. Source: EC2 API Reference, FleetData and SpotFleetRequestConfig."""
 SPOT_REQUEST_STATES = ("open", "active", "disabled")
 """`disabled` is a persistent request whose instance was stopped. Source: EC2 User Guide, "Spot request status"."""
 

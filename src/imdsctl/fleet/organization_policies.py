@@ -10,7 +10,7 @@ Organizations User Guide, "Declarative policies".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,13 +43,16 @@ async def read_policies(aws: Aws, visit: Visit) -> PoliciesSeen:
     policies = []
     for kind in PolicyKind:
         policies += await reader.policies(kind)
-    declarative = {each for policy in policies if policy.kind is PolicyKind.DECLARATIVE_POLICY_EC2 for each in policy.targets}
+    declarative = {
+        each for policy in policies if policy.kind is PolicyKind.DECLARATIVE_POLICY_EC2 for each in policy.targets
+    }
     effective: list[tuple[str, str]] = []
     if declarative:
         below = [
             account.account_id
             for account in visit.accounts
-            if account.account_id in declarative or not declarative.isdisjoint(visit.units.get(account.account_id, ()))
+            if account.account_id in declarative
+            or not declarative.isdisjoint(visit.units.get(account.account_id, ()))
             or account.account_id not in visit.units
         ]
         effective = await reader.effective(below)

@@ -7,6 +7,7 @@ with the fleet. A sweep that was stopped (Ctrl-C, a time limit, a crash) goes on
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -68,14 +69,14 @@ async def sweep(
     which those are called that exist in a Region (`serves`). Refusals never raise. Raises SweepStopped when `stop` is
     set before the end; the scan then stays unfinished.
     """
-    counted = CountedAws(aws)
-    run = _Sweep(counted, selection, visit, writer, tell, services, serves, summing)
+    counter: Counter[str] = Counter()
+    run = _Sweep(aws, counter, selection, visit, writer, tell, services, serves, summing)
     work = asyncio.ensure_future(run.everything())
     stopping = asyncio.ensure_future(stop.wait()) if stop is not None else None
     try:
         await asyncio.wait([work] if stopping is None else [work, stopping], return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            raise SweepStopped((*run.all_unseen(), *run.not_reached()), counted.calls)
+            raise SweepStopped((*run.all_unseen(), *run.not_reached()), counter["calls"])
         await work
     finally:
         for task in (work, stopping):
@@ -84,7 +85,7 @@ async def sweep(
                 await asyncio.gather(task, return_exceptions=True)
     policies = run.policies
     return writer.finish(
-        ScanEnd(now(), (*run.all_unseen(), *policies.unseen), policies.policies, policies.effective, counted.calls)
+        ScanEnd(now(), (*run.all_unseen(), *policies.unseen), policies.policies, policies.effective, counter["calls"])
     )
 
 
@@ -94,26 +95,31 @@ def header_of(selection: Selection, visit: Visit, *, scan_id: str, started: date
 
 
 class CountedAws:
-    """The AWS port, counting calls."""
+    """The AWS port, counting calls in `counter`, which several ports may share."""
 
-    def __init__(self, aws: Aws) -> None:
+    def __init__(self, aws: Aws, counter: Counter[str]) -> None:
         self._aws = aws
-        self.calls = 0
+        self._counter = counter
 
     @property
     def default_region(self) -> str | None:
         return self._aws.default_region
 
-    def call(self, *args: Any) -> Any:
+    async def call(self, *args: Any) -> dict[str, Any]:
         """One call."""
-        self.calls += 1
-        return self._aws.call(*args)
+        self._counter["calls"] += 1
+        return await self._aws.call(*args)
 
-    def paginate(self, *args: Any) -> AsyncIterator[dict[str, Any]]:
+    async def paginate(self, *args: Any) -> AsyncIterator[dict[str, Any]]:
         """Every page."""
         # A refusal counts too: it was a call.
-        self.calls += 1
-        return self._aws.paginate(*args)
+        self._counter["calls"] += 1
+        first = True
+        async for page in self._aws.paginate(*args):
+            if not first:
+                self._counter["calls"] += 1
+            first = False
+            yield page
 
 
 class _Sweep:
@@ -121,7 +127,8 @@ class _Sweep:
 
     def __init__(
         self,
-        aws: CountedAws,
+        aws: Aws,
+        counter: Counter[str],
         selection: Selection,
         visit: Visit,
         writer: ScanWriter,
@@ -130,7 +137,9 @@ class _Sweep:
         serves: Serves,
         summing: Summing | None,
     ) -> None:
-        self._aws = aws
+        self._aws = CountedAws(aws, counter)
+        self._doors = {id(aws): self._aws}
+        self._counter = counter
         self._selection = selection
         self._visit = visit
         self._writer = writer
@@ -174,7 +183,7 @@ class _Sweep:
     async def _account(self, account: Account) -> None:
         try:
             account_id = account.account_id
-            door = self._visit.doors.get(account_id) or Door(self._aws, self._visit.caller)
+            door = self._door(account_id)
             role = self._visit.roles.get(account_id) or self._selection.role
             try:
                 credentials = await enter(door.aws, door.caller, account_id, role)
@@ -199,6 +208,13 @@ class _Sweep:
             del self._left[account_id]
         finally:
             self._accounts.release()
+
+    def _door(self, account_id: str) -> Door:
+        door = self._visit.doors.get(account_id)
+        if door is None:
+            return Door(self._aws, self._visit.caller)
+        counted = self._doors.setdefault(id(door.aws), CountedAws(door.aws, self._counter))
+        return Door(counted, door.caller)
 
     async def _target(self, aws: Aws, credentials: Credentials | None, target: Target, left: list[str]) -> None:
         try:
