@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def dependencies() -> Dependencies:
     """The real adapters. Each is imported and built only when a command asks for it, to keep the start cheap."""
-    return Dependencies(aws=_aws, scans=_scans, now=_now, new_id=_new_id)
+    return Dependencies(aws=_aws, scans=_scans, now=_now, new_id=_new_id, serves=_serves)
 
 
 def _now() -> datetime:
@@ -45,3 +45,9 @@ def _scans(url: str | None) -> ScanStore:
     from imdsctl.adapters.database import ScanDatabase
 
     return ScanDatabase(url)
+
+
+def _serves(service: str, region: str) -> bool:
+    from imdsctl.adapters.service_regions import serves
+
+    return serves(service, region)

@@ -260,7 +260,7 @@ class Summing:
         uncertain = summary.parts_unseen or summary.default.verdict is Verdict.UNKNOWN
         counts = summary.counts
         surfaces = (counts.instances, counts.templates, counts.images, counts.sources, counts.services)
-        unknowns = ()
+        unknowns: tuple[Unknown, ...] = ()
         if uncertain or any(each.unknown for each in surfaces):
             unknowns = tuple(_unknowns(region))
         self._targets[region.target] = (summary, unknowns)

@@ -149,6 +149,9 @@ class TemplateVersionsNamed:
         return self._by_template.get(template_id, set()) | self._by_template.get(name, set())
 
 
+_NO_OVERRIDES: tuple[Mapping[str, Any], ...] = ({},)
+
+
 def _of_group(raw: Mapping[str, Any]) -> Iterator[LaunchSource]:
     if raw.get("LaunchConfigurationName"):
         yield LaunchSource(configuration=raw["LaunchConfigurationName"])
@@ -158,13 +161,13 @@ def _of_group(raw: Mapping[str, Any]) -> Iterator[LaunchSource]:
     if policy is None:
         return
     common = policy.get("LaunchTemplateSpecification") or {}
-    for override in policy.get("Overrides") or ({},):
+    for override in policy.get("Overrides") or _NO_OVERRIDES:
         yield _of_template(override.get("LaunchTemplateSpecification") or common, override.get("ImageId"))
 
 
 def _of_configs(configs: Iterable[Mapping[str, Any]]) -> Iterator[LaunchSource]:
     for config in configs:
-        for override in config.get("Overrides") or ({},):
+        for override in config.get("Overrides") or _NO_OVERRIDES:
             yield _of_template(config.get("LaunchTemplateSpecification") or {}, override.get("ImageId"))
 
 

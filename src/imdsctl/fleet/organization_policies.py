@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from imdsctl.domain.observations import AccountUnseen, PolicyKind, PolicySeen, Unseen
 from imdsctl.fleet import limits
@@ -21,6 +21,9 @@ from imdsctl.fleet.targets import Visit, code_of, home_region, said
 from imdsctl.wire.errors import ServiceError
 
 _NOTHING_IN_FORCE = "EffectivePolicyNotFoundException"
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class _Reader:
 
         return await self._read("effective declarative policy", read, account_id)
 
-    async def _read(self, what: str, read: Callable[[], Awaitable[Any]], account_id: str | None = None) -> Any:
+    async def _read(self, what: str, read: Callable[[], Awaitable[T]], account_id: str | None = None) -> T | None:
         try:
             return await read()
         except (ServiceError, Unreachable) as error:

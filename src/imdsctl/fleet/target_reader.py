@@ -129,12 +129,7 @@ async def read_target(
     groups = await reader.groups()
     fleets = await reader.fleets()
     others = [each for one in services for each in await reader.service(one, target.account_id)]
-    sources = [
-        source
-        for parts in (groups, fleets, others)
-        for each in parts  # type: ignore[attr-defined]  # they have sources in common, and no base class
-        for source in each.sources
-    ]
+    sources = [source for parts in (groups, fleets, others) for each in parts for source in each.sources]
     templates = await reader.templates(instances, sources)
     images = await reader.images(_image_ids(instances, templates, configurations, sources), public_images)
     used = {each.configuration for each in sources}
@@ -159,7 +154,7 @@ def _image_ids(
     sources: Iterable[LaunchSource],
 ) -> Iterable[str]:
     """The images that anything names by id, each once."""
-    named = (each.image_id for parts in (instances, templates, configurations, sources) for each in parts)  # type: ignore[attr-defined]
+    named = (each.image_id for parts in (instances, templates, configurations, sources) for each in parts)
     return dict.fromkeys(each for each in named if each and is_image_id(each))
 
 

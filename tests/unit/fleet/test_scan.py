@@ -77,7 +77,9 @@ def from_template(number: int) -> dict[str, Any]:
 
 def by_id(params: Mapping[str, Any]) -> list[str]:
     """The image ids that a DescribeImages filters by."""
-    return [each for filter_ in params.get("Filters", ()) if filter_["Name"] == "image-id" for each in filter_["Values"]]
+    return [
+        each for filter_ in params.get("Filters", ()) if filter_["Name"] == "image-id" for each in filter_["Values"]
+    ]
 
 
 # The four defects of scanners that this tool must not have.
