@@ -100,6 +100,11 @@ IDENTIFIER_KINDS = {
         'Invalid id: "{}" (expecting "sir-...")',
         "The spot instance request ID '{}' does not exist",
     ),
+    "sfr": (
+        "InvalidSpotFleetRequestId",
+        "The spot fleet request ID '{}' is malformed.",
+        "The spot fleet request ID '{}' does not exist",
+    ),
     "fleet": ("InvalidFleetId", "The fleet ID '{}' is malformed.", "The fleet ID '{}' does not exist"),
     "r": ("InvalidReservationID", 'Invalid id: "{}" (expecting "r-...")', "The reservation '{}' does not exist"),
 }
@@ -117,6 +122,7 @@ MALFORMED_CODES = {"lt": "InvalidLaunchTemplateId.Malformed", "sg": "InvalidGrou
 IDENTIFIER = re.compile(r"(?:[0-9a-f]{8}|[0-9a-f]{17})\Z")
 IDENTIFIERS = {
     "sir": re.compile(r"[0-9a-z]{8}\Z"),
+    "sfr": re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z"),
     "fleet": re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z"),
 }
 """Where the part after the prefix has another form."""

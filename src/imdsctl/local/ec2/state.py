@@ -125,6 +125,7 @@ class RegionState:
         self.key_pairs: dict[str, KeyPair] = {}  # by name
         self.spot_requests: dict[str, SpotRequest] = {}
         self.fleets: dict[str, Fleet] = {}
+        self.spot_fleets: dict[str, dict[str, Any]] = {}  # AWS's `SpotFleetRequestConfig` without tags, by id
         self.last_generated = -1  # the order of the last reservation that was not launched by a call
         # What an instance had, and until when, for CloudWatch's evidence: only of instances that were changed.
         self.metadata_changes: dict[str, list[tuple[datetime, MetadataOptions]]] = {}
