@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from imdsctl.local.authorization import compute
 from imdsctl.local.authorization.ec2_launch import launch_needs
-from imdsctl.local.authorization.needs import EVERYTHING, Need, action_of, loose_tags, request_tags
+from imdsctl.local.authorization.needs import EVERYTHING, Named, Need, action_of, loose_tags, request_tags
 from imdsctl.local.call import Call
 from imdsctl.policy.request import ResourceContext, context_keys
 
@@ -22,10 +23,8 @@ def needs(call: Call) -> list[Need]:
     wanted = [Need(action_of(call), resources, keys)]
     if call.service == "autoscaling" and call.action in ("CreateAutoScalingGroup", "UpdateAutoScalingGroup"):
         wanted += _group_launches(call)
+    wanted += compute.passed_roles(call)
     return wanted
-
-
-Named = tuple[tuple[ResourceContext, ...], Mapping[str, Any]]
 
 
 def _none(call: Call) -> Named:
@@ -140,4 +139,8 @@ _RESOURCES: Mapping[str, Callable[[Call], Named]] = {
     "ssm": _ssm,
     "monitoring": _cloudwatch,
     "account": _account,
+    "ecs": compute.ecs,
+    "eks": compute.eks,
+    "elasticbeanstalk": compute.elasticbeanstalk,
+    "sagemaker": compute.sagemaker,
 }

@@ -126,6 +126,8 @@ _TYPES: Mapping[str, str] = {
     "InstanceProfileName": "AWS::IAM::InstanceProfile",
     "AutoScalingGroupName": "AWS::AutoScaling::AutoScalingGroup",
     "LaunchConfigurationName": "AWS::AutoScaling::LaunchConfiguration",
+    "EnvironmentName": "AWS::ElasticBeanstalk::Environment",
+    "NotebookInstanceName": "AWS::SageMaker::NotebookInstance",
 }
 
 
