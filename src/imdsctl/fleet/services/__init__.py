@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from imdsctl.domain.observations import ServiceSeen
+from imdsctl.fleet.services import beanstalk, ecs, eks, sagemaker
 from imdsctl.fleet.services.calls import ServiceCalls
 
 
@@ -18,5 +19,10 @@ class Reader:
     read: Callable[[ServiceCalls], Awaitable[list[ServiceSeen]]]
 
 
-READERS: Mapping[str, Reader] = {}
+READERS: Mapping[str, Reader] = {
+    "beanstalk": Reader("elasticbeanstalk", "Elastic Beanstalk environments", beanstalk.read),
+    "ecs": Reader("ecs", "ECS container instances", ecs.read),
+    "eks": Reader("eks", "EKS node groups", eks.read),
+    "sagemaker": Reader("sagemaker", "SageMaker notebook instances", sagemaker.read),
+}
 """By name, alphabetically."""

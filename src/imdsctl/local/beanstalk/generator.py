@@ -39,7 +39,7 @@ def first_environments(spec: WorldSpec, region: RegionState) -> BeanstalkState:
                 application, f"{prefix}:application/{application}", f"The {application}", made - timedelta(hours=1)
             )
         options = {
-            ("aws:autoscaling:asg", "MinSize"): "0",
+            ("aws:autoscaling:asg", "MinSize"): "1",
             ("aws:autoscaling:asg", "MaxSize"): "4",
             ("aws:elasticbeanstalk:environment", "EnvironmentType"): "LoadBalanced",
             ("aws:elasticbeanstalk:environment", "ServiceRole"): "aws-elasticbeanstalk-service-role",

@@ -91,7 +91,7 @@ def _launch_from_template(call: Call, environment: Environment, setting: str) ->
     author = f"arn:aws:sts::{call.account_id}:assumed-role/aws-elasticbeanstalk-service-role/AWSElasticBeanstalk"
     template = region.templates.get(environment.template_id or "")
     if template is not None:
-        number = template.last_number = max(template.last_number, template.latest_version) + 1
+        number = template.last_number = template.last_number + 1
         data = {**template.versions[template.default_version].data, **tokens}
         template.versions[number] = LaunchTemplateVersion(number, call.now, author, data)
         template.latest_version = template.default_version = number
