@@ -152,6 +152,151 @@ def test_what_eks_does_not_find_it_names(aws: Offline) -> None:
     assert aws.refused(lambda: eks.list_clusters(nextToken="never"))[0] == "InvalidParameterException"
 
 
+# -- EKS: nodes come and go ------------------------------------------------------------------------------------------
+
+NODES = {
+    "Version": "2012-10-17",
+    "Statement": {
+        "Effect": "Allow",
+        "Action": "sts:AssumeRole",
+        "Principal": {"Service": ["ec2.amazonaws.com", "eks.amazonaws.com"]},
+    },
+}
+
+
+class Eks:
+    """A cluster of our own, with a launch template of two versions: `optional`, then `required`."""
+
+    def __init__(self, aws: Offline) -> None:
+        self.aws, self.api, self.ec2 = aws, aws.client("eks"), aws.client("ec2")
+        made = aws.client("iam").create_role(RoleName="nodes", AssumeRolePolicyDocument=json.dumps(NODES))
+        self.role = made["Role"]["Arn"]
+        self.subnets = [each["SubnetId"] for each in self.ec2.describe_subnets()["Subnets"]][:2]
+        self.ec2.create_launch_template(LaunchTemplateName="nodes", LaunchTemplateData=self.data("optional", 2))
+        self.ec2.create_launch_template_version(LaunchTemplateName="nodes", LaunchTemplateData=self.data("required", 1))
+        network = {"subnetIds": self.subnets}
+        self.api.create_cluster(name="ours", roleArn=self.role, resourcesVpcConfig=network)
+
+    @staticmethod
+    def data(tokens: str, hops: int) -> dict[str, Any]:
+        return {"MetadataOptions": {"HttpTokens": tokens, "HttpPutResponseHopLimit": hops}}
+
+    def add(self, name: str = "blue", **more: Any) -> Any:
+        request = {"clusterName": "ours", "nodegroupName": name, "subnets": self.subnets, "nodeRole": self.role}
+        return self.api.create_nodegroup(**{**request, **more})["nodegroup"]
+
+    def group(self, name: str = "blue", cluster: str = "ours") -> dict[str, Any]:
+        return dict(self.api.describe_nodegroup(clusterName=cluster, nodegroupName=name)["nodegroup"])
+
+    def nodes(self, name: str = "blue", cluster: str = "ours") -> dict[str, tuple[str, int]]:
+        """The nodes that run, with tokens and hop limit."""
+        wanted = {"tag:eks:nodegroup-name": name, "tag:eks:cluster-name": cluster, "instance-state-name": "running"}
+        filters = [{"Name": key, "Values": [value]} for key, value in wanted.items()]
+        found = self.ec2.describe_instances(Filters=filters)["Reservations"]
+        options = {each["InstanceId"]: each["MetadataOptions"] for one in found for each in one["Instances"]}
+        return {key: (one["HttpTokens"], one["HttpPutResponseHopLimit"]) for key, one in options.items()}
+
+
+@pytest.fixture
+def ours(offline: Offline) -> Eks:
+    return Eks(offline)
+
+
+def test_nodes_have_the_options_of_the_version_that_their_group_was_made_with(ours: Eks) -> None:
+    made = ours.add(launchTemplate={"name": "nodes", "version": "1"}, scalingConfig=SIZES)
+    assert made["launchTemplate"]["version"] == "1"
+    before = ours.nodes()
+    assert sorted(before.values()) == [("optional", 2)] * 3
+    # A new default version changes nothing: the node group stays where it is.
+    ours.ec2.modify_launch_template(LaunchTemplateName="nodes", DefaultVersion="2")
+    assert ours.nodes() == before
+    update = ours.api.update_nodegroup_version(
+        clusterName="ours", nodegroupName="blue", launchTemplate={"name": "nodes", "version": "2"}
+    )["update"]
+    after = ours.nodes()
+    assert sorted(after.values()) == [("required", 1)] * 3
+    assert not set(after) & set(before)
+    told = ours.api.describe_update(name="ours", nodegroupName="blue", updateId=update["id"])["update"]
+    assert told["status"] == "Successful"
+    assert {"type": "LaunchTemplateVersion", "value": "2"} in told["params"]
+    assert ours.group()["launchTemplate"]["version"] == "2"
+    [group] = ours.group()["resources"]["autoScalingGroups"]
+    [scaling] = ours.aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group["name"]])[
+        "AutoScalingGroups"
+    ]
+    specification = scaling["MixedInstancesPolicy"]["LaunchTemplate"]["LaunchTemplateSpecification"]
+    assert specification["LaunchTemplateName"].startswith("eks-"), "EKS launches from a copy of its own"
+
+
+SIZES = {"minSize": 1, "maxSize": 5, "desiredSize": 3}
+
+
+def test_a_generated_node_group_replaces_its_nodes_when_it_is_updated(make_offline: Any) -> None:
+    aws = make_offline(accounts=8, instances=20)
+    here = places(aws, "eks")[0]
+    eks = Eks.__new__(Eks)
+    eks.aws, eks.api, eks.ec2 = aws, here.client("eks"), here.client("ec2")
+    before = eks.nodes("general", "platform")
+    eks.api.update_nodegroup_version(
+        clusterName="platform", nodegroupName="general", launchTemplate={"name": "eks-workers", "version": "3"}
+    )
+    after = eks.nodes("general", "platform")
+    size = eks.group("general", "platform")["scalingConfig"]["desiredSize"]
+    assert sorted(after.values()) == [("required", 2)] * size
+    assert not set(after) & set(before)
+
+
+def test_a_node_group_that_enforcement_keeps_from_launching_is_degraded(ours: Eks) -> None:
+    ours.ec2.modify_instance_metadata_defaults(HttpTokensEnforced="enabled", HttpTokens="required")
+    ours.add(launchTemplate={"name": "nodes", "version": "1"})
+    assert ours.nodes() == {}
+    group = ours.group()
+    assert group["status"] == "DEGRADED"
+    assert group["health"]["issues"][0]["code"] == "AsgInstanceLaunchFailures"
+    assert "httpTokensEnforced" in group["health"]["issues"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"launchTemplate": {"name": "nowhere"}}, "InvalidParameterException"),
+        ({"launchTemplate": {"name": "nodes", "version": "9"}}, "InvalidParameterException"),
+        ({"launchTemplate": {"name": "nodes"}, "diskSize": 30}, "InvalidParameterException"),
+        ({"instanceTypes": ["t3.huge"]}, "InvalidRequestException"),
+        ({"nodeRole": "arn:aws:iam::123456789012:role/nobody"}, "InvalidParameterException"),
+        ({"scalingConfig": {"minSize": 3, "maxSize": 2, "desiredSize": 3}}, "InvalidParameterException"),
+        ({"clusterName": "nowhere"}, "ResourceNotFoundException"),
+    ],
+)
+def test_a_node_group_that_cannot_be_leaves_nothing_behind(ours: Eks, more: dict[str, Any], code: str) -> None:
+    before = ours.ec2.describe_launch_templates()["LaunchTemplates"]
+    assert ours.aws.refused(lambda: ours.add(**more))[0] == code
+    assert ours.ec2.describe_launch_templates()["LaunchTemplates"] == before
+    assert ours.aws.client("iam").list_instance_profiles()["InstanceProfiles"] == []
+    assert ours.api.list_nodegroups(clusterName="ours")["nodegroups"] == []
+
+
+def test_a_cluster_goes_when_its_node_groups_have_gone(ours: Eks) -> None:
+    ours.add()
+    assert ours.aws.refused(lambda: ours.add())[:2] == ("ResourceInUseException", 409)
+    assert ours.aws.refused(lambda: ours.api.delete_cluster(name="ours"))[:2] == ("ResourceInUseException", 409)
+    assert set(ours.nodes().values()) == {("required", 2)}, "the image of EKS's template says v2.0"
+    ours.api.delete_nodegroup(clusterName="ours", nodegroupName="blue")
+    assert ours.nodes() == {}
+    ours.api.delete_cluster(name="ours")
+    assert "ours" not in ours.api.list_clusters()["clusters"]
+
+
+def test_nodes_are_the_same_after_a_restart(make_offline: Any, tmp_path: Path) -> None:
+    ours = Eks(make_offline(tmp_path))
+    ours.add(launchTemplate={"name": "nodes"})
+    again = make_offline(tmp_path)
+    there = Eks.__new__(Eks)
+    there.aws, there.api, there.ec2 = again, again.client("eks"), again.client("ec2")
+    assert there.nodes() == ours.nodes() != {}
+    assert there.group() == ours.group()
+
+
 # -- ECS -------------------------------------------------------------------------------------------------------------
 
 

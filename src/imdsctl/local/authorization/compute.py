@@ -51,7 +51,7 @@ def eks(call: Call) -> Named:
     if not name:
         return EVERYTHING, {}
     cluster = eks_state(call).clusters.get(name)
-    if call.action != "DescribeNodegroup":
+    if call.action not in ("DescribeNodegroup", "UpdateNodegroupVersion", "DeleteNodegroup"):
         tags = cluster.tags if cluster is not None else None
         return (ResourceContext(f"{prefix}:cluster/{name}", resource_tags(tags, "eks")),), {}
     wanted = str(call.params.get("nodegroupName") or "*")
@@ -99,9 +99,14 @@ def sagemaker(call: Call) -> Named:
     return (ResourceContext(notebook_arn(call.region, call.account_id, name), tags),), context_keys(values)
 
 
+_PASSED = {
+    "eks": (("roleArn", "eks.amazonaws.com"), ("nodeRole", "ec2.amazonaws.com")),
+    "sagemaker": (("RoleArn", "sagemaker.amazonaws.com"),),
+}
+"""The parameters that hand a role to a service."""
+
+
 def passed_roles(call: Call) -> list[Need]:
-    """iam:PassRole of the execution role that a notebook instance is given."""
-    arn = str(call.params.get("RoleArn") or "")
-    if call.service != "sagemaker" or not arn:
-        return []
-    return [pass_role(call, arn.rpartition("/")[2], "sagemaker.amazonaws.com")]
+    """iam:PassRole of the roles that a request hands over: a cluster's, its nodes', a notebook instance's."""
+    named = [(str(call.params.get(name) or ""), to) for name, to in _PASSED.get(call.service, ())]
+    return [pass_role(call, arn.rpartition("/")[2], to) for arn, to in named if arn]

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from imdsctl.local.call import Operations
-from imdsctl.local.eks import read
+from imdsctl.local.eks import clusters, nodegroups, read
 
-OPERATIONS: Operations = {**read.OPERATIONS}
+OPERATIONS: Operations = {**read.OPERATIONS, **clusters.OPERATIONS, **nodegroups.OPERATIONS}

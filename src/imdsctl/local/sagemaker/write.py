@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from imdsctl.local.authorization.caller import compiled
 from imdsctl.local.call import AwsError, Call, Operation
 from imdsctl.local.constraints import check_members, check_range, check_text
 from imdsctl.local.ec2.common import region_state
@@ -33,12 +32,9 @@ from imdsctl.local.sagemaker.state import (
     Notebook,
     notebook_arn,
 )
-from imdsctl.policy.decision import CallerPolicies, decide
-from imdsctl.policy.document import PolicyKind
-from imdsctl.policy.request import Principal, PrincipalKind, RequestContext, ResourceContext
+from imdsctl.local.trusted import trusts
 
 PRINCIPAL = "sagemaker.amazonaws.com"
-_SERVICE = Principal(PrincipalKind.SERVICE, name=PRINCIPAL)
 _ROLE = r"arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+"
 _TYPE = r"ml\.[a-z0-9-]+\.[a-z0-9]+"
 _PLATFORMS = ("notebook-al1-v1", "notebook-al2-v1", "notebook-al2-v2", "notebook-al2-v3", "notebook-al2023-v1")
@@ -158,13 +154,7 @@ def _check(call: Call) -> None:
 def _check_role(call: Call, arn: str) -> None:
     """The execution role has to exist, and to trust SageMaker."""
     check_text(arn, "roleArn", invalid, length_min=20, length_max=2048, pattern=_ROLE)
-    role = call.world.iam(call.account_id).role_by_arn(arn)
-    trusted = False
-    if role is not None:
-        keys = {**_SERVICE.keys(), "aws:sourceaccount": call.account_id, "aws:requestedregion": call.region}
-        resource = ResourceContext(arn, {}, call.account_id, compiled(arn, PolicyKind.TRUST, role.trust))
-        trusted = decide(RequestContext("sts:AssumeRole", _SERVICE, keys, (resource,)), CallerPolicies()).allowed
-    if not trusted:
+    if not trusts(call, arn, PRINCIPAL):
         raise invalid(
             f"Could not assume role {arn}. Please ensure that the role exists and allows principal '{PRINCIPAL}' to "
             "assume the role."
