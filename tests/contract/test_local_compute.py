@@ -344,6 +344,21 @@ def test_the_agent_of_an_ecs_image_registers_where_its_user_data_says(make_offli
     assert launched in [each["ec2InstanceId"] for each in hosts]
 
 
+def test_a_cluster_of_ecs_goes_when_its_hosts_have_gone(make_offline: Any) -> None:
+    aws = make_offline(accounts=4, instances=20)
+    here = places(aws, "ecs")[0]
+    ecs = here.client("ecs")
+    assert aws.refused(lambda: ecs.delete_cluster(cluster="services"))[0] == (
+        "ClusterContainsContainerInstancesException"
+    )
+    made = ecs.create_cluster(tags=[{"key": "a", "value": "b"}])["cluster"]
+    assert made["clusterName"] == "default"
+    assert ecs.create_cluster()["cluster"]["tags"] == made["tags"], "what is there is not made again"
+    assert ecs.list_container_instances()["containerInstanceArns"] == []
+    assert ecs.delete_cluster(cluster=made["clusterArn"])["cluster"]["status"] == "INACTIVE"
+    assert aws.refused(ecs.list_container_instances)[0] == "ClusterNotFoundException"
+
+
 def test_what_ecs_does_not_find(aws: Offline) -> None:
     ecs = places(aws, "ecs")[0].client("ecs")
     assert aws.refused(ecs.list_container_instances)[:2] == ("ClusterNotFoundException", 400)
@@ -486,6 +501,68 @@ def test_an_environment_moves_to_a_launch_template_that_says_what_the_option_doe
         )["LaunchTemplateVersions"]
         assert version["LaunchTemplateData"]["MetadataOptions"]["HttpTokens"] == tokens
         assert version["LaunchTemplateData"]["ImageId"]
+
+
+AL2, AL2023 = "64bit Amazon Linux 2 v5.11.1 running Node.js 18", "64bit Amazon Linux 2023 v6.6.5 running Node.js 22"
+
+
+@pytest.mark.parametrize(
+    ("platform", "value", "tokens"),
+    [(AL2, None, "optional"), (AL2, "true", "required"), (AL2023, None, "required"), (AL2023, "false", "optional")],
+)
+def test_the_instances_of_an_environment_obey_its_option(
+    offline: Offline, platform: str, value: str | None, tokens: str
+) -> None:
+    eb, ec2 = offline.client("elasticbeanstalk"), offline.client("ec2")
+    eb.create_application(ApplicationName="app")
+    options = setting(value) if value is not None else {}
+    made = eb.create_environment(ApplicationName="app", EnvironmentName="live", SolutionStackName=platform, **options)
+
+    def instances() -> dict[str, str]:
+        resources = eb.describe_environment_resources(EnvironmentId=made["EnvironmentId"])["EnvironmentResources"]
+        ids = [each["Id"] for each in resources["Instances"]]
+        found = ec2.describe_instances(InstanceIds=ids)["Reservations"]
+        return {each["InstanceId"]: each["MetadataOptions"]["HttpTokens"] for one in found for each in one["Instances"]}
+
+    before = instances()
+    assert list(before.values()) == [tokens]
+    # The option replaces the instances.
+    other = "false" if tokens == "required" else "true"
+    eb.update_environment(EnvironmentName="live", **setting(other))
+    after = instances()
+    assert list(after.values()) == ["optional" if other == "false" else "required"]
+    assert not set(after) & set(before)
+    eb.terminate_environment(EnvironmentName="live")
+    [told] = eb.describe_environments(EnvironmentNames=["live"])["Environments"]
+    assert told["Status"] == "Terminated"
+    assert "live" not in [
+        each["EnvironmentName"] for each in eb.describe_environments(IncludeDeleted=False)["Environments"]
+    ]
+    states = ec2.describe_instances(InstanceIds=list(after))["Reservations"][0]["Instances"][0]["State"]["Name"]
+    assert states == "terminated"
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"ApplicationName": "none"}, "InvalidParameterValue"),
+        ({"EnvironmentName": "x"}, "InvalidParameterValue"),
+        ({"SolutionStackName": "64bit Plan 9 running ed"}, "InvalidParameterValue"),
+        ({"CNAMEPrefix": "mine"}, "UnsupportedOperation"),
+        (setting("t3.huge", "InstanceType"), "InvalidParameterValue"),
+        (setting("9", "MinSize", "aws:autoscaling:asg"), "ConfigurationValidationException"),
+    ],
+)
+def test_an_environment_that_cannot_be_leaves_nothing_behind(
+    offline: Offline, asked: dict[str, Any], code: str
+) -> None:
+    eb, ec2 = offline.client("elasticbeanstalk", checked=False), offline.client("ec2")
+    eb.create_application(ApplicationName="app")
+    before = [ec2.describe_launch_templates()["LaunchTemplates"], eb.describe_environments()["Environments"]]
+    request = {"ApplicationName": "app", "EnvironmentName": "live", "SolutionStackName": AL2, **asked}
+    assert offline.refused(lambda: eb.create_environment(**request))[:2] == (code, 400)
+    assert [ec2.describe_launch_templates()["LaunchTemplates"], eb.describe_environments()["Environments"]] == before
+    assert offline.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"] == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from imdsctl.local.authorization.iam import pass_role
 from imdsctl.local.authorization.needs import EVERYTHING, Named, Need, resource_tags
 from imdsctl.local.beanstalk.read import beanstalk as beanstalk_state
 from imdsctl.local.call import Call
-from imdsctl.local.ecs.operations import find_cluster
+from imdsctl.local.ecs.read import find_cluster
 from imdsctl.local.eks.read import eks as eks_state
 from imdsctl.local.sagemaker.read import sagemaker as sagemaker_state
 from imdsctl.local.sagemaker.state import IMDS, MINIMUM, notebook_arn
@@ -25,8 +25,8 @@ def ecs(call: Call) -> Named:
         return EVERYTHING, {}
     if call.action == "DescribeClusters":
         return tuple(_cluster(call, each) for each in call.params.get("clusters") or ["default"]), {}
-    cluster = _cluster(call, call.params.get("cluster"))
-    if call.action == "ListContainerInstances":
+    cluster = _cluster(call, call.params.get("cluster") or call.params.get("clusterName"))
+    if call.action != "DescribeContainerInstances":
         return (cluster,), {}
     keys = {"ecs:cluster": str(cluster.arn)}
     name = str(cluster.arn).rpartition("/")[2]
@@ -73,7 +73,7 @@ def elasticbeanstalk(call: Call) -> Named:
     named.update(params.get("EnvironmentIds") or ())
     found = []
     for each in sorted(name for name in named if name):
-        environment = next((env for env in state.environments.values() if each in (env.name, env.id)), None)
+        environment = state.find(call.now, each)
         application = environment.application if environment is not None else params.get("ApplicationName") or "*"
         keys = {"elasticbeanstalk:inapplication": f"{prefix}:application/{application}"}
         arn = environment.arn if environment is not None else f"{prefix}:environment/{application}/{each}"

@@ -39,3 +39,8 @@ def wrong_option(namespace: str, option: str, why: str, *, value: str | None = N
         f"OptionName: '{option}'): {why}",
         400,
     )
+
+
+def failed(message: str) -> AwsError:
+    """What another service refused on the environment's behalf."""
+    return AwsError("InvalidParameterValue", message, 400)

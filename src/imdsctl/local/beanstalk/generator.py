@@ -48,7 +48,7 @@ def first_environments(spec: WorldSpec, region: RegionState) -> BeanstalkState:
         }
         if disabled is not None:
             options[LAUNCH, DISABLE_V1] = disabled
-        state.environments[name] = Environment(
+        state.environments[unique] = Environment(
             id=unique,
             name=name,
             arn=f"{prefix}:environment/{application}/{name}",

@@ -7,11 +7,12 @@ DescribeEnvironmentResources.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from imdsctl.local.beanstalk.errors import invalid, missing, no_application, no_environment, wrong_combination
 from imdsctl.local.beanstalk.generator import first_environments
-from imdsctl.local.beanstalk.state import READY, Application, BeanstalkState, Environment
+from imdsctl.local.beanstalk.state import READY, TERMINATED, Application, BeanstalkState, Environment
 from imdsctl.local.call import Call, Operation
 from imdsctl.local.constraints import check_range
 from imdsctl.local.ec2.common import region_state
@@ -38,10 +39,7 @@ def the_environment(call: Call) -> Environment:
         raise missing("Either EnvironmentId or EnvironmentName must be specified.")
     found: Environment | None = None
     for member, value in given.items():
-        each = next(
-            (env for env in beanstalk(call).environments.values() if value in (env.id, env.name)),
-            None,
-        )
+        each = beanstalk(call).find(call.now, value)
         if each is None:
             raise no_environment(member, value)
         if found is not None and each is not found:
@@ -55,10 +53,11 @@ def describe_applications(call: Call) -> Mapping[str, Any]:
     """The applications, or those that are named; a name that is none is left out."""
     names = call.params.get("ApplicationNames")
     found = [each for _, each in sorted(beanstalk(call).applications.items()) if not names or each.name in names]
-    return {"Applications": [_application(call, each) for each in found]}
+    return {"Applications": [application_structure(call, each) for each in found]}
 
 
-def _application(call: Call, application: Application) -> dict[str, Any]:
+def application_structure(call: Call, application: Application) -> dict[str, Any]:
+    """AWS's `ApplicationDescription`."""
     versions = {
         each.version_label
         for each in beanstalk(call).environments.values()
@@ -79,10 +78,15 @@ def describe_environments(call: Call) -> Mapping[str, Any]:
     """The environments that every given condition lets through, in pages when MaxRecords is given."""
     params = call.params
     check_range(params.get("MaxRecords"), "maxRecords", invalid, 1, RECORDS_MAX)
+    deleted = params.get("IncludeDeleted") is not False
+    back_to = params.get("IncludedDeletedBackTo")
     found = [
         each
-        for _, each in sorted(beanstalk(call).environments.items())
-        if params.get("ApplicationName") in (None, each.application)
+        for each in sorted(beanstalk(call).environments.values(), key=lambda one: (one.name, one.created, one.id))
+        if each.shown_at(call.now)
+        and (deleted or each.status_at(call.now) != TERMINATED)
+        and (back_to is None or each.status_at(call.now) != TERMINATED or each.updated >= aware(back_to))
+        and params.get("ApplicationName") in (None, each.application)
         and params.get("VersionLabel") in (None, each.version_label)
         and (not params.get("EnvironmentIds") or each.id in params["EnvironmentIds"])
         and (not params.get("EnvironmentNames") or each.name in params["EnvironmentNames"])
@@ -120,6 +124,11 @@ def environment_structure(call: Call, environment: Environment) -> dict[str, Any
     }
 
 
+def aware(moment: datetime) -> datetime:
+    """A time of a request, which may come without its zone."""
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
 def members(region: RegionState, environment: Environment) -> list[str]:
     """The ids of an environment's instances: those that its tag is on (Developer Guide, "Tagging resources")."""
     return [
@@ -136,7 +145,7 @@ def describe_configuration_settings(call: Call) -> Mapping[str, Any]:
         raise wrong_combination("Exactly one of TemplateName and EnvironmentName must be specified.")
     if name not in beanstalk(call).applications:
         raise no_application(name)
-    environment = beanstalk(call).environments.get(wanted or "")
+    environment = beanstalk(call).find(call.now, wanted or "")
     if wanted is None:
         raise invalid(f"No Configuration Template named '{name}/{call.params['TemplateName']}' found.")
     if environment is None or environment.application != name:
@@ -160,6 +169,8 @@ def describe_configuration_settings(call: Call) -> Mapping[str, Any]:
 def describe_environment_resources(call: Call) -> Mapping[str, Any]:
     """An environment's Auto Scaling group, what that launches from, and its instances."""
     environment = the_environment(call)
+    if environment.status_at(call.now) == TERMINATED:
+        raise no_environment("EnvironmentId", environment.id)
     resources = {
         "EnvironmentName": environment.name,
         "AutoScalingGroups": [{"Name": environment.group}],

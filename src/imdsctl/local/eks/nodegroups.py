@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imdsctl.local.autoscaling.state import REFRESHING
+from imdsctl.local.behalf import group_of
 from imdsctl.local.call import AwsError, Call, Operation
 from imdsctl.local.ec2.common import region_state
 from imdsctl.local.ec2.launch_templates import find_template, find_version
@@ -166,15 +167,13 @@ def _changes(
 
 
 def _is_updating(call: Call, nodegroup: Nodegroup) -> bool:
-    scaling = region_state(call).scaling
-    group = scaling.groups.get(nodegroup.group) if scaling is not None else None
+    group = group_of(call, nodegroup.group)
     return group is not None and any(each.status in REFRESHING for each in group.refreshes)
 
 
 def _replace(call: Call, cluster: Cluster, nodegroup: Nodegroup) -> str | None:
     """Replace the nodes; a generated node group gets its Auto Scaling group only now."""
-    scaling = region_state(call).scaling
-    if scaling is not None and nodegroup.group in scaling.groups:
+    if group_of(call, nodegroup.group) is not None:
         return replace_nodes(call, cluster, nodegroup)
     make_group(call, cluster, nodegroup)
     end_first_nodes(call, cluster, nodegroup)

@@ -7,18 +7,16 @@ Region's defaults and of their image, in the order of precedence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from imdsctl.local.autoscaling.groups import create_auto_scaling_group, delete_auto_scaling_group
-from imdsctl.local.autoscaling.refreshes import start_instance_refresh
-from imdsctl.local.call import AwsError, Call
+from imdsctl.local import behalf
+from imdsctl.local.call import Call
 from imdsctl.local.ec2.common import region_state
 from imdsctl.local.ec2.launch_templates import find_template, find_version
 from imdsctl.local.ec2.public_images import public_image
-from imdsctl.local.ec2.resources import SHUTTING_DOWN, TERMINATED, LaunchTemplate, LaunchTemplateVersion
+from imdsctl.local.ec2.resources import SHUTTING_DOWN, TERMINATED
 from imdsctl.local.ec2.termination import terminate_instances
 from imdsctl.local.eks.errors import invalid_request
 from imdsctl.local.eks.state import Cluster, Nodegroup
@@ -28,11 +26,10 @@ INSTANCE_TYPE = "t3.medium"
 """API Reference, CreateNodegroup, instanceTypes: the default."""
 MADE_BY_EKS: Mapping[str, Any] = {"MetadataOptions": {"HttpPutResponseHopLimit": 2}}
 """What EKS's template says of the metadata service where the account gave none; see docs/fidelity.md."""
-_GROUP_PREFERENCES = {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 110}
 
 
-def launch_data(call: Call, cluster: Cluster, nodegroup: Nodegroup) -> dict[str, Any]:
-    """The launch template data of a node: the account's own, completed by what EKS knows."""
+def launch_data(call: Call, nodegroup: Nodegroup) -> dict[str, Any]:
+    """The launch template data of a node: the account's own, completed by what EKS knows. Raises AwsError."""
     region, template = region_state(call), nodegroup.template
     given: Mapping[str, Any] = MADE_BY_EKS
     if template is not None:
@@ -68,33 +65,26 @@ def _profile(call: Call, nodegroup: Nodegroup) -> dict[str, Any]:
 
 def make_group(call: Call, cluster: Cluster, nodegroup: Nodegroup) -> None:
     """Make EKS's template and the group, with its desired size. Raises InvalidRequestException, nothing being made."""
-    region = region_state(call)
-    unique = nodegroup.arn.rpartition("/")[2]
     least, most, desired = nodegroup.sizes
-    with _undone(call, cluster, nodegroup):
-        template = LaunchTemplate(
-            id=f"lt-{call.ids.hex17()}",
-            name=f"eks-{unique if f'eks-{unique}' not in region.template_ids else call.ids.uuid()}",
-            created=call.now,
-            created_by=f"arn:aws:sts::{call.account_id}:assumed-role/AWSServiceRoleForAmazonEKSNodegroup/EKS",
-            versions={1: LaunchTemplateVersion(1, call.now, "", launch_data(call, cluster, nodegroup))},
-        )
-        template.versions[1].created_by = template.created_by
-        nodegroup.copy = template.id
-        region.add_template(template, _tags(cluster, nodegroup))
+    tags = _tags(cluster, nodegroup)
+    with behalf.undone(call, _refusal(cluster, nodegroup)):
+        name = f"eks-{nodegroup.arn.rpartition('/')[2]}"
+        if name in region_state(call).template_ids:
+            name = f"eks-{call.ids.uuid()}"
+        author = f"arn:aws:sts::{call.account_id}:assumed-role/AWSServiceRoleForAmazonEKSNodegroup/EKS"
+        template = behalf.add_template(call, name, author, launch_data(call, nodegroup), tags)
         params = {
             "AutoScalingGroupName": nodegroup.group,
             "MinSize": least,
             "MaxSize": most,
             "DesiredCapacity": desired,
             "VPCZoneIdentifier": ",".join(nodegroup.subnets),
-            "MixedInstancesPolicy": _policy(nodegroup, "1"),
-            "Tags": [
-                {"Key": key, "Value": value, "PropagateAtLaunch": True}
-                for key, value in _tags(cluster, nodegroup).items()
-            ],
+            "MixedInstancesPolicy": _policy(nodegroup, template.id, 1),
+            "Tags": [{"Key": key, "Value": value, "PropagateAtLaunch": True} for key, value in tags.items()],
         }
-        create_auto_scaling_group(_inner(call, "autoscaling", "CreateAutoScalingGroup", params))
+        behalf.make_group(call, params)
+    behalf.drop_template(call, nodegroup.copy)
+    nodegroup.copy = template.id
 
 
 def replace_nodes(call: Call, cluster: Cluster, nodegroup: Nodegroup) -> str:
@@ -102,25 +92,11 @@ def replace_nodes(call: Call, cluster: Cluster, nodegroup: Nodegroup) -> str:
 
     Raises InvalidRequestException, nothing being changed.
     """
-    template = region_state(call).templates[nodegroup.copy or ""]
-    before = (template.default_version, template.latest_version, template.last_number)
-    with _undone(call, cluster, nodegroup):
-        number = template.last_number + 1
-        data = launch_data(call, cluster, nodegroup)
-        template.versions[number] = LaunchTemplateVersion(number, call.now, template.created_by, data)
-        template.default_version = template.latest_version = template.last_number = number
-        params = {
-            "AutoScalingGroupName": nodegroup.group,
-            "Preferences": dict(_GROUP_PREFERENCES),
-            "DesiredConfiguration": {"MixedInstancesPolicy": _policy(nodegroup, str(number))},
-        }
-        try:
-            answer = start_instance_refresh(_inner(call, "autoscaling", "StartInstanceRefresh", params))
-        except AwsError:
-            del template.versions[number]
-            template.default_version, template.latest_version, template.last_number = before
-            raise
-        return str(answer["InstanceRefreshId"])
+    with behalf.undone(call, _refusal(cluster, nodegroup)):
+        template = find_template(region_state(call), nodegroup.copy, None)
+        number = behalf.add_version(call, template, launch_data(call, nodegroup))
+        source = {"MixedInstancesPolicy": _policy(nodegroup, template.id, number)}
+        return behalf.replace_members(call, nodegroup.group, source)
 
 
 def end_first_nodes(call: Call, cluster: Cluster, nodegroup: Nodegroup) -> None:
@@ -136,27 +112,21 @@ def end_first_nodes(call: Call, cluster: Cluster, nodegroup: Nodegroup) -> None:
         and wanted.items() <= region.tags.get(each.id, {}).items()
     ]
     if ids:
-        terminate_instances(_inner(call, "ec2", "TerminateInstances", {"InstanceIds": ids}))
+        terminate_instances(behalf.inner(call, "ec2", "TerminateInstances", {"InstanceIds": ids}))
 
 
 def delete_group(call: Call, cluster: Cluster, nodegroup: Nodegroup) -> None:
     """Delete the group with its nodes, and EKS's template. Raises InvalidRequestException, nothing being deleted."""
-    region = region_state(call)
-    if region.scaling is not None and nodegroup.group in region.scaling.groups:
-        params = {"AutoScalingGroupName": nodegroup.group, "ForceDelete": True}
-        with _undone(call, cluster, nodegroup):
-            delete_auto_scaling_group(_inner(call, "autoscaling", "DeleteAutoScalingGroup", params))
-    template = region.templates.pop(nodegroup.copy or "", None)
-    if template is not None:
-        region.template_ids.pop(template.name, None)
-        region.tags.pop(template.id, None)
+    with behalf.undone(call, _refusal(cluster, nodegroup)):
+        behalf.delete_group(call, nodegroup.group)
+    behalf.drop_template(call, nodegroup.copy)
 
 
-def _policy(nodegroup: Nodegroup, version: str) -> dict[str, Any]:
+def _policy(nodegroup: Nodegroup, template_id: str, version: int) -> dict[str, Any]:
     """The mixed instances policy that EKS gives every group."""
     return {
         "LaunchTemplate": {
-            "LaunchTemplateSpecification": {"LaunchTemplateId": nodegroup.copy, "Version": version},
+            "LaunchTemplateSpecification": {"LaunchTemplateId": template_id, "Version": str(version)},
             "Overrides": [{"InstanceType": each} for each in nodegroup.instance_types],
         },
         "InstancesDistribution": {
@@ -174,23 +144,5 @@ def _tags(cluster: Cluster, nodegroup: Nodegroup) -> dict[str, str]:
     }
 
 
-def _inner(call: Call, service: str, action: str, params: dict[str, Any]) -> Call:
-    """A request that EKS makes in the account: part of this one, and no event of its own."""
-    return replace(call, service=service, action=action, params=params)
-
-
-@contextmanager
-def _undone(call: Call, cluster: Cluster, nodegroup: Nodegroup) -> Iterator[None]:
-    """Take back a template and an instance profile that were made, when the rest is refused."""
-    region, iam = region_state(call), call.world.iam(call.account_id)
-    templates, profiles, copy = set(region.templates), set(iam.profiles), nodegroup.copy
-    try:
-        yield
-    except AwsError as refusal:
-        for each in set(region.templates) - templates:
-            region.template_ids.pop(region.templates.pop(each).name)
-            region.tags.pop(each, None)
-        for each in set(iam.profiles) - profiles:
-            del iam.profiles[each]
-        nodegroup.copy = copy
-        raise invalid_request(refusal.message, cluster=cluster.name, nodegroup=nodegroup.name) from None
+def _refusal(cluster: Cluster, nodegroup: Nodegroup) -> behalf.Refusal:
+    return partial(invalid_request, cluster=cluster.name, nodegroup=nodegroup.name)

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any
 
 from imdsctl.local.autoscaling.state import REFRESHING, SUCCESSFUL
+from imdsctl.local.behalf import group_of
 from imdsctl.local.call import Call, Operation
 from imdsctl.local.ec2.common import region_state
 from imdsctl.local.eks.errors import invalid, no_cluster, no_nodegroup, no_update
@@ -162,7 +163,7 @@ def nodegroup_structure(call: Call, cluster: Cluster, nodegroup: Nodegroup) -> d
 def _issues(call: Call, nodegroup: Nodegroup) -> list[dict[str, Any]]:
     """EKS User Guide, "Managed node group errors"."""
     region, template = region_state(call), nodegroup.template
-    group = region.scaling.groups.get(nodegroup.group) if region.scaling is not None else None
+    group = group_of(call, nodegroup.group)
     if group is not None and group.failures:
         last = group.activities[-1].message if group.activities else None
         return [{"code": "AsgInstanceLaunchFailures", "message": last or "", "resourceIds": [group.name]}]
@@ -202,8 +203,7 @@ def update_structure(call: Call, nodegroup: Nodegroup, update: Update) -> dict[s
 
 def update_status(call: Call, nodegroup: Nodegroup, update: Update) -> str:
     """InProgress until every node was replaced."""
-    scaling = region_state(call).scaling
-    group = scaling.groups.get(nodegroup.group) if scaling is not None else None
+    group = group_of(call, nodegroup.group)
     refresh = next((each for each in group.refreshes if each.id == update.refresh), None) if group is not None else None
     if refresh is None:
         return IN_PROGRESS if call.now < update.due else SUCCESSFUL
