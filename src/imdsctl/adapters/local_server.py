@@ -25,18 +25,15 @@ from imdsctl.adapters.models import load_service
 from imdsctl.adapters.state_directory import StateDirectory
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.local import account, autoscaling, ec2, iam, sts
-from imdsctl.local.beanstalk import operations as beanstalk
 from imdsctl.local.call import Operations
 from imdsctl.local.cloudtrail import operations as cloudtrail
 from imdsctl.local.cloudwatch import operations as cloudwatch
-from imdsctl.local.ecs import operations as ecs
-from imdsctl.local.eks import operations as eks
 from imdsctl.local.generator import make_world
+from imdsctl.local.later import Later
 from imdsctl.local.metadata.control import Control
 from imdsctl.local.metadata.operations import OPERATIONS as OWN_OPERATIONS
 from imdsctl.local.organizations import operations as organizations
 from imdsctl.local.pipeline import OWN, LocalAws
-from imdsctl.local.sagemaker import operations as sagemaker
 from imdsctl.local.ssm import operations as ssm
 from imdsctl.local.throttle import Throttle, Throttling
 from imdsctl.local.world import World, WorldSpec
@@ -52,10 +49,10 @@ OPERATIONS: Mapping[str, Operations] = {
     "ssm": ssm.OPERATIONS,
     "monitoring": cloudwatch.OPERATIONS,
     "cloudtrail": cloudtrail.OPERATIONS,
-    "ecs": ecs.OPERATIONS,
-    "eks": eks.OPERATIONS,
-    "elasticbeanstalk": beanstalk.OPERATIONS,
-    "sagemaker": sagemaker.OPERATIONS,
+    "ecs": Later("imdsctl.local.ecs.operations"),
+    "eks": Later("imdsctl.local.eks.operations"),
+    "elasticbeanstalk": Later("imdsctl.local.beanstalk.operations"),
+    "sagemaker": Later("imdsctl.local.sagemaker.operations"),
 }
 """What the local AWS implements, by signing name."""
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from imdsctl.local.authorization import compute
 from imdsctl.local.authorization.ec2_launch import launch_needs
 from imdsctl.local.authorization.needs import EVERYTHING, Named, Need, action_of, loose_tags, request_tags
 from imdsctl.local.call import Call
+from imdsctl.local.later import later
 from imdsctl.policy.request import ResourceContext, context_keys
 
 
@@ -23,7 +23,8 @@ def needs(call: Call) -> list[Need]:
     wanted = [Need(action_of(call), resources, keys)]
     if call.service == "autoscaling" and call.action in ("CreateAutoScalingGroup", "UpdateAutoScalingGroup"):
         wanted += _group_launches(call)
-    wanted += compute.passed_roles(call)
+    if call.service in ("eks", "sagemaker"):
+        wanted += later(_COMPUTE, "passed_roles")(call)
     return wanted
 
 
@@ -133,14 +134,15 @@ def _account(call: Call) -> Named:
     )
 
 
+_COMPUTE = "imdsctl.local.authorization.compute"
 _RESOURCES: Mapping[str, Callable[[Call], Named]] = {
     "autoscaling": _autoscaling,
     "organizations": _organizations,
     "ssm": _ssm,
     "monitoring": _cloudwatch,
     "account": _account,
-    "ecs": compute.ecs,
-    "eks": compute.eks,
-    "elasticbeanstalk": compute.elasticbeanstalk,
-    "sagemaker": compute.sagemaker,
+    "ecs": later(_COMPUTE, "ecs"),
+    "eks": later(_COMPUTE, "eks"),
+    "elasticbeanstalk": later(_COMPUTE, "elasticbeanstalk"),
+    "sagemaker": later(_COMPUTE, "sagemaker"),
 }
