@@ -13,6 +13,7 @@ from tests.contract.test_local_compute import Place, places, setting
 
 from imdsctl.domain.observations import SAYS_NOTHING, LaunchSource, ServiceKind, ServiceSeen
 from imdsctl.domain.options import HttpTokens, MetadataOptions
+from imdsctl.fleet.ports import Unreachable
 from imdsctl.fleet.services import READERS
 from imdsctl.wire.errors import ServiceError
 
@@ -149,6 +150,24 @@ def test_an_unset_option_on_amazon_linux_2023_is_unknown(aws: Offline) -> None:
     assert len(seen) == 1, "one that is on its way out is not there"
     assert (seen[0].options, seen[0].group_names) == (SAYS_NOTHING, ("awseb",))
     assert "DisableIMDSv1" in seen[0].reason
+
+
+def test_lists_are_followed_to_their_last_page(aws: Offline) -> None:
+    pages = {None: {"clusters": ["one"], "nextToken": "2"}, "2": {"clusters": [], "nextToken": "3"}, "3": {}}
+    seen, asked = read(
+        "eks",
+        places(aws, "eks")[0],
+        ListClusters=lambda params: pages[params.get("nextToken")],
+        ListNodegroups=lambda params: {"nodegroups": ["a", "b"]},
+        DescribeNodegroup=lambda params: {"nodegroup": {"nodegroupArn": f"arn:{params['nodegroupName']}"}},
+    )
+    assert [(each.resource, each.parent) for each in seen] == [("arn:a", "one"), ("arn:b", "one")]
+    assert asked["ListClusters"] == 3
+
+
+def test_a_list_that_would_never_end_is_unreachable(aws: Offline) -> None:
+    with pytest.raises(Unreachable, match="never end"):
+        read("eks", places(aws, "eks")[0], ListClusters=lambda _: {"clusters": [], "nextToken": "same"})
 
 
 def gone(code: str, message: str = "") -> Any:

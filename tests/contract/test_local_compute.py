@@ -276,6 +276,9 @@ def test_a_node_group_that_cannot_be_leaves_nothing_behind(ours: Eks, more: dict
     assert ours.api.list_nodegroups(clusterName="ours")["nodegroups"] == []
 
 
+CLUSTER = [{"Name": "tag:eks:cluster-name", "Values": ["ours"]}]
+
+
 def test_a_cluster_goes_when_its_node_groups_have_gone(ours: Eks) -> None:
     ours.add()
     assert ours.aws.refused(lambda: ours.add())[:2] == ("ResourceInUseException", 409)
@@ -283,6 +286,8 @@ def test_a_cluster_goes_when_its_node_groups_have_gone(ours: Eks) -> None:
     assert set(ours.nodes().values()) == {("required", 2)}, "the image of EKS's template says v2.0"
     ours.api.delete_nodegroup(clusterName="ours", nodegroupName="blue")
     assert ours.nodes() == {}
+    assert ours.aws.client("iam").list_instance_profiles()["InstanceProfiles"] == []
+    assert "eks-" not in str(ours.ec2.describe_launch_templates(Filters=CLUSTER)["LaunchTemplates"])
     ours.api.delete_cluster(name="ours")
     assert "ours" not in ours.api.list_clusters()["clusters"]
 

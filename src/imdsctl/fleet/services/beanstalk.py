@@ -17,10 +17,13 @@ from typing import Any
 
 from imdsctl.domain.observations import SAYS_NOTHING, LaunchSource, ServiceKind, ServiceSeen
 from imdsctl.domain.options import HttpTokens, MetadataOptions
+from imdsctl.domain.regions import COMMERCIAL_REGIONS
 from imdsctl.fleet.services.calls import ServiceCalls
 from imdsctl.fleet.services.paging import each_page, together
 from imdsctl.wire.errors import ServiceError
 
+REGIONS = frozenset(COMMERCIAL_REGIONS) - {"ap-east-2", "mx-central-1"}
+"""Where Elastic Beanstalk is (AWS General Reference, "AWS Elastic Beanstalk endpoints and quotas")."""
 NAMESPACE = "aws:autoscaling:launchconfiguration"
 OPTION = "DisableIMDSv1"
 GONE = "InvalidParameterValue"

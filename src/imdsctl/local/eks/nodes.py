@@ -50,7 +50,7 @@ def _profile(call: Call, nodegroup: Nodegroup) -> dict[str, Any]:
     role = iam.role_by_arn(nodegroup.role_arn)
     if role is None:
         return {}
-    name = f"eks-{nodegroup.arn.rpartition('/')[2]}"
+    name = _profile_name(nodegroup)
     if name not in iam.profiles:
         iam.profiles[name] = InstanceProfile(
             name=name,
@@ -61,6 +61,10 @@ def _profile(call: Call, nodegroup: Nodegroup) -> dict[str, Any]:
             role=role.name,
         )
     return {"IamInstanceProfile": {"Name": name}}
+
+
+def _profile_name(nodegroup: Nodegroup) -> str:
+    return f"eks-{nodegroup.arn.rpartition('/')[2]}"
 
 
 def make_group(call: Call, cluster: Cluster, nodegroup: Nodegroup) -> None:
@@ -120,6 +124,7 @@ def delete_group(call: Call, cluster: Cluster, nodegroup: Nodegroup) -> None:
     with behalf.undone(call, _refusal(cluster, nodegroup)):
         behalf.delete_group(call, nodegroup.group)
     behalf.drop_template(call, nodegroup.copy)
+    call.world.iam(call.account_id).profiles.pop(_profile_name(nodegroup), None)
 
 
 def _policy(nodegroup: Nodegroup, template_id: str, version: int) -> dict[str, Any]:
