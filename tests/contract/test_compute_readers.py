@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.contract.conftest import Offline
 from tests.contract.offline_aws import OfflineAws
-from tests.contract.test_local_compute import Place, places, setting
+from tests.contract.test_local_compute import Eks, Place, places, setting
 
 from imdsctl.domain.observations import SAYS_NOTHING, LaunchSource, ServiceKind, ServiceSeen
 from imdsctl.domain.options import HttpTokens, MetadataOptions
@@ -46,23 +46,19 @@ def test_a_node_group_refers_to_its_template_at_its_version(aws: Offline) -> Non
         told["nodegroupArn"],
         name="general",
         sources=(LaunchSource(template["id"], "eks-workers", template["version"]),),
-        group_names=(told["resources"]["autoScalingGroups"][0]["name"],),
         parent="platform",
         tags=(("environment", "production"),),
     )
     assert asked == {"ListClusters": 1, "ListNodegroups": asked["ListNodegroups"], "DescribeNodegroup": len(seen)}
 
 
-def test_a_node_group_without_a_template_is_known_by_its_group_only(aws: Offline) -> None:
-    for here in places(aws, "eks"):
-        found = [each for each in read("eks", here)[0] if each.name == "gpu"]
-        if found:
-            assert found[0].options == SAYS_NOTHING
-            assert found[0].sources == ()
-            assert found[0].group_names
-            assert "EKS made one" in found[0].reason
-            return
-    pytest.fail("no such node group anywhere")
+def test_a_node_group_without_a_template_is_known_by_its_group_only(offline: Offline) -> None:
+    Eks(offline).add("plain")
+    seen, _ = read("eks", Place(offline, offline.management, "us-east-1"))
+    [plain] = [each for each in seen if each.name == "plain"]
+    assert (plain.options, plain.sources, plain.parent) == (SAYS_NOTHING, (), "ours")
+    assert plain.group_names[0].startswith("eks-plain-")
+    assert "EKS made one" in plain.reason
 
 
 def test_a_container_host_refers_to_its_instance(aws: Offline) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from imdsctl.local.beanstalk.errors import invalid, missing, no_application, no_environment, wrong_combination
 from imdsctl.local.beanstalk.generator import first_environments
 from imdsctl.local.beanstalk.state import READY, TERMINATED, Application, BeanstalkState, Environment
+from imdsctl.local.behalf import group_of
 from imdsctl.local.call import Call, Operation
 from imdsctl.local.constraints import check_range
 from imdsctl.local.ec2.common import region_state
@@ -171,9 +172,10 @@ def describe_environment_resources(call: Call) -> Mapping[str, Any]:
     environment = the_environment(call)
     if environment.status_at(call.now) == TERMINATED:
         raise no_environment("EnvironmentId", environment.id)
+    group = group_of(call, environment.group)
     resources = {
         "EnvironmentName": environment.name,
-        "AutoScalingGroups": [{"Name": environment.group}],
+        "AutoScalingGroups": [{"Name": group.name}] if group is not None else [],
         "Instances": [{"Id": each} for each in members(region_state(call), environment)],
         "LaunchConfigurations": [{"Name": environment.configuration}] if environment.configuration else [],
         "LaunchTemplates": [{"Id": environment.template_id}] if environment.template_id else [],

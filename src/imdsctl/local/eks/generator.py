@@ -15,7 +15,7 @@ from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.eks.state import Cluster, EksState, Nodegroup
 from imdsctl.local.world import WorldSpec
 
-GPU_SHARE = 0.4
+GPU_SHARE = 0.1
 """The share of clusters with a node group that is scaled to nothing, and has no launch template of the account's."""
 AUTO_SHARE = 0.15
 """The share of Regions with a cluster `sandbox` in Auto Mode beside `platform`."""

@@ -129,7 +129,7 @@ def describe_nodegroup(call: Call) -> Mapping[str, Any]:
 def nodegroup_structure(call: Call, cluster: Cluster, nodegroup: Nodegroup) -> dict[str, Any]:
     """AWS's `Nodegroup`."""
     least, most, desired = nodegroup.sizes
-    issues = _issues(call, nodegroup)
+    issues, group = _issues(call, nodegroup), group_of(call, nodegroup.group)
     now = status(nodegroup, call.now)
     if now == "ACTIVE" and any(
         update_status(call, nodegroup, each) == IN_PROGRESS for each in nodegroup.updates.values()
@@ -151,7 +151,7 @@ def nodegroup_structure(call: Call, cluster: Cluster, nodegroup: Nodegroup) -> d
         "amiType": nodegroup.ami_type,
         "nodeRole": nodegroup.role_arn,
         "labels": dict(nodegroup.labels),
-        "resources": {"autoScalingGroups": [{"name": nodegroup.group}]},
+        "resources": {"autoScalingGroups": [{"name": group.name}] if group is not None else []},
         "diskSize": nodegroup.disk_size,
         "health": {"issues": issues},
         "updateConfig": {"maxUnavailable": 1},
