@@ -13,6 +13,7 @@ from tests.contract.test_local_compute import Eks, Place, places, setting
 
 from imdsctl.domain.observations import SAYS_NOTHING, LaunchSource, ServiceKind, ServiceSeen
 from imdsctl.domain.options import HttpTokens, MetadataOptions
+from imdsctl.domain.permissions import NEEDS
 from imdsctl.fleet.ports import Unreachable
 from imdsctl.fleet.services import READERS
 from imdsctl.wire.errors import ServiceError
@@ -194,6 +195,13 @@ def test_a_refusal_is_the_sweep_s_to_hear(aws: Offline, name: str, service: str,
     refused = {operation: gone("AccessDeniedException", "no") for operation in answers}
     with pytest.raises(ServiceError, match="AccessDeniedException"):
         read(name, places(aws, service)[0], **refused)
+
+
+def test_the_printed_policy_allows_what_the_readers_ask(aws: Offline) -> None:
+    for name, service in (("beanstalk", "elasticbeanstalk"), ("ecs",) * 2, ("eks",) * 2, ("sagemaker",) * 2):
+        _, asked = read(name, places(aws, service)[0])
+        [need] = [each for each in NEEDS if each.service == service]
+        assert set(need.operations) == set(asked)
 
 
 def test_a_region_without_any_costs_one_call_a_service(aws: Offline) -> None:
