@@ -124,6 +124,7 @@ class Plan:
 
     scan_id: str
     scan_digest: str
+    """Over the scan's header and, for each target, its default, what was not read, and how much of each kind was."""
     made_at: datetime
     intent: Intent
     changes: tuple[Change, ...] = ()

@@ -29,7 +29,7 @@ def make_plan(scan: Scan, intent: Intent, *, made_at: datetime, evidence: Eviden
     gaps = list(_accounts_unseen(scan, intent))
     digest = hashlib.sha256()
     for region in scan.regions:
-        digest.update(canonical(region))
+        digest.update(_identity(region))
         target = region.target
         if intent.excludes(target):
             continue
@@ -53,6 +53,16 @@ def make_plan(scan: Scan, intent: Intent, *, made_at: datetime, evidence: Eviden
         waves=steps.waves,
         exempt=tuple(sorted(exempt, key=lambda each: each.id)),
     )
+
+
+def _identity(region: RegionSeen) -> bytes:
+    """What tells one scan of a target from another, without going through all its instances: its Region default, what
+    could not be read, and how much of everything was."""
+    counts = [len(getattr(region, part)) for part in _PARTS]
+    return canonical([region.target, region.defaults, region.unseen, counts])
+
+
+_PARTS = ("instances", "templates", "images", "configurations", "groups", "fleets", "services")
 
 
 class _Steps:

@@ -110,6 +110,10 @@ class Here:
         """What holds the wave back, for a person."""
         return self.whole.waves[wave].wave.gates.text if wave < len(self.whole.waves) else ""
 
+    def wave_texts(self, wave: int) -> tuple[str, str, str]:
+        """A wave's name, its gate for a person, and why its changes are held (nothing for a wave that there is)."""
+        return self.wave_name(wave), self.gate(wave), self.unassigned(wave)
+
     def admit(self, change: Change, exemption: Exemption | None) -> bool:
         """Take a change into the plan, or note that its resource is exempt. True when it will be made."""
         if exemption is not None:

@@ -10,7 +10,7 @@ from imdsctl.domain.intent import Intent
 from imdsctl.domain.observations import InstanceSeen
 from imdsctl.domain.options import HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.plan import Change, Stage, Surface
-from imdsctl.domain.planner_here import Here
+from imdsctl.domain.planner_here import NOT_GATHERED, Here
 from imdsctl.domain.planner_hops import hop_limit
 
 TRANSIENT_STATES = frozenset({"pending", "stopping", "shutting-down"})
@@ -39,8 +39,9 @@ class Instances:
     def __init__(self, here: Here) -> None:
         self.here = here
         self._verdicts: dict[tuple[int, MetadataOptions, str | None], Verdict | None] = {}
-        target = here.region.target
-        self._prefix = f"{target.account_id}/{target.region}/{Surface.INSTANCE}/"
+        self._waves: dict[int, tuple[str, str, str]] = {}
+        self._target = here.region.target
+        self._prefix = f"{self._target.account_id}/{self._target.region}/{Surface.INSTANCE}/"
 
     def plan(self, replaced: frozenset[str]) -> None:
         """Plan every instance but those that an instance refresh replaces."""
@@ -75,24 +76,25 @@ class Instances:
 
     def _change(self, instance: InstanceSeen, verdict: Verdict) -> Change:
         here = self.here
-        wave = here.wave(here.names_of(instance), instance.tags) if here.picky else here.wave_here
-        group = here.groups.get(instance.instance_id)
+        number = here.wave(here.names_of(instance), instance.tags) if here.picky else here.wave_here
+        wave, gate, unassigned = self._waves.get(number) or self._waves.setdefault(number, here.wave_texts(number))
+        group = here.groups.get(instance.instance_id) if here.groups else None
         return Change(
             id=self._prefix + instance.instance_id,
             stage=verdict.stage,
             surface=Surface.INSTANCE,
-            target=here.region.target,
+            target=self._target,
             resource=instance.instance_id,
             before=verdict.before,
             after=verdict.after,
             reason=verdict.reason,
             risk=verdict.risk,
-            held=_held(instance) or here.unassigned(wave),
+            held=_held(instance) or unassigned,
             name=name_tag(instance.tags),
-            wave=here.wave_name(wave),
-            evidence=here.use_by(instance),
+            wave=wave,
+            evidence=NOT_GATHERED if here.evidence is None else here.use_by(instance),
             blast_radius=(f"runs in Auto Scaling group {group.name}",) if group else (),
-            gate=here.gate(wave),
+            gate=gate,
         )
 
 

@@ -60,7 +60,7 @@ def plan_region(here: Here) -> tuple[Gap, ...]:
 def _default_change(here: Here, images: frozenset[str]) -> Change | None:
     defaults, wanted = here.defaults, here.intent.region_defaults
     after = wanted.options.differing_from(defaults.options())
-    container = _first_container(here)
+    container = _first_container(here) if wanted.hop_limit_auto else None
     now = defaults.http_put_response_hop_limit
     hop, rule = hop_limit(wanted, now, container, here.intent, tokens_change=False)
     if wanted.hop_limit_auto and container is None:

@@ -50,7 +50,8 @@ class _Template:
         default = next((each for each in self.versions if each.is_default), None)
         latest = next((each for each in self.versions if each.is_latest), None)
         if default is not None and latest is not None:
-            wanted = {"Default": self._after(default), "Latest": self._after(latest)}
+            first = self._after(default)
+            wanted = {"Default": first, "Latest": first if latest is default else self._after(latest)}
             if any(options for options, _ in wanted.values()):
                 change = self._change(default, latest, wanted)
                 if self.here.admit(change, self.exemption):
@@ -99,13 +100,15 @@ class _Template:
         explicit = self.intent.explicit_templates and version.options.http_tokens is None
         if wants_v2 and (allows_v1(resolution) or explicit):
             after = replace(after, http_tokens=HttpTokens.REQUIRED)
-        others = replace(wanted.options, http_tokens=None).differing_from(version.options)
-        after = after.over(others)
+        if others := replace(wanted.options, http_tokens=None):
+            after = after.over(others.differing_from(version.options))
         container = self.here.container(self.template_id, version.tags, version.template_name)
-        becomes_v2 = wants_v2 and allows_v1(self.here.launches.of_version(version, self._today()))
+        becomes_v2 = (
+            container is not None and wants_v2 and allows_v1(self.here.launches.of_version(version, self._today()))
+        )
         now = resolution.http_put_response_hop_limit.value
         hop, rule = hop_limit(wanted, now, container, self.intent, tokens_change=becomes_v2)
-        return replace(after, http_put_response_hop_limit=hop), rule
+        return (after if hop is None else replace(after, http_put_response_hop_limit=hop)), rule
 
     def _today(self) -> State:
         """The Region as it is: what launches from this version can use before the plan takes it away."""
