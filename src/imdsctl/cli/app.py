@@ -12,11 +12,26 @@ import typer.main
 
 from imdsctl import __version__
 from imdsctl.cli.errors import guarded, interruptible
+from imdsctl.cli.terminal import guarded_streams
 
 if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
 
-COMMANDS = ("demo", "scan", "explain", "plan", "apply", "verify", "run", "trace", "local", "imds")
+COMMANDS = (
+    "demo",
+    "scan",
+    "explain",
+    "plan",
+    "apply",
+    "verify",
+    "report",
+    "run",
+    "trace",
+    "local",
+    "imds",
+    "iam-policy",
+    "export",
+)
 """Names, in the order of help. `imdsctl.cli.NAME` has a function `command`, or `app` when it has its own commands."""
 
 
@@ -45,7 +60,7 @@ class Commands(typer.core.TyperGroup):
 
 
 def _load(name: str) -> Any:
-    module = import_module(f"imdsctl.cli.{name}")
+    module = import_module("imdsctl.cli." + name.replace("-", "_"))
     if hasattr(module, "app"):
         group = typer.main.get_command(module.app)
         group.name = name  # help lists commands by their own names
@@ -82,4 +97,7 @@ def program() -> Any:
 def run(argv: Sequence[str], dependencies: Dependencies) -> int:
     """Run one command line, print what went wrong on standard error, and return the exit code."""
     command = program()
-    return guarded(lambda: command.main(args=list(argv), prog_name="imdsctl", standalone_mode=False, obj=dependencies))
+    with guarded_streams():
+        return guarded(
+            lambda: command.main(args=list(argv), prog_name="imdsctl", standalone_mode=False, obj=dependencies)
+        )
