@@ -19,6 +19,7 @@ from imdsctl.cli.app import COMMANDS, program, run
 from imdsctl.cli.dependencies import Dependencies
 from imdsctl.cli.errors import wants_colour
 from imdsctl.domain.observations import Scan
+from imdsctl.fleet.memory_store import MemoryStore
 from imdsctl.wire.errors import ServiceError
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -47,17 +48,10 @@ class OneAccount:
         yield await self.call(*args)
 
 
-class Memory:
-    def __init__(self) -> None:
-        self.scans: list[Scan] = []
-
-    def prepare(self) -> None: ...
-
-    def save(self, scan: Scan) -> None:
-        self.scans.append(scan)
-
-    def latest(self) -> Scan | None:
-        return self.scans[-1] if self.scans else None
+class Memory(MemoryStore):
+    @property
+    def scans(self) -> list[Scan]:
+        return list(self._scans.values())
 
 
 class World:
