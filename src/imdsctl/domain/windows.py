@@ -1,100 +1,91 @@
-"""Maintenance windows: `Mon-Fri 09:00-17:00 Europe/Berlin`. Is one open, and when does the next one open?
-
-Days are a name, a span (`Fri-Mon` goes over the week's end) or several by commas; left out, every day. A window that
-ends at or before its start ends on the next day, and belongs to the day on which it starts. The time zone is one of the
-IANA database; left out, UTC. Local times are what clocks on the wall there show, in summer and winter.
-"""
+"""Maintenance windows: when may something be changed? Pure: the time is an argument."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_WINDOW = re.compile(r"(?:(?P<days>[A-Za-z,-]+)\s+)?(?P<start>\d\d:\d\d)-(?P<end>\d\d:\d\d)(?:\s+(?P<zone>\S+))?")
-EXAMPLE = "`Mon-Fri 09:00-17:00 Europe/Berlin`"
-
-
-class InvalidWindow(ValueError):
-    """The text is no window; the message says what is wrong with it, in a clause."""
+WINDOW_EXAMPLE = "Mon-Fri 09:00-17:00 Europe/Berlin"
+_WINDOW = re.compile(
+    r"(?P<days>[A-Za-z]+(?:[-,][A-Za-z]+)*)\s+(?P<begin>\d\d:\d\d)-(?P<end>\d\d:\d\d)\s+(?P<zone>[A-Za-z0-9_+/-]+)"
+)
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A time of the week. `days` are 0 (Monday) to 6; `end` 00:00 is the end of the day."""
+    """Some days of the week, from one time of day to another, on the clock of one time zone.
+
+    A window that ends before it begins goes on over midnight and belongs to the day on which it began; one that ends
+    when it begins lasts the whole day.
+    """
 
     days: frozenset[int]
-    start: time
+    """0 is Monday, as for datetime.weekday()."""
+    begin: time
     end: time
-    zone: ZoneInfo
+    zone: str
 
-    def open_at(self, moment: datetime) -> bool:
-        """Whether it is open at an aware moment: from its start on, until just before its end."""
-        return any(start <= moment < end for start, end in self._around(moment, days=1))
-
-    def opens_after(self, moment: datetime) -> datetime:
-        """When it opens next, in UTC; `moment` itself when it is open."""
-        if self.open_at(moment):
-            return moment.astimezone(UTC)
-        return min(start for start, _ in self._around(moment, days=8) if start > moment)
-
-    def _around(self, moment: datetime, *, days: int) -> Iterable[tuple[datetime, datetime]]:
-        """Openings that start from the day before until so many days later, in UTC."""
-        today = moment.astimezone(self.zone).date()
-        for offset in range(-1, days + 1):
-            day = today + timedelta(days=offset)
-            if day.weekday() not in self.days:
-                continue
-            last = day if self.end > self.start else day + timedelta(days=1)
-            start = datetime.combine(day, self.start, self.zone).astimezone(UTC)
-            yield start, datetime.combine(last, self.end, self.zone).astimezone(UTC)
+    def is_open(self, at: datetime) -> bool:
+        """Whether it is open at `at`, an aware time. The end is outside. Raises ValueError for a naive time."""
+        if at.tzinfo is None:
+            raise ValueError("a time without a time zone says nothing about a window")
+        local = at.astimezone(ZoneInfo(self.zone))
+        clock = local.time().replace(fold=0)
+        today, yesterday = local.weekday() in self.days, (local - _DAY).weekday() in self.days
+        if self.begin < self.end:
+            return today and self.begin <= clock < self.end
+        return (today and clock >= self.begin) or (yesterday and clock < self.end)
 
 
 def parse_window(text: str) -> Window:
-    """A window as written. Raises InvalidWindow."""
+    """`Mon-Fri 09:00-17:00 Europe/Berlin` to a Window. Raises ValueError with a clause that says what is wrong.
+
+    Days: `daily`, one (`Sat`), a range (`Mon-Fri`, `Sat-Sun`), or several of these with commas. The zone is a name of
+    the IANA database, or `UTC`. `24:00` is the end of a day.
+    """
     found = _WINDOW.fullmatch(text.strip())
     if found is None:
-        raise InvalidWindow(f"`{text}` is no maintenance window: write it like {EXAMPLE}")
-    zone = found["zone"] or "UTC"
+        raise ValueError(f"write days, times and zone, like `{WINDOW_EXAMPLE}`")
+    zone = found["zone"]
     try:
-        return Window(_days(found["days"]), _time(found["start"]), _time(found["end"]), ZoneInfo(zone))
-    except InvalidWindow as error:
-        raise InvalidWindow(f"`{text}`: {error}") from None
-    except (OSError, KeyError, ValueError):  # ZoneInfo raises each of them, by what is wrong with the name.
-        raise InvalidWindow(f"`{text}`: there is no time zone `{zone}`") from None
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"`{zone}` is not a time zone: use a name like Europe/Berlin, or UTC") from None
+    return Window(_days(found["days"]), _clock(found["begin"]), _clock(found["end"]), zone)
 
 
-def next_opening(windows: Iterable[Window], moment: datetime) -> datetime | None:
-    """When the first of them opens, in UTC: `moment` or before when one is open; None when there are none."""
-    return min((window.opens_after(moment) for window in windows), default=None)
+def any_open(windows: tuple[str, ...], at: datetime) -> bool:
+    """Whether one of some windows, as written, is open. Without any, it always is. Raises ValueError."""
+    return not windows or any(parse_window(each).is_open(at) for each in windows)
 
 
-def _days(text: str | None) -> frozenset[int]:
-    if text is None:
-        return frozenset(range(7))
+def _days(text: str) -> frozenset[int]:
     days: set[int] = set()
     for part in text.split(","):
-        first, dash, last = part.partition("-")
-        start = _day(first)
-        end = _day(last) if dash else start
-        days |= {(start + step) % 7 for step in range((end - start) % 7 + 1)}
+        if part.lower() == "daily":
+            days.update(range(len(DAYS)))
+            continue
+        first, _, last = part.partition("-")
+        begin, end = _day(first), _day(last or first)
+        days.update((begin + step) % len(DAYS) for step in range((end - begin) % len(DAYS) + 1))
     return frozenset(days)
 
 
-def _day(name: str) -> int:
+def _day(text: str) -> int:
     try:
-        return DAYS.index(name.capitalize())
+        return [day.lower() for day in DAYS].index(text.lower())
     except ValueError:
-        raise InvalidWindow(f"`{name}` is no day: use {', '.join(DAYS)}") from None
+        raise ValueError(f"`{text}` is not a day: use {', '.join(DAYS)} or daily") from None
 
 
-def _time(text: str) -> time:
-    hour, minute = int(text[:2]), int(text[3:])
-    if (hour, minute) == (24, 0):
+def _clock(text: str) -> time:
+    if text == "24:00":
         return time(0)
-    if hour > 23 or minute > 59:
-        raise InvalidWindow(f"`{text}` is no time of the day")
-    return time(hour, minute)
+    try:
+        return time.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"`{text}` is not a time of day: use 00:00 to 24:00") from None
