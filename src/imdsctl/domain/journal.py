@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
@@ -86,9 +86,10 @@ class Approved:
 
 @dataclass(frozen=True, slots=True)
 class SoakBegan:
-    """All of a wave is done; from here on until then it is watched (ISO 8601, UTC)."""
+    """All of a wave is done; until then it is watched, and what it did counts since then (ISO 8601, UTC)."""
 
     wave: str
+    since: str
     until: str
     at: str = ""
 
@@ -196,11 +197,13 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 class WaveProgress:
     """What a journal says of one wave."""
 
-    began: bool = False
+    began: str = ""
+    """When it first began; empty when it did not."""
     approved: bool = False
-    soak_began: str = ""
+    soak_since: str = ""
     soak_until: str = ""
     """The soak under way; both empty when there is none."""
+    soaks_failed: int = 0
     ended: bool = False
     rollback_began: bool = False
     rollback_ended: bool = False
@@ -210,18 +213,20 @@ class WaveProgress:
 class Progress:
     """What a journal says of each change, by id. A change in none of the sets was not begun."""
 
-    done: frozenset[str] = frozenset()
-    in_doubt: frozenset[str] = frozenset()
-    failed: frozenset[str] = frozenset()
+    done: Set[str] = frozenset()
+    in_doubt: Set[str] = frozenset()
+    failed: Set[str] = frozenset()
     old: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Per change, what the resource said before it was first begun."""
+    begun: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Per change, what the resource said before it was begun last."""
     now: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Per change, what the resource said when it was applied."""
     done_at: Mapping[str, str] = field(default_factory=dict)
     """Per change, when it was begun, or applied, last."""
-    rolled_back: frozenset[str] = frozenset()
-    """The old values are there again; also in `done` no longer."""
-    rollback_in_doubt: frozenset[str] = frozenset()
+    rolled_back: Set[str] = frozenset()
+    """The old values are there again; in `done` no longer."""
+    rollback_in_doubt: Set[str] = frozenset()
     waves: Mapping[str, WaveProgress] = field(default_factory=dict)
 
     def wave(self, name: str) -> WaveProgress:
@@ -234,35 +239,34 @@ def replay(entries: Iterable[Entry]) -> Progress:
     fold = Fold()
     for entry in entries:
         fold.add(entry)
-    return fold.progress()
+    return fold.progress
 
 
 class Fold:
-    """What is known so far, entry by entry."""
+    """A journal as it grows. `progress` is what is known by now, without a copy: it goes along with every entry."""
 
     def __init__(self) -> None:
         self._done: set[str] = set()
         self._in_doubt: set[str] = set()
         self._failed: set[str] = set()
-        self._rolled_back: set[str] = set()
-        self._rollback_in_doubt: set[str] = set()
         self._old: dict[str, Mapping[str, Any]] = {}
+        self._begun: dict[str, Mapping[str, Any]] = {}
         self._now: dict[str, Mapping[str, Any]] = {}
         self._done_at: dict[str, str] = {}
+        self._rolled_back: set[str] = set()
+        self._rollback_in_doubt: set[str] = set()
         self._waves: dict[str, WaveProgress] = {}
-
-    def progress(self) -> Progress:
-        """What is known; a later `add` does not change it."""
-        return Progress(
-            frozenset(self._done),
-            frozenset(self._in_doubt),
-            frozenset(self._failed),
-            dict(self._old),
-            dict(self._now),
-            dict(self._done_at),
-            frozenset(self._rolled_back),
-            frozenset(self._rollback_in_doubt),
-            dict(self._waves),
+        self.progress = Progress(
+            self._done,
+            self._in_doubt,
+            self._failed,
+            self._old,
+            self._begun,
+            self._now,
+            self._done_at,
+            self._rolled_back,
+            self._rollback_in_doubt,
+            self._waves,
         )
 
     def add(self, entry: Entry) -> None:
@@ -270,6 +274,7 @@ class Fold:
         match entry:
             case Began(change):
                 self._old.setdefault(change, entry.old)
+                self._begun[change] = entry.old
                 self._done_at[change] = entry.at
                 self._in_doubt.add(change)
                 self._failed.discard(change)
@@ -298,15 +303,16 @@ class Fold:
     def _wave(self, entry: Entry) -> None:
         match entry:
             case WaveBegan(wave):
-                self._change(wave, began=True)
+                self._change(wave, began=self._waves.get(wave, WaveProgress()).began or entry.at)
             case Approved(wave):
                 self._change(wave, approved=True)
             case SoakBegan(wave):
-                self._change(wave, soak_began=entry.at, soak_until=entry.until)
+                self._change(wave, soak_since=entry.since, soak_until=entry.until)
             case SoakFailed(wave):
-                self._change(wave, soak_began="", soak_until="")
+                failed = self._waves.get(wave, WaveProgress()).soaks_failed + 1
+                self._change(wave, soak_since="", soak_until="", soaks_failed=failed)
             case WaveEnded(wave):
-                self._change(wave, ended=True, soak_began="", soak_until="")
+                self._change(wave, ended=True, soak_since="", soak_until="")
             case WaveRollbackBegan(wave):
                 self._change(wave, rollback_began=True)
             case WaveRollbackEnded(wave):

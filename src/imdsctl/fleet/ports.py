@@ -150,3 +150,16 @@ class Gauge(Protocol):
     ) -> Mapping[tuple[Target, str], InstanceEvidence]:
         """IMDSv1 calls that were turned down (MetadataNoTokenRejected) of each instance since then."""
         ...
+
+
+class Lease(Protocol):
+    """The right to write, held against operators on other machines."""
+
+    @property
+    def number(self) -> int:
+        """Grows with every owner: the fencing token that the journal records."""
+        ...
+
+    async def check(self) -> None:
+        """Before a write. Raises DiagnosticError `lease-lost` when the right is, or may be, somebody else's by now."""
+        ...
