@@ -29,8 +29,10 @@ APPROVAL, WINDOW, NO_V1_CALLS, SOAK, REJECTED = (
 """The gates' names, as journal and messages have them."""
 SLICE_SECONDS = 1.0
 """How long a wait goes on at most before it is asked whether to stop."""
-WATCH_SECONDS = 60.0
-"""The pause between two looks at the rejected calls: CloudWatch's EC2 metrics come every minute, or every five."""
+WATCH_SECONDS_MIN = 60.0
+WATCH_SECONDS_MAX = 300.0
+"""The pause between two looks at the rejected calls: a tenth of the soak within these. CloudWatch's EC2 metrics come
+every minute, or every five, and every look is billed."""
 LATE_SECONDS_MAX = 600.0
 """How long after a soak the first datapoint of an instance is waited for: two of CloudWatch's five minutes."""
 
@@ -104,8 +106,8 @@ class Gatekeeper:
                 break
             if now < until:
                 self.listener(Waiting(wave.name, "what was changed is being watched", until))
-            pause = min(WATCH_SECONDS, (until - now).total_seconds()) if now < until else WATCH_SECONDS
-            await self._pause(pause)
+            pause = min(max(gates.soak.total_seconds() / 10, WATCH_SECONDS_MIN), WATCH_SECONDS_MAX)
+            await self._pause(min(pause, (until - now).total_seconds()) if now < until else pause)
         return await self._end_of_soak(wave, figures, since)
 
     # -- before -------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.domain.evidence import Evidence, InstanceEvidence
 from imdsctl.domain.observations import RegionSeen, Scan, ScanEnd, ScanHeader, Target
 from imdsctl.wire.service import Projection
@@ -162,4 +163,13 @@ class Lease(Protocol):
 
     async def check(self) -> None:
         """Before a write. Raises DiagnosticError `lease-lost` when the right is, or may be, somebody else's by now."""
+        ...
+
+
+class HeldLease(Lease, Protocol):
+    """A lease that has just been taken."""
+
+    @property
+    def taken_over(self) -> Diagnostic | None:
+        """A warning when the owner before had not given it back."""
         ...

@@ -13,6 +13,7 @@ from imdsctl.fleet.surfaces import Ec2, LaunchTemplates, Seen, Standing, made_by
 from imdsctl.wire.errors import ServiceError
 
 NOTHING: Mapping[str, Any] = {}
+_TEMPLATES = LaunchTemplates()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +86,13 @@ class Options:
 class Templates:
     """`$Default` moves back. The versions that apply made stay, or are deleted when that is asked for."""
 
-    templates: LaunchTemplates = LaunchTemplates()
     irreversible: str = ""
 
     async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str) -> dict[str, Seen]:
-        found = await self.templates.read(ec2, changes, plan_digest, NOTHING)
+        found = await _TEMPLATES.read(ec2, changes, plan_digest, NOTHING)
         for change in changes:
             if seen := found.get(change.id):
-                newer = await self.templates.newer(ec2, change)
+                newer = await _TEMPLATES.newer(ec2, change)
                 made = made_by(change, newer, plan_digest)
                 busy = "somebody else has made a version since" if len(newer) > len(made) else ""
                 found[change.id] = replace(seen, made=made, busy=busy)

@@ -25,15 +25,10 @@ from imdsctl.domain.observations import (
 from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.plan import Plan, Stage, plan_from_plain, plan_to_plain
 from imdsctl.domain.planner import make_plan
-from imdsctl.fleet.apply import (
-    CHANGES_PER_READ_MAX,
-    SETTLE_SECONDS_MAX,
-    Applying,
-    ChangeEnded,
-    Event,
-    Outcome,
-    Report,
-)
+from imdsctl.fleet.apply import Applying
+from imdsctl.fleet.apply_changes import CHANGES_PER_READ_MAX
+from imdsctl.fleet.apply_report import ChangeEnded, Event, Outcome, Report
+from imdsctl.fleet.surfaces import SETTLE_SECONDS_MAX
 from imdsctl.fleet.ports import Credentials, Unreachable
 from imdsctl.wire.errors import ServiceError
 
@@ -585,5 +580,5 @@ def test_every_call_is_between_its_beginning_and_its_end_in_the_journal() -> Non
     plan = planned(ec2)
     carry_out(plan, ec2, journal)
     for change in plan.ready:
-        kinds = [type(entry) for entry in journal.entries if entry.change == change.id]
+        kinds = [type(entry) for entry in journal.entries if getattr(entry, "change", "") == change.id]
         assert kinds == [Began, Applied]
