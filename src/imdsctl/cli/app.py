@@ -23,6 +23,7 @@ COMMANDS = (
     "explain",
     "plan",
     "apply",
+    "rollback",
     "verify",
     "report",
     "run",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 if TYPE_CHECKING:
-    from imdsctl.fleet.ports import Aws, ScanStore
+    from imdsctl.fleet.ports import Aws, HeldLease, ScanStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Dependencies:
     """The AWS client for a profile's name (None: credentials as every AWS tool finds them)."""
     scans: Callable[[str | None], ScanStore]
     """The store at a database URL (None: SQLite in the user's data directory)."""
+    lease: Callable[[str, str], AbstractAsyncContextManager[HeldLease]]
+    """The right to write at a database URL, for an owner (a clause that says who and where)."""
     now: Callable[[], datetime]
     """The time, aware, in UTC."""
     new_id: Callable[[], str]
