@@ -44,7 +44,7 @@ class InstanceEvidence:
     since: datetime | None = None
     """From when the evidence speaks, when that is later than the look-back's start (a young instance)."""
     reason: str = ""
-    """Why it is unknown, in a clause."""
+    """Why it is unknown, or what the evidence leaves out ("no datapoints after ..."), in a clause."""
 
     @property
     def use(self) -> Use:
