@@ -99,11 +99,6 @@ class Ask:
     """Metrics that will be requested: exact by id, an expectation for a search."""
     calls: int = 1
 
-    @property
-    def metrics_max(self) -> int:
-        """Metrics that may be paid for at worst."""
-        return SEARCH_SERIES_MAX + len(self.instance_ids) if self.by_search else len(self.instance_ids)
-
 
 def asks_of(region: RegionSeen, span: Span, *, everything: bool = False) -> tuple[Ask, ...]:
     """What to ask about a target: MetadataNoToken of the instances that allow IMDSv1.
@@ -167,25 +162,19 @@ class Price:
         return self.metrics * USD_PER_METRIC
 
 
-def price_of(asks: Iterable[Ask]) -> Price:
-    """What the questions are expected to cost."""
-    metrics = calls = 0
-    for ask in asks:
-        metrics += ask.expected
-        calls += ask.calls
-    return Price(metrics, calls)
-
-
-def metrics_for(usd: Decimal) -> int:
-    """How many metrics so much money buys."""
-    return int(usd / USD_PER_METRIC)
-
-
 class Budget:
-    """Metrics that may still be asked for. A question takes its worst case out first and puts back what it saved."""
+    """Metrics that may still be asked for, and how many of them are promised to questions that wait.
 
-    def __init__(self, metrics: int) -> None:
+    A search may find more than is wanted: it is paid from what nobody else was promised, or not made.
+    """
+
+    def __init__(self, metrics: int, promised: int = 0) -> None:
         self._left = metrics
+        self._promised = promised
+
+    def begin(self, ask: Ask) -> None:
+        """A question's turn: what it was promised is its own to take."""
+        self._promised -= len(ask.instance_ids)
 
     def take(self, metrics: int) -> bool:
         """Take so many out, or none when there are not enough."""
@@ -194,6 +183,41 @@ class Budget:
         self._left -= metrics
         return True
 
+    def take_for_search(self, ask: Ask) -> bool:
+        """Take the most that a search can find, if asking by id afterwards and everybody's promises still fit."""
+        if self._left - SEARCH_SERIES_MAX - len(ask.instance_ids) < self._promised:
+            return False
+        return self.take(SEARCH_SERIES_MAX)
+
     def back(self, metrics: int) -> None:
         """Put back what was taken and not used."""
         self._left += metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What questions are going to cost: what is expected, and what it is by id, which nothing exceeds unconfirmed."""
+
+    expected: Price
+    by_id: Price
+    targets: int = 0
+
+    @classmethod
+    def of(cls, asks: Iterable[Ask]) -> Estimate:
+        """Add up questions."""
+        metrics = calls = ids = 0
+        targets = set()
+        for ask in asks:
+            metrics += ask.expected
+            calls += ask.calls
+            ids += len(ask.instance_ids)
+            targets.add(ask.target)
+        return cls(Price(metrics, calls), Price(ids, calls), len(targets))
+
+    def budget(self, usd_max: Decimal) -> int:
+        """Metrics that may be asked for: what `usd_max` buys or, confirmed, a tenth more than by id."""
+        return max(int(usd_max / USD_PER_METRIC), self.by_id.metrics + self.by_id.metrics // 10)
+
+    def needs_confirmation(self, usd_max: Decimal) -> bool:
+        """Whether it may cost more than `usd_max`."""
+        return self.by_id.usd > usd_max

@@ -115,6 +115,7 @@ async def answered(aws: Aws, enter: Enter, ask: Ask, span: Span, budget: Budget)
     try:
         credentials = await enter(ask.target.account_id)
     except (ServiceError, Unreachable) as error:
+        budget.begin(ask)
         answer = Answer()
         answer.fail(ask.instance_ids, f"the account could not be entered: {said(error)} ({code_of(error)})")
         return answer

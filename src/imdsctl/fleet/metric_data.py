@@ -53,7 +53,8 @@ async def ask_cloudwatch(aws: Aws, credentials: Credentials | None, ask: Ask, sp
     Nothing is asked that `budget` does not hold; a search that might not fit it is asked by id instead.
     """
     answer = Answer()
-    if ask.by_search and budget.take(SEARCH_SERIES_MAX):
+    budget.begin(ask)
+    if ask.by_search and budget.take_for_search(ask):
         complete = await _search(aws, credentials, ask, span, answer, budget)
         if complete:
             return answer
