@@ -12,13 +12,15 @@ import io
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TypeAlias
 
 import ijson
 import orjson
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError, Severity
 from imdsctl.domain.role_delivery import Deliveries, delivery_of, delivery_of_event
+
+Stream: TypeAlias = gzip.GzipFile | io.BufferedReader
 
 LINE_BYTES_MAX = 1_048_576
 """A line that is longer is no event: CloudTrail's have 256 KB at most."""
@@ -88,10 +90,9 @@ def _why(error: Exception) -> str:
     return str(error).strip().split("\n")[0][:100] or type(error).__name__
 
 
-def _read(file: IO[bytes], into: Deliveries) -> None:
-    packed = file.read(2) == _MAGIC
-    file.seek(0)
-    stream = io.BufferedReader(gzip.GzipFile(fileobj=file) if packed else file)  # type: ignore[type-var]
+def _read(file: io.BufferedReader, into: Deliveries) -> None:
+    packed = file.peek(2)[:2] == _MAGIC
+    stream: Stream = gzip.GzipFile(fileobj=file, mode="rb") if packed else file
     head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES].lstrip()
     if head.startswith(b"["):
         _records(stream, _LIST, "item", into)
@@ -103,7 +104,7 @@ def _read(file: IO[bytes], into: Deliveries) -> None:
         _lines(stream, into)
 
 
-def _records(stream: IO[bytes], paths: dict[str, str], end: str, into: Deliveries) -> None:
+def _records(stream: Stream, paths: dict[str, str], end: str, into: Deliveries) -> None:
     """Only the four members that are needed are kept of a record, however large it is."""
     found: dict[str, Any] = {}
     for prefix, event, value in ijson.parse(stream, use_float=True):
@@ -121,7 +122,7 @@ def _add(into: Deliveries, found: dict[str, Any]) -> None:
         into.add(delivery)
 
 
-def _looked_up(stream: IO[bytes], into: Deliveries) -> None:
+def _looked_up(stream: Stream, into: Deliveries) -> None:
     for prefix, _, value in ijson.parse(stream, use_float=True):
         if prefix == "Events.item.CloudTrailEvent" and isinstance(value, str):
             delivery = delivery_of_event(orjson.loads(value))
@@ -129,14 +130,14 @@ def _looked_up(stream: IO[bytes], into: Deliveries) -> None:
                 into.add(delivery)
 
 
-def _lines(stream: IO[bytes], into: Deliveries) -> None:
+def _lines(stream: Stream, into: Deliveries) -> None:
     for line in _short(stream):
         delivery = delivery_of_event(orjson.loads(line))
         if delivery is not None:
             into.add(delivery)
 
 
-def _short(stream: IO[bytes]) -> Iterator[bytes]:
+def _short(stream: Stream) -> Iterator[bytes]:
     while line := stream.readline(LINE_BYTES_MAX + 1):
         if len(line) > LINE_BYTES_MAX:
             raise ValueError(f"a line is longer than {LINE_BYTES_MAX} bytes")
