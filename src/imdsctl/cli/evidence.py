@@ -19,7 +19,7 @@ from imdsctl.cli.dependencies import Dependencies, of
 from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, interruptible, report, wants_colour
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.evidence import LOOK_BACK, Evidence, Use, joined
-from imdsctl.domain.workloads import By, RollUp
+from imdsctl.domain.roll_up import By, RollUp
 from imdsctl.fleet.targets import ROLE_NAME, Selection
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ def _agreed(asked: EvidenceOptions, estimate: Estimate) -> None:
 
 
 def _show(asked: EvidenceOptions, seen: Scan, evidence: Evidence, price: Price | None, notes: Sequence[str]) -> None:
-    from imdsctl.domain.workloads import rolled_up
+    from imdsctl.domain.roll_up import rolled_up
     from imdsctl.views.evidence import evidence_json, evidence_text
 
     units = {each.account_id: each.ou_path for each in seen.accounts}

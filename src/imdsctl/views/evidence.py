@@ -8,7 +8,7 @@ from typing import Any
 
 from imdsctl.domain.evidence import Evidence, InstanceEvidence, Use
 from imdsctl.domain.metric_asks import Estimate, Price, Span
-from imdsctl.domain.workloads import By, RollUp, Workload, calls_of
+from imdsctl.domain.roll_up import By, RollUp, Workload, calls_of
 from imdsctl.views.json import document
 from imdsctl.views.text import painted, table_text
 
@@ -62,7 +62,7 @@ def evidence_text(
 ) -> str:
     """Workloads with their use, where to look, why something is unknown, and the next step.
 
-    `names` has the name of each account. `workloads` are in the order of `domain.workloads.rolled_up`.
+    `names` has the name of each account. `workloads` are in the order of `domain.roll_up.rolled_up`.
     """
     parts = [
         _table(workloads, names, how, colour=colour, full=full),

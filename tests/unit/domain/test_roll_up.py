@@ -18,7 +18,7 @@ from imdsctl.domain.observations import (
     TemplateVersionSeen,
 )
 from imdsctl.domain.options import HttpTokens, MetadataOptions
-from imdsctl.domain.workloads import LOOK_AT_MAX, By, RollUp, Workload, cluster_of, rolled_up
+from imdsctl.domain.roll_up import LOOK_AT_MAX, By, RollUp, Workload, cluster_of, rolled_up
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 HERE = Target("111122223333", "eu-west-1")
