@@ -33,8 +33,9 @@ POINTS_WANTED_MAX = 28
 """Periods that a look-back is divided into: they cost CPU, and when in the half day it was changes no decision."""
 LOOK_BACK_MAX = timedelta(days=455)
 
-_RETENTION = ((60, timedelta(days=15)), (300, timedelta(days=63)), (3600, LOOK_BACK_MAX))
-_PERIODS = (60, 300, 900, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86_400)
+_RETENTION = ((300, timedelta(days=63)), (3600, LOOK_BACK_MAX))
+_PERIODS = (300, 900, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86_400)
+"""None shorter than five minutes, in which basic monitoring publishes: with detailed monitoring they are sums of five."""
 
 
 class Metric(StrEnum):
@@ -72,7 +73,7 @@ def span_since(start: datetime, now: datetime) -> Span:
     """
     start = max(start.astimezone(UTC), now.astimezone(UTC) - LOOK_BACK_MAX)
     age = now - start
-    finest = next((period for period, kept in _RETENTION if age <= kept), _PERIODS[3])
+    finest = next((period for period, kept in _RETENTION if age <= kept), _PERIODS[-1])
     wanted = age.total_seconds() / POINTS_WANTED_MAX
     period = next((each for each in _PERIODS if each >= finest and each >= wanted), _PERIODS[-1])
     # Basic monitoring publishes every five minutes, with the beginning of the five minutes as the time.

@@ -42,7 +42,7 @@ def asked(*seen: InstanceSeen, everything: bool = False, days: int = 14) -> tupl
 @pytest.mark.parametrize(
     ("look_back", "period"),
     [
-        (timedelta(minutes=10), 60),
+        (timedelta(minutes=10), 300),
         (timedelta(hours=2), 300),
         (timedelta(hours=6), 900),
         (timedelta(days=1), 3600),
