@@ -271,7 +271,7 @@ def _agreed(asked: EvidenceOptions, estimate: Estimate) -> None:
 
     if asked.yes or not estimate.needs_confirmation(asked.usd_max):
         return
-    most = usd_text(estimate.by_id)
+    most = usd_text(estimate.by_id).removeprefix("about ")
     if sys.stdin.isatty() and sys.stderr.isatty():
         print(f"That may cost up to {most}. Type `yes` to ask: ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() in ("yes", "y"):

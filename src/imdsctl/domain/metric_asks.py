@@ -35,7 +35,7 @@ LOOK_BACK_MAX = timedelta(days=455)
 
 _RETENTION = ((300, timedelta(days=63)), (3600, LOOK_BACK_MAX))
 _PERIODS = (300, 900, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86_400)
-"""None shorter than five minutes, in which basic monitoring publishes: with detailed monitoring they are sums of five."""
+"""None is shorter than five minutes, in which basic monitoring publishes."""
 
 
 class Metric(StrEnum):

@@ -35,20 +35,20 @@ def announcement_text(estimate: Estimate, span: Span) -> str:
     )
     return (
         f"CloudWatch will be asked for {_many(expected.metrics, 'metric')}{about} in {where}: "
-        f"about {usd_text(expected)} at the price of us-east-1."
+        f"{usd_text(expected)} at the price of us-east-1."
     )
 
 
 def asked_text(price: Price) -> str:
     """What was asked, afterwards."""
-    return f"Asked for {_many(price.metrics, 'metric')} in {_many(price.calls, 'call')}: about {usd_text(price)}."
+    return f"Asked for {_many(price.metrics, 'metric')} in {_many(price.calls, 'call')}: {usd_text(price)}."
 
 
 def usd_text(price: Price) -> str:
-    """`USD 0.03`; what is less than a cent is said to be."""
+    """`about USD 0.03`; what is less than a cent is said to be."""
     if 0 < price.usd < 0.01:
         return "less than USD 0.01"
-    return f"USD {price.usd:,.2f}"
+    return f"about USD {price.usd:,.2f}"
 
 
 def evidence_text(
@@ -179,6 +179,8 @@ def _totals(evidence: Evidence, workloads: Sequence[Workload], *, colour: bool) 
 
 def _next_step(workloads: Sequence[Workload]) -> str:
     uses = {each.use for each in workloads}
+    if not uses:
+        return "No instance of the scan allows IMDSv1: there is nothing to ask about."
     if Use.USED in uses:
         return "Next: mend what still uses IMDSv1, or plan it into a later wave; `imdsctl plan` reads this evidence."
     if Use.UNKNOWN in uses:
