@@ -96,7 +96,7 @@ def joined(earlier: Evidence | None, now: Evidence) -> Evidence:
     return replace(
         now,
         taken=min(earlier.taken, now.taken),
-        instances={**kept, **now.instances},
+        instances=dict(sorted({**kept, **now.instances}.items())),
         unseen=tuple(sorted((*unseen, *now.unseen))),
         metrics_requested=earlier.metrics_requested + now.metrics_requested,
     )
