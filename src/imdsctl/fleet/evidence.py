@@ -73,7 +73,14 @@ async def gather(
     async with asyncio.TaskGroup() as group:
         for _ in range(limits.TARGETS_CONCURRENT_MAX):
             group.create_task(work())
-    evidence = Evidence(scan_id, span.end, look_back, found.instances, tuple(sorted(found.unseen)), found.price.metrics)
+    evidence = Evidence(
+        scan_id,
+        span.end,
+        look_back,
+        dict(sorted(found.instances.items())),
+        tuple(sorted(found.unseen)),
+        found.price.metrics,
+    )
     return evidence, found.price
 
 
