@@ -20,7 +20,7 @@ from imdsctl.domain.evidence import Evidence, Use
 from imdsctl.domain.metric_asks import Budget, Estimate, Price, look_back_span
 from imdsctl.domain.observations import RegionSeen, Target
 from imdsctl.domain.role_delivery import Deliveries
-from imdsctl.fleet.evidence import gather, questions
+from imdsctl.fleet.evidence import Gathering, gather, questions
 from imdsctl.fleet.gauge import CloudWatchGauge
 from imdsctl.fleet.ports import Credentials
 from imdsctl.fleet.role_delivery import look_up
@@ -37,8 +37,9 @@ DAYS_14 = timedelta(days=14)
 def gathered(aws: Any, enter: Any, regions: list[RegionSeen], span: Any, *, everything: bool) -> tuple[Evidence, Price]:
     asks = Estimate.of(questions(regions, span, everything=everything))
     budget = Budget(asks.by_id.metrics + 5000, asks.by_id.metrics)
-    work = gather(aws, enter, regions, span, scan_id="s", look_back=DAYS_14, budget=budget, everything=everything)
-    return asyncio.run(work)
+    into = Gathering("s", span, DAYS_14)
+    asyncio.run(gather(aws, enter, regions, into, budget, everything=everything))
+    return into.evidence(), into.price
 
 
 # -- the program's own client, and boto3's numbers -------------------------------------------------------------------
@@ -77,15 +78,11 @@ def test_the_sums_are_boto3s_in_every_region_and_account(
             for target in targets:
                 reader = TargetReader(aws, await enter(target.account_id), target.region)
                 regions.append(RegionSeen(target, instances=tuple(await reader.instances())))
-            span = look_back_span(DAYS_14, now)
-            estimate = Estimate.of(questions(regions, span, everything=True))
-            budget = Budget(estimate.by_id.metrics + 5000, estimate.by_id.metrics)
-            return (
-                regions,
-                *await gather(
-                    aws, enter, regions, span, scan_id="s", look_back=DAYS_14, budget=budget, everything=True
-                ),
-            )
+            into = Gathering("s", look_back_span(DAYS_14, now), DAYS_14)
+            asks = Estimate.of(questions(regions, into.span, everything=True))
+            budget = Budget(asks.by_id.metrics + 5000, asks.by_id.metrics)
+            await gather(aws, enter, regions, into, budget, everything=True)
+            return regions, into.evidence(), into.price
 
     regions, evidence, price = asyncio.run(run())
     assert evidence.unseen == ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
@@ -16,7 +16,7 @@ import typer
 
 from imdsctl.cli import options
 from imdsctl.cli.dependencies import Dependencies, of
-from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, interruptible, report, wants_colour
+from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, report, wants_colour
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.evidence import LOOK_BACK, Evidence, Use, joined
 from imdsctl.domain.roll_up import By, RollUp
@@ -24,10 +24,10 @@ from imdsctl.fleet.targets import ROLE_NAME, Selection
 
 if TYPE_CHECKING:
     from imdsctl.domain.metric_asks import Estimate, Price, Span
-    from imdsctl.domain.observations import Scan
+    from imdsctl.domain.observations import RegionSeen, Scan
     from imdsctl.domain.role_delivery import Deliveries
-    from imdsctl.fleet.evidence import Enter
-    from imdsctl.fleet.ports import Aws
+    from imdsctl.fleet.evidence import Enter, Gathering
+    from imdsctl.fleet.ports import Aws, ScanStore
 
 USD_MAX = Decimal(1)
 """What a run may cost, in US dollars, without being asked about."""
@@ -53,6 +53,7 @@ class EvidenceOptions:
     usd_max: Decimal = USD_MAX
     yes: bool = False
     everything: bool = False
+    missing: bool = False
     stored: bool = False
     cloudtrail: tuple[Path, ...] = ()
     cloudtrail_lookup: bool = False
@@ -81,6 +82,10 @@ def command(
     yes: Annotated[bool, typer.Option("--yes", help="Spend what it costs, without a question.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Also ask for rejected calls on instances that require tokens already.")
+    ] = False,
+    missing: Annotated[
+        bool,
+        typer.Option("--missing", help="Ask only where nothing was gathered yet, with the look-back of what was."),
     ] = False,
     stored: Annotated[
         bool, typer.Option("--stored", help="Show what was gathered for the scan already; ask nobody.")
@@ -135,6 +140,7 @@ def command(
         _usd(max_cost),
         yes,
         everything,
+        missing,
         stored,
         tuple(cloudtrail or ()),
         cloudtrail_lookup,
@@ -155,23 +161,12 @@ def run(asked: EvidenceOptions, deps: Dependencies) -> int:
         )
     price: Price | None = None
     notes: list[str] = []
+    earlier = store.evidence(seen.scan_id)
     if asked.stored:
-        evidence = store.evidence(seen.scan_id)
-        if evidence is None:
-            raise DiagnosticError(
-                Diagnostic(
-                    "evidence-missing",
-                    f"no evidence was gathered for scan {seen.scan_id}",
-                    hint="run `imdsctl evidence` without `--stored`",
-                )
-            )
+        evidence = _kept(earlier, seen, "--stored")
     else:
         store.prepare()
-        with interruptible("nothing was changed, evidence only reads; what was gathered is not kept"):
-            evidence, price = options.run_async(_gathered(asked, deps, seen, notes))
-            if asked.selection.narrows:
-                evidence = joined(store.evidence(seen.scan_id), evidence)
-            store.save_evidence(evidence)
+        evidence, price = _gather(asked, deps, store, seen, earlier, notes)
     _show(asked, seen, evidence, price, notes)
     uses = {each.use for each in evidence.instances.values()}
     failed = (FailOn.USED in asked.fail_on and Use.USED in uses) or (
@@ -180,41 +175,92 @@ def run(asked: EvidenceOptions, deps: Dependencies) -> int:
     return EXIT_FAILED if failed else EXIT_DONE
 
 
-async def _gathered(asked: EvidenceOptions, deps: Dependencies, seen: Scan, notes: list[str]) -> tuple[Evidence, Price]:
+def _kept(earlier: Evidence | None, seen: Scan, option: str) -> Evidence:
+    if earlier is None:
+        raise DiagnosticError(
+            Diagnostic(
+                "evidence-missing",
+                f"no evidence was gathered for scan {seen.scan_id}",
+                hint=f"run `imdsctl evidence` without `{option}`",
+            )
+        )
+    return earlier
+
+
+def _gather(
+    asked: EvidenceOptions,
+    deps: Dependencies,
+    store: ScanStore,
+    seen: Scan,
+    earlier: Evidence | None,
+    notes: list[str],
+) -> tuple[Evidence, Price]:
+    """Gather and keep; what was paid for is kept when Ctrl-C ends it, too. Raises DiagnosticError."""
+    from imdsctl.domain.metric_asks import look_back_span
+    from imdsctl.fleet.evidence import Gathering
+
+    missing = _kept(earlier, seen, "--missing") if asked.missing else None
+    look_back = missing.look_back if missing else asked.look_back
+    into = Gathering(seen.scan_id, look_back_span(look_back, deps.now()), look_back)
+    part = asked.selection.narrows or asked.missing
+    try:
+        evidence = options.run_async(_gathered(asked, deps, seen, missing, into, notes))
+    except KeyboardInterrupt:
+        if into.instances:
+            store.save_evidence(joined(earlier, into.evidence()))
+        kept = f"{len(into.instances):,} instances"
+        raise DiagnosticError(
+            Diagnostic(
+                "interrupted",
+                f"stopped by Ctrl-C; nothing was changed, and what was gathered is kept ({kept})",
+                hint="`imdsctl evidence --missing` asks for the rest" if into.instances else None,
+            ),
+            exit_code=EXIT_INTERRUPTED,
+        ) from None
+    if part:
+        evidence = joined(earlier, evidence)
+    store.save_evidence(evidence)
+    return evidence, into.price
+
+
+async def _gathered(
+    asked: EvidenceOptions,
+    deps: Dependencies,
+    seen: Scan,
+    missing: Evidence | None,
+    into: Gathering,
+    notes: list[str],
+) -> Evidence:
     """Say what it costs, ask if that is too much, then ask CloudWatch and CloudTrail. Raises DiagnosticError."""
-    from imdsctl.domain.metric_asks import Budget, Estimate, look_back_span
-    from imdsctl.fleet.evidence import gather, questions
+    from imdsctl.domain.metric_asks import Budget, Estimate
+    from imdsctl.fleet.evidence import StillMissing, gather, questions
     from imdsctl.fleet.scan_scope import scope_of
     from imdsctl.fleet.sessions import Sessions
     from imdsctl.fleet.targets import who_am_i
     from imdsctl.views.evidence import announcement_text, asked_text
+    from imdsctl.views.progress import asking
 
     files = _trail_files(asked)
     async with deps.aws(asked.profile) as aws:
         caller = await who_am_i(aws)
         mine = caller.account_id if asked.selection.current_account else None
-        scope = scope_of(seen, asked.selection, current_account=mine)
-        span = look_back_span(asked.look_back, deps.now())
-        estimate = Estimate.of(questions(scope, span, everything=asked.everything))
+        scope: Iterable[RegionSeen] = scope_of(seen, asked.selection, current_account=mine)
+        if missing is not None:
+            scope = StillMissing(scope, into.span, missing, everything=asked.everything)
+        estimate = Estimate.of(questions(scope, into.span, everything=asked.everything))
         if estimate.targets:
-            print(announcement_text(estimate, span), file=sys.stderr)
+            print(announcement_text(estimate, into.span), file=sys.stderr)
         _agreed(asked, estimate)
         enter = Sessions(aws, caller, asked.selection.role, deps.now)
-        evidence, price = await gather(
-            aws,
-            enter,
-            scope,
-            span,
-            scan_id=seen.scan_id,
-            look_back=asked.look_back,
-            budget=Budget(estimate.budget(asked.usd_max), estimate.by_id.metrics),
-            everything=asked.everything,
-        )
+        budget = Budget(estimate.budget(asked.usd_max), estimate.by_id.metrics)
+        with asking(sys.stderr, estimate.targets) as tell:
+            await gather(aws, enter, scope, into, budget, everything=asked.everything, tell=tell)
         if estimate.targets:
-            print(asked_text(price), file=sys.stderr)
+            print(asked_text(into.price), file=sys.stderr)
+        evidence = into.evidence()
         if files or asked.cloudtrail_lookup:
-            evidence = await _with_cloudtrail(asked, aws, enter, evidence, span, files, notes)
-    return evidence, price
+            evidence = await _with_cloudtrail(asked, aws, enter, evidence, into.span, files, notes)
+    return evidence
 
 
 def _trail_files(asked: EvidenceOptions) -> list[Path]:

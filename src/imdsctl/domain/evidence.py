@@ -100,3 +100,10 @@ def joined(earlier: Evidence | None, now: Evidence) -> Evidence:
         unseen=tuple(sorted((*unseen, *now.unseen))),
         metrics_requested=earlier.metrics_requested + now.metrics_requested,
     )
+
+
+def is_missing(earlier: Evidence, target: Target, instance_ids: Iterable[str]) -> bool:
+    """Whether a target is still to be asked: some of the instances were not, or AWS did not answer there."""
+    if any(target == unseen for unseen, _ in earlier.unseen):
+        return True
+    return any((target, each) not in earlier.instances for each in instance_ids)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeAlias
 
-from imdsctl.domain.evidence import Evidence, InstanceEvidence
+from imdsctl.domain.evidence import Evidence, InstanceEvidence, is_missing
 from imdsctl.domain.metric_asks import Ask, Budget, Price, Span, asks_of
 from imdsctl.domain.metric_evidence import evidence_of
 from imdsctl.domain.observations import RegionSeen, Target
@@ -44,76 +44,99 @@ def questions(regions: Iterable[RegionSeen], span: Span, *, everything: bool = F
         yield from asks_of(region, span, everything=everything)
 
 
-async def gather(
-    aws: Aws,
-    enter: Enter,
-    regions: Iterable[RegionSeen],
-    span: Span,
-    *,
-    scan_id: str,
-    look_back: timedelta,
-    budget: Budget,
-    everything: bool = False,
-    tell: Listener = ignore,
-) -> tuple[Evidence, Price]:
-    """Ask for the instances that allow IMDSv1 (with `everything`, for all) and give the evidence and what it cost.
+@dataclass(frozen=True, slots=True)
+class StillMissing:
+    """The targets of which something is missing in what was gathered before; goes through `regions` anew each time."""
 
-    `regions` is gone through once, a few targets at a time. Refusals never raise: they are `Evidence.unseen`, and the
-    reason of each instance.
-    """
-    found = _Found()
-    waiting = iter(regions)
+    regions: Iterable[RegionSeen]
+    span: Span
+    earlier: Evidence
+    everything: bool = False
 
-    async def work() -> None:
-        for region in waiting:
-            asks = asks_of(region, span, everything=everything)
-            if asks:
-                tell(await _target(aws, enter, region, asks, span, budget, found))
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(limits.TARGETS_CONCURRENT_MAX):
-            group.create_task(work())
-    evidence = Evidence(
-        scan_id,
-        span.end,
-        look_back,
-        dict(sorted(found.instances.items())),
-        tuple(sorted(found.unseen)),
-        found.price.metrics,
-    )
-    return evidence, found.price
+    def __iter__(self) -> Iterator[RegionSeen]:
+        for region in self.regions:
+            asks = asks_of(region, self.span, everything=self.everything)
+            ids = (each for ask in asks for each in ask.instance_ids)
+            if is_missing(self.earlier, region.target, ids):
+                yield region
 
 
 @dataclass(slots=True)
-class _Found:
+class Gathering:
+    """What has been gathered so far: of a run that was stopped, what it had paid for."""
+
+    scan_id: str
+    span: Span
+    look_back: timedelta
     instances: dict[tuple[Target, str], InstanceEvidence] = field(default_factory=dict)
     unseen: list[tuple[Target, str]] = field(default_factory=list)
     price: Price = field(default_factory=Price)
 
+    def evidence(self) -> Evidence:
+        """The evidence, in the order of its targets."""
+        return Evidence(
+            self.scan_id,
+            self.span.end,
+            self.look_back,
+            dict(sorted(self.instances.items())),
+            tuple(sorted(self.unseen)),
+            self.price.metrics,
+        )
+
+
+async def gather(
+    aws: Aws,
+    enter: Enter,
+    regions: Iterable[RegionSeen],
+    into: Gathering,
+    budget: Budget,
+    *,
+    everything: bool = False,
+    tell: Listener = ignore,
+) -> None:
+    """Ask for the instances that allow IMDSv1 (with `everything`, for all). Evidence and price are then in `into`.
+
+    `regions` is gone through once, a few targets at a time. Refusals never raise: they are `Evidence.unseen`, and the
+    reason of each instance. A target is in `into` whole or not at all.
+    """
+    waiting = iter(regions)
+
+    async def work() -> None:
+        for region in waiting:
+            asks = asks_of(region, into.span, everything=everything)
+            if asks:
+                tell(await _target(aws, enter, region, asks, into, budget))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(limits.TARGETS_CONCURRENT_MAX):
+            group.create_task(work())
+
 
 async def _target(
-    aws: Aws, enter: Enter, region: RegionSeen, asks: Iterable[Ask], span: Span, budget: Budget, found: _Found
+    aws: Aws, enter: Enter, region: RegionSeen, asks: Iterable[Ask], into: Gathering, budget: Budget
 ) -> TargetAsked:
     seen = {each.instance_id: each for each in region.instances}
+    found: dict[tuple[Target, str], InstanceEvidence] = {}
     metrics, reasons = 0, []
     for ask in asks:
-        answer = await answered(aws, enter, ask, span, budget)
-        found.price += answer.price
+        answer = await answered(aws, enter, ask, into.span, budget)
+        into.price += answer.price
         metrics += answer.price.metrics
         if answer.reason:
             reasons.append(answer.reason)
         for instance_id in ask.instance_ids:
-            found.instances[ask.target, instance_id] = evidence_of(
+            found[ask.target, instance_id] = evidence_of(
                 ask.target,
                 instance_id,
                 ask.metric,
-                span,
+                into.span,
                 answer.counts.get(instance_id),
                 seen=seen.get(instance_id),
                 failed=answer.failed.get(instance_id),
             )
+    into.instances.update(found)
     if reasons:
-        found.unseen.append((region.target, reasons[0]))
+        into.unseen.append((region.target, reasons[0]))
     return TargetAsked(region.target, metrics, bool(reasons))
 
 

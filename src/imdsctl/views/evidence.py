@@ -9,6 +9,7 @@ from typing import Any
 from imdsctl.domain.evidence import Evidence, InstanceEvidence, Use
 from imdsctl.domain.metric_asks import Estimate, Price, Span
 from imdsctl.domain.roll_up import By, RollUp, Workload, calls_of
+from imdsctl.domain.shown import shown
 from imdsctl.views.json import document
 from imdsctl.views.text import painted, table_text
 
@@ -143,7 +144,7 @@ def _said(evidence: InstanceEvidence) -> str:
     if evidence.since:
         words.append(f"the evidence begins {_time(evidence.since)}")
     if evidence.reason:
-        words.append(evidence.reason)
+        words.append(shown(evidence.reason))
     return "; ".join(words)
 
 
@@ -156,10 +157,10 @@ def _unknown(evidence: Evidence, workloads: Sequence[Workload], *, colour: bool)
         return ""
     head = painted("Unknown, which is not the same as unused:", "yellow", colour)
     lines = [
-        f"  {_many(number, 'instance')}: {reason}"
+        f"  {_many(number, 'instance')}: {shown(reason)}"
         for reason, number in sorted(reasons.items(), key=lambda item: -item[1])[: REASONS_MAX * 2]
     ]
-    lines += [f"  {target}: {reason}" for target, reason in evidence.unseen[:REASONS_MAX]]
+    lines += [f"  {target}: {shown(reason)}" for target, reason in evidence.unseen[:REASONS_MAX]]
     if len(evidence.unseen) > REASONS_MAX:
         lines.append(f"  and {len(evidence.unseen) - REASONS_MAX:,} more Regions")
     return "\n".join([head, *lines])

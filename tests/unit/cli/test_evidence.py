@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -37,11 +38,15 @@ class OneAccount:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.interrupted_in = ""
 
     async def call(
         self, credentials: Any, service: str, region: str, operation: str, params: Mapping[str, Any], *rest: Any
     ) -> Any:
         self.asked.append((operation, region))
+        if operation == "GetMetricData" and region == self.interrupted_in:
+            await asyncio.sleep(0)  # let the other Region finish
+            raise KeyboardInterrupt
         if operation == "GetCallerIdentity":
             return {"Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:user/me"}
         if operation == "LookupEvents":
@@ -150,6 +155,22 @@ def test_a_part_is_asked_and_what_is_known_of_the_rest_stays(capsys: pytest.Capt
     kept = world.store.evidence("s1")
     assert kept is not None
     assert {target for target, _ in kept.instances} == {HERE, THERE}
+
+
+def test_ctrl_c_keeps_what_was_paid_for_and_the_rest_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    world = World(region(HERE, 1), region(THERE, 1))
+    world.aws.interrupted_in = "us-east-1"
+    assert world.run() == 130
+    assert "what was gathered is kept (1 instances)" in capsys.readouterr().err
+    world.aws.interrupted_in = ""
+    world.aws.asked.clear()
+    assert world.run("--missing") == 0
+    assert world.metric_calls == ["us-east-1"]
+    kept = world.store.evidence("s1")
+    assert kept is not None
+    assert {target for target, _ in kept.instances} == {HERE, THERE}
+    assert World(region(HERE, 1)).run("--missing") == 1
+    assert "error[evidence-missing]" in capsys.readouterr().err
 
 
 def test_unknown_and_used_can_fail_a_gate() -> None:

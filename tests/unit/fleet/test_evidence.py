@@ -16,7 +16,7 @@ from imdsctl.domain.metric_asks import SEARCH_SERIES_MAX, Budget, Estimate, Pric
 from imdsctl.domain.observations import Account, InstanceSeen, RegionSeen, Scan, Target
 from imdsctl.domain.options import HttpTokens, MetadataOptions
 from imdsctl.domain.role_delivery import Deliveries
-from imdsctl.fleet.evidence import gather, questions
+from imdsctl.fleet.evidence import Gathering, StillMissing, gather, questions
 from imdsctl.fleet.gauge import CloudWatchGauge
 from imdsctl.fleet.ports import Credentials, Unreachable
 from imdsctl.fleet.role_delivery import PAGES_MAX, look_up
@@ -84,18 +84,10 @@ def gathered(
     aws: Any, *regions: RegionSeen, budget: int = PLENTY, refused: tuple[str, ...] = (), everything: bool = False
 ) -> tuple[Evidence, Price]:
     asks = Estimate.of(questions(regions, SPAN, everything=everything))
-    return asyncio.run(
-        gather(
-            aws,
-            enter_with(*refused),
-            regions,
-            SPAN,
-            scan_id="s1",
-            look_back=timedelta(days=14),
-            budget=Budget(budget, asks.by_id.metrics),
-            everything=everything,
-        )
-    )
+    into = Gathering("s1", SPAN, timedelta(days=14))
+    limit = Budget(budget, asks.by_id.metrics)
+    asyncio.run(gather(aws, enter_with(*refused), regions, into, limit, everything=everything))
+    return into.evidence(), into.price
 
 
 def uses(evidence: Evidence) -> dict[str, Use]:
@@ -188,6 +180,16 @@ def test_rejections_are_asked_for_on_demand_only(fake_aws: Any) -> None:
     evidence, _ = gathered(fake_aws(GetMetricData=Metrics({"i-0": 3.0, "i-1": 0.0})), seen, everything=True)
     assert [evidence.of(ONE, f"i-{number}").rejected for number in range(2)] == [3.0, 0.0]
     assert evidence.of(ONE, "i-0").no_token is None
+
+
+def test_what_is_missing_is_what_was_not_asked_or_not_answered(fake_aws: Any) -> None:
+    aws = fake_aws(GetMetricData=Metrics({"i-0": 0.0}), **{"111111111111/eu-west-1 GetMetricData": DENIED})
+    third = Target("222222222222", "eu-west-1")
+    evidence, _ = gathered(aws, region(ONE, 1), region(OTHER, 1))
+    regions = (region(ONE, 1), region(OTHER, 1), region(third, 1), RegionSeen(Target("222222222222", "sa-east-1")))
+    assert [each.target for each in StillMissing(regions, SPAN, evidence)] == [ONE, third]
+    again = (region(OTHER, 2),)
+    assert [each.target for each in StillMissing(again, SPAN, evidence)] == [OTHER]
 
 
 # Searches.
