@@ -60,6 +60,11 @@ class Selection:
         return tuple(pairs)
 
     @property
+    def narrows(self) -> bool:
+        """True when something is left out."""
+        return bool(self.scope())
+
+    @property
     def needs_units(self) -> bool:
         """True when organizational units decide who is visited."""
         return bool(self.ous or self.exclude_ous)
