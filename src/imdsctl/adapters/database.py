@@ -34,7 +34,7 @@ from imdsctl.domain.observations import RegionSeen, Scan, ScanEnd, ScanHeader, T
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row, RowMapping, Select
 
-TARGETS_BUFFERED_MAX = 64
+TARGETS_BUFFERED_MAX = 256
 BYTES_BUFFERED_MAX = 4 * 1024 * 1024
 SECONDS_BUFFERED_MAX = 2.0
 """What a kill -9 can lose of a scan under way, and a resumed one reads again: whichever of the three comes first."""

@@ -30,8 +30,6 @@ T = TypeVar("T")
 COMPRESSION_LEVEL = 1
 """The fastest: names and tags repeat so much that a higher level gains little."""
 _PLAIN = (str, int, float, bool, NoneType)
-_KIND = "type"
-"""The member that says which dataclass of several a value is."""
 
 
 class DocumentError(ValueError):
@@ -47,7 +45,7 @@ def encoded(value: Any) -> bytes:
     try:
         text = orjson.dumps(plain)
     except TypeError:  # a lone surrogate, which JSON may hold and UTF-8 may not, or an integer past 64 bits
-        text = json.dumps(plain).encode()
+        text = json.dumps(plain, default=datetime.isoformat).encode()
     return zlib.compress(text, COMPRESSION_LEVEL)
 
 
@@ -69,7 +67,7 @@ def _loaded(text: bytes) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Codec:
-    """`encode` gives what orjson writes, `decode` takes what it reads. None: as it is.
+    """`encode` gives what orjson writes, `decode` takes what it reads.
 
     `pack` and `unpack` do the same for a whole column of values.
     """
@@ -114,21 +112,17 @@ def _compiled(kind: Any) -> _Codec:
     if kind in _PLAIN:
         return _of_values(None, None)
     if kind is datetime:
-        return _of_values(datetime.isoformat, datetime.fromisoformat)
+        return _of_values(None, datetime.fromisoformat)
     if kind is timedelta:
         return _of_values(timedelta.total_seconds, lambda seconds: timedelta(seconds=seconds))
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return _of_values(attrgetter("value"), {member.value: member for member in kind}.__getitem__)
+        return _of_values(None, {member.value: member for member in kind}.__getitem__)
     if isinstance(kind, type) and is_dataclass(kind):
         return _structure(kind)
     if origin in (UnionType, Union):
         return _union(arguments)
     if origin is tuple:
         return _many(arguments[0]) if arguments[1:] == (...,) else _fixed(arguments)
-    if origin is frozenset:
-        return _set(arguments[0])
-    if origin is not None and issubclass(origin, Mapping):
-        return _mapping(*arguments)
     raise TypeError(f"no document can hold a {kind}")
 
 
@@ -229,45 +223,14 @@ def _fixed(kinds: tuple[Any, ...]) -> _Codec:
 
 
 def _union(kinds: tuple[Any, ...]) -> _Codec:
+    """`kind | None`."""
     left = [kind for kind in kinds if kind is not NoneType]
-    if all(kind in _PLAIN for kind in left):
-        # 1, 1.0 and True are equal in Python: a column that may mix them names each value where it stands.
-        return _of_values(None, None) if len(left) == 1 else _Codec(_same, _same, list, iter)
-    if len(left) == 1:
-        item = _codec(left[0])
-        encode, decode = item.encode, item.decode
-    elif all(isinstance(kind, type) and is_dataclass(kind) for kind in left):
-        named = {kind.__name__: _codec(kind) for kind in left}
-
-        def encode(value: Any) -> Any:
-            return {_KIND: type(value).__name__, **named[type(value).__name__].encode(value)}
-
-        def decode(document: Any) -> Any:
-            return named[document[_KIND]].decode({name: held for name, held in document.items() if name != _KIND})
-    else:
+    if len(left) != 1:
         raise TypeError(f"no document can hold one of {kinds}")
+    if left[0] in _PLAIN:
+        return _of_values(None, None)
+    item = _codec(left[0])
     return _of_values(
-        lambda value: None if value is None else encode(value),
-        lambda value: None if value is None else decode(value),
+        lambda value: None if value is None else item.encode(value),
+        lambda value: None if value is None else item.decode(value),
     )
-
-
-def _set(kind: Any) -> _Codec:
-    item = _codec(kind)
-    return _of_values(
-        lambda values: [item.encode(each) for each in sorted(values)],
-        lambda values: frozenset(map(item.decode, values)),
-    )
-
-
-def _mapping(key: Any, kind: Any) -> _Codec:
-    keys, item = _codec(key), _codec(kind)
-
-    def encode(value: Mapping[Any, Any]) -> Any:
-        return {keys.encode(name): item.encode(each) for name, each in value.items()}
-
-    def decode(value: Mapping[str, Any]) -> Any:
-        return {keys.decode(name): item.decode(each) for name, each in value.items()}
-
-    # A mapping has no hash: its column is always a plain list.
-    return _Codec(encode, decode, lambda values: list(map(encode, values)), lambda column: map(decode, column))
