@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from imdsctl.fleet.ports import Aws, HeldLease, ScanStore
 
 
+def _everywhere(service: str, region: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Dependencies:
     """Factories, so that a command pays only for what it uses."""
@@ -28,6 +32,8 @@ class Dependencies:
     """The time, aware, in UTC."""
     new_id: Callable[[], str]
     """A new scan's id; ids sort by time."""
+    serves: Callable[[str, str], bool] = _everywhere
+    """Whether a service exists in a Region."""
 
 
 def of(context: typer.Context) -> Dependencies:
