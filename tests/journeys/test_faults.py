@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[RegionSe
     """What a scan sees before and after a plan is applied when nothing goes wrong."""
     folder = tmp_path_factory.mktemp("undisturbed")
     with organization(folder) as aws:
-        before = list(scanned(aws).regions)
+        before = regions(scanned(aws))
         assert Plan(aws, folder).apply().code == 0
-        return before, list(scanned(aws).regions)
+        return before, regions(scanned(aws))
 
 
 @pytest.fixture
@@ -89,9 +90,19 @@ def scanned(aws: FaultyAws, *options: str) -> Scan:
     """A scan that ended well, as it is kept."""
     done = aws.imdsctl(*SCAN, *options)
     assert done.code == 0, done.err
+    return kept()
+
+
+def kept() -> Scan:
+    """The latest scan."""
     found = bootstrap.dependencies().scans(None).latest()
     assert found is not None
     return found
+
+
+def regions(scan: Scan) -> list[RegionSeen]:
+    """What a scan saw. Which account is the first to look a public image up decides where the image stands."""
+    return [replace(each, images=tuple(sorted(each.images, key=lambda image: image.image_id))) for each in scan.regions]
 
 
 class Plan:
@@ -115,7 +126,7 @@ class Plan:
         self.aws.misbehave()
         done = self.apply()
         assert done.code == 0, done.err
-        assert list(scanned(self.aws).regions) == after
+        assert regions(scanned(self.aws)) == after
 
 
 def codes(done: Done) -> list[str]:
@@ -139,7 +150,8 @@ PASSING = [
     pytest.param([rule("truncate", each=True, first=2)], id="truncated bodies"),
     pytest.param([rule("slow", seconds=0.2, operation="DescribeI*", each=True, first=1)], id="slow answers"),
     pytest.param(
-        [rule(fault, probability=0.1) for fault in ("throttle", "500", "503", "reset", "truncate")], id="everything"
+        [rule(fault, probability=0.06) for fault in ("throttle", "500", "503", "reset", "truncate")],
+        id="everything at once",
     ),
 ]
 
@@ -150,7 +162,7 @@ def test_a_scan_sees_everything_through_what_passes(
 ) -> None:
     aws.misbehave(*rules)
     scan = scanned(aws, "--fail-on", "unknown")
-    assert list(scan.regions) == before
+    assert regions(scan) == before
     assert not scan.unseen
     assert aws.hits >= 8, "it was disturbed, in every account and Region"
 
@@ -164,18 +176,18 @@ def test_an_apply_makes_every_change_once_although_its_answers_are_lost(
     aws.misbehave(rule(fault, operation=WRITES, when=when, each=True, first=1))
     done = plan.apply()
     assert (done.code, codes(done)) == (0, []), done.err
-    assert list(scanned(aws).regions) == after
-    assert aws.clients[-2].stats.retries >= 8
+    assert aws.hits >= 24, "in every account and Region, for every API that writes"
+    assert regions(scanned(aws)) == after
 
 
 def test_an_apply_through_a_throttling_storm_makes_every_change_once(
     aws: FaultyAws, after: list[RegionSeen], tmp_path: Path
 ) -> None:
     plan = Plan(aws, tmp_path)
-    aws.misbehave(rule("throttle", probability=0.4), seed=3)
+    aws.misbehave(rule("throttle", probability=0.25))
     assert plan.apply().code == 0
     aws.misbehave()
-    assert list(scanned(aws).regions) == after
+    assert regions(scanned(aws)) == after
 
 
 # -- what does not pass ------------------------------------------------------------------------------------------------
@@ -200,12 +212,10 @@ def test_what_stays_unseen_is_unknown_with_the_reason_and_all_else_is_seen(
     aws.misbehave(rule(fault, operation="DescribeInstances", account=member, region="eu-west-1"))
     done = aws.imdsctl(*SCAN, "--fail-on", "unknown")
     assert (done.code, codes(done)) == (1, [])
-    found = bootstrap.dependencies().scans(None).latest()
-    assert found is not None
-    seen = {each.target: each for each in found.regions}
+    seen = {each.target: each for each in regions(kept())}
     for whole in before:
         got = seen[whole.target]
-        if whole.target.place == f"{member}/eu-west-1":
+        if str(whole.target) == f"{member}/eu-west-1":
             assert [(each.what, each.code) for each in got.unseen] == [("instances", code)]
             assert got.instances == ()
             assert (got.defaults, got.images) == (whole.defaults, whole.images), "the other parts of it are seen"
@@ -219,7 +229,7 @@ def test_an_account_that_refuses_is_unknown_and_the_others_are_scanned(
     other = aws.members[1]
     aws.before_call = deny_role(aws, other)
     scan = scanned(aws)
-    assert list(scan.regions) == [each for each in before if each.target.account_id != other]
+    assert regions(scan) == [each for each in before if each.target.account_id != other]
     assert [(each.account_id, each.unseen.code) for each in scan.unseen] == [(other, "AccessDenied")]
     assert aws.imdsctl(*SCAN, "--fail-on", "unknown").code == 1
     assert aws.imdsctl("plan", "--detailed-exitcode").code == 3

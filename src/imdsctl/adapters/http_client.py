@@ -126,7 +126,7 @@ class HttpClient:
             try:
                 response = await connection.exchange(data, open_sink, self._read_timeout_seconds, seconds_max)
             except _Lost as lost:
-                if reused and not lost.answered and (replayable or not lost.sent):
+                if reused and lost.closed and not lost.answered and (replayable or not lost.sent):
                     pool.drop_idle()  # they are as old as this one: what closed it has closed them
                     continue
                 kind = Unreachable if lost.answered else NoAnswer
@@ -252,13 +252,15 @@ class HttpClient:
 
 
 class _Lost(Exception):
-    """The connection broke. `answered`: something of the response had arrived; `sent`: the request had left."""
+    """The connection broke. `answered`: something of the response had arrived; `sent`: the request had left;
+    `closed`: the other end did it."""
 
-    def __init__(self, reason: str, *, answered: bool, sent: bool = True) -> None:
+    def __init__(self, reason: str, *, answered: bool, sent: bool = True, closed: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.answered = answered
         self.sent = sent
+        self.closed = closed
 
 
 class _Pool:
@@ -361,7 +363,7 @@ class _Connection(asyncio.Protocol):
     ) -> HttpResponse:
         """Write a request, await its response. Raises `_Lost`; the connection is then closed."""
         if self.closed or self._transport is None:
-            raise _Lost("the connection was closed", answered=False, sent=False)
+            raise _Lost("the connection was closed", answered=False, sent=False, closed=True)
         loop = asyncio.get_running_loop()
         self.exchanges += 1
         self._forget()
@@ -420,7 +422,8 @@ class _Connection(asyncio.Protocol):
         if self._waiter is None or self._waiter.done():
             return
         if not self._answered:
-            self._fail(_Lost(f"the connection was closed before a reply{_because(error)}", answered=False))
+            reason = f"the connection was closed before a reply{_because(error)}"
+            self._fail(_Lost(reason, answered=False, closed=True))
         elif error is None and self._headers and not self._sized:
             self._finish()  # a body that ends with the connection
         else:
