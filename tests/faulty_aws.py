@@ -21,6 +21,7 @@ from imdsctl.adapters.aws import AwsClient
 from imdsctl.adapters.http_client import HttpClient
 from imdsctl.adapters.http_server import HttpServer
 from imdsctl.adapters.local_server import MODEL_NAMES, local_aws
+from imdsctl.adapters.models import load_service
 from imdsctl.adapters.profile import Profile
 from imdsctl.cli.app import run
 from imdsctl.cli.errors import report
@@ -29,6 +30,7 @@ from imdsctl.local.faults import Asked, parse_faults
 from imdsctl.local.generator import make_world
 from imdsctl.local.throttle import Throttle, Throttling
 from imdsctl.local.world import WorldSpec
+from imdsctl.wire import sigv4
 from imdsctl.wire.http import HttpRequest
 
 READ_TIMEOUT_SECONDS = 0.15
@@ -45,18 +47,23 @@ class Done:
 
 
 class HastyClock:
-    """The machine's time; nobody ever waits: the fraction that jitter takes of a delay is nothing."""
+    """The machine's time; nobody ever waits. What an attempt takes by this clock is up to the test."""
+
+    def __init__(self) -> None:
+        self.seconds_per_attempt = 0.0
+        self._passed = 0.0
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        return 0.0
+        return self._passed
 
     def fraction(self) -> float:
         return 0.0
 
     async def sleep(self, seconds: float) -> None:
+        self._passed += self.seconds_per_attempt
         await asyncio.sleep(0)
 
 
@@ -75,6 +82,7 @@ class FaultyAws:
             throttle=Throttle(Throttling.NONE),
         )
         self.clients: list[AwsClient] = []
+        self.clock = HastyClock()
         self.before_call: Callable[[Asked], None] = lambda asked: None
         self.misbehave()
 
@@ -109,6 +117,31 @@ class FaultyAws:
             if each.state == "ACTIVE" and not each.refuses_role and each.id != self.management
         ]
 
+    def as_administrator(
+        self, account_id: str, service: str, region: str, operation: str, params: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What somebody else does meanwhile: one call of an account's administrator, past every fault."""
+        compiled = load_service(service).operation(operation)
+        request = compiled.encode_request(params, new_token=lambda: operation)
+        key = self.world.admin_credentials(account_id)
+        headers = {"host": "localhost", **request.headers}
+        headers |= sigv4.sign(
+            request.method,
+            request.path,
+            request.query,
+            headers,
+            request.body,
+            access_key=key.access_key_id,
+            secret_key=key.secret_access_key,
+            token=None,
+            region=region,
+            service=service,
+            amz_date=(datetime.now(UTC) + self.ahead).strftime("%Y%m%dT%H%M%SZ"),
+        )
+        response = self.aws.handle(replace(request, headers=headers))
+        assert response.status == 200, response.body
+        return compiled.decode_response(response)
+
     @contextmanager
     def listening(self) -> Iterator[str]:
         """Serve in a thread of its own; gives the URL."""
@@ -141,7 +174,7 @@ class FaultyAws:
             client = AwsClient(
                 Profile(profile),
                 http=HttpClient(read_timeout_seconds=READ_TIMEOUT_SECONDS),
-                clock=HastyClock(),
+                clock=self.clock,
                 warn=lambda diagnostic: report([diagnostic]),
             )
             self.clients.append(client)

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faulty_aws import REGIONS, Done, FaultyAws
 
 from imdsctl import bootstrap
-from imdsctl.adapters.breaker import FAILURES_MAX
 from imdsctl.domain.observations import RegionSeen, Scan
 from imdsctl.local.faults import Asked
 from imdsctl.local.world import WorldSpec
-from tests.faulty_aws import REGIONS, Done, FaultyAws
 
 SCAN = ("scan", "--regions", ",".join(REGIONS))
 SPEC = WorldSpec(seed=11, created=datetime(2026, 1, 5, tzinfo=UTC), accounts=4, instances=3, regions=REGIONS)
@@ -110,6 +109,7 @@ class Plan:
 
     def __init__(self, aws: FaultyAws, folder: Path) -> None:
         self.aws = aws
+        folder.mkdir(exist_ok=True)
         self.file = folder / "plan.json"
         self.journal = folder / "plan.json.journal"
         scanned(aws)
@@ -242,3 +242,239 @@ def deny_role(aws: FaultyAws, account_id: str) -> Callable[[Asked], None]:
         aws.world.accounts[account_id].refuses_role = True
 
     return delete
+
+
+@pytest.mark.parametrize(("fault", "when"), [("500", "after"), ("timeout", "after"), ("reset", "before")])
+def test_a_write_whose_end_is_never_seen_is_read_back_and_the_same_command_goes_on(
+    aws: FaultyAws, after: list[RegionSeen], tmp_path: Path, fault: str, when: str
+) -> None:
+    plan = Plan(aws, tmp_path)
+    aws.misbehave(
+        rule(fault, operation="ModifyInstanceMetadataDefaults", account=aws.members[0], region="us-east-1", when=when),
+        rule("500", operation="GetInstanceMetadataDefaults", account=aws.members[0], region="us-east-1", after=1),
+    )
+    done = plan.apply()
+    assert (done.code, codes(done)) == (1, ["apply-in-doubt", "apply-held-back"])
+    assert "run `imdsctl apply" in done.err
+    plan.goes_on(after)
+
+
+def test_writes_that_aws_denies_are_reported_with_its_words_and_nothing_is_changed(
+    aws: FaultyAws, before: list[RegionSeen], after: list[RegionSeen], tmp_path: Path
+) -> None:
+    plan = Plan(aws, tmp_path)
+    statement = {"Effect": "Deny", "Action": ["ec2:Modify*", "ec2:CreateLaunchTemplateVersion"], "Resource": "*"}
+    policy = attach_scp(aws, statement)
+    aws.misbehave()
+    done = plan.apply()
+    assert (done.code, codes(done)) == (1, ["apply-failed", "apply-held-back"])
+    assert "UnauthorizedOperation" in done.err
+    assert "explicit deny in a service control policy" in done.err
+    denied = {each.account for each in aws.asked if each.operation == "CreateLaunchTemplateVersion"}
+    assert denied == {aws.management, *aws.members}
+    seen = regions(scanned(aws))
+    members = [each for each in seen if each.target.account_id != aws.management]
+    assert members == [each for each in before if each.target.account_id != aws.management]
+    detach_scp(aws, policy)
+    plan.goes_on(after)
+
+
+def organizations(aws: FaultyAws, action: str, **params: Any) -> dict[str, Any]:
+    """One call of the management account."""
+    return aws.as_administrator(aws.management, "organizations", "us-east-1", action, params)
+
+
+def attach_scp(aws: FaultyAws, statement: dict[str, Any]) -> str:
+    """An SCP at the root; the id."""
+    content = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    made = organizations(
+        aws, "CreatePolicy", Name="frozen", Description="", Type="SERVICE_CONTROL_POLICY", Content=content
+    )
+    policy = str(made["Policy"]["PolicySummary"]["Id"])
+    organizations(aws, "AttachPolicy", PolicyId=policy, TargetId=aws.world.organization.root_id)
+    return policy
+
+
+def detach_scp(aws: FaultyAws, policy: str) -> None:
+    organizations(aws, "DetachPolicy", PolicyId=policy, TargetId=aws.world.organization.root_id)
+
+
+def test_resources_that_vanish_or_change_between_plan_and_apply_are_left_alone_and_the_rest_is_done(
+    aws: FaultyAws, tmp_path: Path
+) -> None:
+    plan = Plan(aws, tmp_path)
+    member = aws.members[0]
+    planned = [
+        each
+        for each in plan.content["changes"]
+        if each["account"] == member and each["region"] == "us-east-1" and each["surface"] == "instance"
+    ]
+    gone, changed = (each["resource"] for each in planned[:2])
+    aws.as_administrator(member, "ec2", "us-east-1", "TerminateInstances", {"InstanceIds": [gone]})
+    hop_limit = {"InstanceId": changed, "HttpPutResponseHopLimit": 7}
+    aws.as_administrator(member, "ec2", "us-east-1", "ModifyInstanceMetadataOptions", hop_limit)
+    done = plan.apply()
+    assert (done.code, codes(done)) == (1, ["plan-stale", "apply-held-back"])
+    assert "1 gone, 1 stale" in done.out
+    assert f"HttpPutResponseHopLimit was {planned[1]['before']['HttpPutResponseHopLimit']}, is 7" in done.err
+    again = plan.apply()
+    assert (again.code, codes(again)) == (1, ["plan-stale", "apply-held-back"]), (
+        "it stays so until somebody plans again"
+    )
+    anew = Plan(aws, tmp_path / "anew")
+    assert anew.apply().code == 0
+    assert aws.imdsctl("verify", "--regions", ",".join(REGIONS)).code == 0
+    (instance,) = (each for region in kept().regions for each in region.instances if each.instance_id == changed)
+    assert instance.options.http_put_response_hop_limit == 7, "what somebody else chose is kept"
+
+
+# -- credentials -------------------------------------------------------------------------------------------------------
+
+
+def test_sessions_that_end_in_the_middle_of_a_scan_are_renewed(aws: FaultyAws, before: list[RegionSeen]) -> None:
+    members = [rule("expired-token", account=member, each=True, first=1) for member in aws.members]
+    aws.misbehave(*members)
+    scan = scanned(aws, "--fail-on", "unknown")
+    assert regions(scan) == before
+    assert aws.hits >= 3
+
+
+def test_sessions_that_end_in_the_middle_of_an_apply_are_renewed(
+    aws: FaultyAws, after: list[RegionSeen], tmp_path: Path
+) -> None:
+    plan = Plan(aws, tmp_path)
+    aws.misbehave(rule("expired-token", account=aws.members[0], operation=WRITES, each=True, first=1))
+    assert plan.apply().code == 0
+    assert aws.hits >= 1
+    assert regions(scanned(aws)) == after
+
+
+def test_a_machine_that_slept_through_the_end_of_its_sessions_goes_on(aws: FaultyAws, before: list[RegionSeen]) -> None:
+    """AWS's clock jumps two hours: every session has ended, and every signature is too old by the same."""
+    asked = 0
+
+    def jump(each: Asked) -> None:
+        nonlocal asked
+        asked += each.operation == "DescribeInstances"
+        if asked == 3:
+            aws.ahead = timedelta(hours=2)
+
+    aws.before_call = jump
+    done = aws.imdsctl(*SCAN, "--fail-on", "unknown")
+    assert (done.code, codes(done)) == (0, ["clock-off"])
+    assert "120 minutes behind" in done.err
+    assert [each.target for each in kept().regions] == [each.target for each in before]
+
+
+def test_ones_own_credentials_that_have_expired_are_said_so(aws: FaultyAws) -> None:
+    aws.misbehave(rule("expired-token", account=aws.management))
+    done = aws.imdsctl(*SCAN)
+    assert (done.code, codes(done)) == (1, ["credentials-refused"])
+    assert "ExpiredToken" in done.err
+
+
+def test_a_role_that_is_revoked_in_the_middle_of_a_scan_leaves_unknowns(aws: FaultyAws) -> None:
+    member = aws.members[0]
+    aws.misbehave(rule("access-denied", account=member, after=8))
+    done = aws.imdsctl(*SCAN, "--fail-on", "unknown")
+    assert (done.code, codes(done)) == (1, [])
+    scan = kept()
+    unseen = [each.code for region in scan.regions for each in region.unseen if region.target.account_id == member]
+    assert unseen
+    assert set(unseen) == {"UnauthorizedOperation"}
+    assert all(not region.unseen for region in scan.regions if region.target.account_id != member)
+
+
+# -- a clock that is off, a Region that is down ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("minutes", "said"), [(10, "10 minutes behind"), (-10, "10 minutes ahead of")])
+def test_a_clock_ten_minutes_off_is_corrected_and_told_once(
+    aws: FaultyAws, before: list[RegionSeen], after: list[RegionSeen], tmp_path: Path, minutes: int, said: str
+) -> None:
+    aws.misbehave(rule("wrong-clock", minutes=minutes))
+    done = aws.imdsctl(*SCAN, "--fail-on", "unknown")
+    assert (done.code, codes(done)) == (0, ["clock-off"])
+    assert said in done.err
+    assert regions(kept()) == before
+    made = aws.imdsctl("plan", "-o", str(tmp_path / "plan.json"))
+    assert made.code == 0
+    count = json.loads((tmp_path / "plan.json").read_text())["count"]
+    done = aws.imdsctl("apply", str(tmp_path / "plan.json"), "--confirm", str(count))
+    assert (done.code, codes(done)) == (0, ["clock-off"])
+    aws.misbehave()
+    assert regions(scanned(aws)) == after
+
+
+def test_a_region_that_is_down_is_unknown_and_does_not_hold_up_the_others(
+    aws: FaultyAws, before: list[RegionSeen]
+) -> None:
+    aws.misbehave(rule("region-down", region="eu-west-1"))
+    aws.clock.seconds_per_attempt = 3.0  # what a refused connection and the wait for the next one may take
+    done = aws.imdsctl(*SCAN, "--fail-on", "unknown")
+    assert (done.code, codes(done)) == (1, [])
+    seen = regions(kept())
+    assert [each for each in seen if each.target.region == "us-east-1"] == [
+        each for each in before if each.target.region == "us-east-1"
+    ]
+    down = [each for each in seen if each.target.region == "eu-west-1"]
+    assert len(down) == 4
+    for region in down:
+        assert (region.defaults, region.instances, region.templates) == (None, (), ())
+        assert {each.code for each in region.unseen} == {"Unreachable"}
+    assert "did not answer" in down[-1].unseen[-1].reason
+    assert "left alone for a while" in down[-1].unseen[-1].reason
+    sent = sum(each.region == "eu-west-1" for each in aws.asked)
+    assert sent < 4 * 6, "not every call of every account has cost all its attempts"
+
+
+# -- a full disk -------------------------------------------------------------------------------------------------------
+
+
+def in_a_small_disk(limit_bytes: int, *argv: str) -> Done:
+    """Run a command in a process whose files cannot grow beyond a limit: what a full disk is to a program."""
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "imdsctl", *argv],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        preexec_fn=limited,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_an_apply_stops_when_its_journal_cannot_grow_and_goes_on_when_it_can(
+    aws: FaultyAws, after: list[RegionSeen], tmp_path: Path
+) -> None:
+    plan = Plan(aws, tmp_path)
+    aws.misbehave()
+    done = in_a_small_disk(3000, *plan.argv)
+    assert (done.code, codes(done)) == (1, ["journal-unwritable"]), done.err
+    assert "file too large" in done.err
+    assert plan.journal.stat().st_size <= 3000
+    writes = [each for each in aws.asked if each.operation.startswith(("Modify", "Create"))]
+    assert len(writes) < plan.content["count"], "nothing is written to AWS without a record"
+    plan.goes_on(after)
+
+
+def test_a_scan_that_cannot_be_kept_says_so_and_leaves_the_ones_before(aws: FaultyAws) -> None:
+    first = scanned(aws)
+    size = (Path(os.environ["XDG_DATA_HOME"]) / "imdsctl" / "scans.sqlite3").stat().st_size
+    done = in_a_small_disk(size, *SCAN)
+    assert (done.code, codes(done)) == (1, ["database-unavailable"]), done.err
+    assert kept() == first
+    assert scanned(aws).scan_id != first.scan_id
+
+
+def test_a_plan_that_cannot_be_written_is_not_there_by_half(aws: FaultyAws, tmp_path: Path) -> None:
+    scanned(aws)
+    done = in_a_small_disk(1000, "plan", "-o", str(tmp_path / "plan.json"))
+    assert codes(done) == ["plan-unwritable"]
+    assert done.code != 0
+    assert not (tmp_path / "plan.json").exists()
