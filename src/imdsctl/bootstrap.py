@@ -37,8 +37,9 @@ def _new_id() -> str:
 
 def _aws(profile: str | None) -> AbstractAsyncContextManager[Aws]:
     from imdsctl.adapters.aws import open_aws
+    from imdsctl.cli.errors import report
 
-    return open_aws(profile)
+    return open_aws(profile, warn=lambda diagnostic: report([diagnostic]))
 
 
 def _scans(url: str | None) -> ScanStore:

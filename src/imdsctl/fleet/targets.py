@@ -320,7 +320,14 @@ async def enter(aws: Aws, caller: Caller, account_id: str, role: str) -> Credent
         },
     )
     held = found["Credentials"]
-    return Credentials(held["AccessKeyId"], held["SecretAccessKey"], held["SessionToken"], held.get("Expiration"))
+    return Credentials(
+        held["AccessKeyId"],
+        held["SecretAccessKey"],
+        held["SessionToken"],
+        held.get("Expiration"),
+        account_id,
+        renew=lambda: enter(aws, caller, account_id, role),
+    )
 
 
 async def regions_of(
