@@ -97,6 +97,15 @@ Database: TypeAlias = Annotated[
         help="Where scans are kept: a database URL or a SQLite file. Without it, a file in your data directory.",
     ),
 ]
+Lock: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        metavar="URL",
+        envvar="IMDSCTL_DB",
+        help="The team's database: nobody else who names it can write at the same time.",
+    ),
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 

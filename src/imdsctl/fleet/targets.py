@@ -85,6 +85,11 @@ class Selection:
         return cls(role=role, current_account="current-account" in recorded, listed=listed, **narrowed)
 
     @property
+    def narrows(self) -> bool:
+        """True when something is left out."""
+        return bool(self.scope())
+
+    @property
     def needs_units(self) -> bool:
         """True when organizational units decide who is visited."""
         return bool(self.ous or self.exclude_ous)
@@ -298,7 +303,14 @@ async def enter(aws: Aws, caller: Caller, account_id: str, role: str) -> Credent
         },
     )
     held = found["Credentials"]
-    return Credentials(held["AccessKeyId"], held["SecretAccessKey"], held["SessionToken"], held.get("Expiration"))
+    return Credentials(
+        held["AccessKeyId"],
+        held["SecretAccessKey"],
+        held["SessionToken"],
+        held.get("Expiration"),
+        account_id,
+        renew=lambda: enter(aws, caller, account_id, role),
+    )
 
 
 async def regions_of(

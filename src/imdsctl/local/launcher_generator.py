@@ -15,7 +15,7 @@ from uuid import UUID
 from imdsctl.local.autoscaling.settings import DEFAULTS
 from imdsctl.local.autoscaling.source import GROUP_TAG, ROLE_NAME, ROLE_PATH
 from imdsctl.local.autoscaling.state import IN_SERVICE, Group, GroupTag, Member, ScalingState, Source
-from imdsctl.local.ec2.resources import RUNNING, Fleet, Image, LaunchTemplate, SpotRequest
+from imdsctl.local.ec2.resources import RUNNING, Fleet, Image, LaunchTemplate, SpotFleet, SpotRequest
 from imdsctl.local.ec2.state import RegionState
 
 _AGE = timedelta(days=420)
@@ -137,21 +137,17 @@ def _spot(state: RegionState, made: datetime, image: Image) -> None:
         asked={**specification, "MinCount": 1, "MaxCount": 1},
     )
     fleet_id = f"sfr-{_uuid(state, 'spot fleet')}"
-    state.spot_fleets[fleet_id] = {
-        "SpotFleetRequestId": fleet_id,
-        "SpotFleetRequestState": "active",
-        "ActivityStatus": "pending_fulfillment",
-        "CreateTime": made,
-        "SpotFleetRequestConfig": {
-            "AllocationStrategy": "lowestPrice",
-            "IamFleetRole": f"arn:aws:iam::{state.account_id}:role/aws-ec2-spot-fleet-tagging-role",
-            "LaunchSpecifications": [specification],
-            "TargetCapacity": 1,
-            "FulfilledCapacity": 0.0,
-            "Type": "maintain",
-            "SpotPrice": "0.085",
-        },
+    config = {
+        "AllocationStrategy": "lowestPrice",
+        "IamFleetRole": f"arn:aws:iam::{state.account_id}:role/aws-ec2-spot-fleet-tagging-role",
+        "LaunchSpecifications": [specification],
+        "TargetCapacity": 1,
+        "Type": "maintain",
+        "SpotPrice": "0.085",
     }
+    capacity = {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "spot"}
+    request = {"Type": "maintain", "TargetCapacitySpecification": capacity}
+    state.spot_fleets[fleet_id] = SpotFleet(config, Fleet(fleet_id, made, "maintain", request))
 
 
 def _uuid(state: RegionState, name: str) -> UUID:
