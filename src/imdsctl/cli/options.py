@@ -129,8 +129,16 @@ def selection(
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end. A diagnostic from inside a task group comes out as itself, not inside a group."""
+    result: list[T] = []
+
+    async def kept() -> None:
+        # Not returned: when asyncio hands SIGINT back, Python makes a text of the task, and of the result in it. That
+        # of a large scan takes seconds.
+        result.append(await work)
+
     try:
-        return asyncio.run(work)
+        asyncio.run(kept())
+        return result[0]
     except BaseExceptionGroup as group:
         found = tuple(_diagnostics(group))
         if not found:
