@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 
 from boto3_scan import CONFIG, HOME_REGION, ROLE, THREADS, Tally, counting
 
@@ -60,7 +61,11 @@ def ask_account(tally: Tally, own: str, account_id: str) -> None:
     if account_id != own:
         sts = counting(tally, session.client("sts", region_name=HOME_REGION, config=CONFIG))
         role = f"arn:aws:iam::{account_id}:role/{ROLE}"
-        given = sts.assume_role(RoleArn=role, RoleSessionName="boto3-evidence")["Credentials"]
+        try:
+            given = sts.assume_role(RoleArn=role, RoleSessionName="boto3-evidence")["Credentials"]
+        except ClientError:
+            tally.add(accounts_unreachable=1)
+            return
         session = boto3.Session(
             aws_access_key_id=given["AccessKeyId"],
             aws_secret_access_key=given["SecretAccessKey"],

@@ -24,7 +24,8 @@ def weigh_evidence(cores: Cores) -> tuple[list[Line], dict[str, Any]]:
         directory = Path(name)
         with local_aws(directory, cores.server, accounts=ACCOUNTS, instances=INSTANCES) as server:
             env = dict(server.env)
-            peer = weigh(peer_command, env, cores, "boto3 script (to touch the fleet)")
+            # The fleet is generated when it is touched for the first time; that is neither client's cost.
+            weigh(scan_command(directory), env, cores, "imdsctl scan (to touch the fleet)")
             scan = weigh(scan_command(directory), env, cores, "imdsctl scan")
             ours = weigh(evidence_command(directory), env, cores, "imdsctl evidence")
             peer = weigh(peer_command, env, cores, "boto3 script")
