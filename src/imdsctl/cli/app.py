@@ -24,6 +24,7 @@ COMMANDS = (
     "explain",
     "plan",
     "apply",
+    "rollback",
     "verify",
     "report",
     "run",
