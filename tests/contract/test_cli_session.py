@@ -116,7 +116,8 @@ def test_a_session(place: Any) -> None:
     assert {each["InstanceType"] for each in prices["SpotPriceHistory"]} == {"m5.large"}
 
 
-def test_the_same_with_boto3s_waiters_and_paginators(offline: Any) -> None:
+def test_the_same_with_boto3s_waiters_and_paginators(make_offline: Any) -> None:
+    offline = make_offline(instances=0)
     ec2 = offline.client("ec2", region="eu-west-1")
     images = ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "name", "Values": ["al2023-ami-2023*x86_64"]}])
     specification = {"ImageId": images["Images"][0]["ImageId"], "InstanceType": "t3.micro"}
@@ -169,7 +170,8 @@ def fleet_role(offline: Any) -> str:
     return str(made["Role"]["Arn"])
 
 
-def test_a_spot_fleet_request_with_boto3s_paginators(offline: Any) -> None:
+def test_a_spot_fleet_request_with_boto3s_paginators(make_offline: Any) -> None:
+    offline = make_offline(instances=0)
     ec2, role = offline.client("ec2"), fleet_role(offline)
     images = ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"]
     group = ec2.describe_security_groups()["SecurityGroups"][0]
