@@ -30,6 +30,7 @@ COMMANDS = (
     "local",
     "imds",
     "iam-policy",
+    "policy",
     "export",
 )
 """Names, in the order of help. `imdsctl.cli.NAME` has a function `command`, or `app` when it has its own commands."""
