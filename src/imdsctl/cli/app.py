@@ -21,6 +21,8 @@ COMMANDS = (
     "demo",
     "scan",
     "explain",
+    "init",
+    "intent",
     "plan",
     "apply",
     "verify",

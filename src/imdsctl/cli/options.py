@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import typer
@@ -74,6 +75,14 @@ Database: TypeAlias = Annotated[
         metavar="URL",
         envvar="IMDSCTL_DB",
         help="Where scans are kept: a database URL or a SQLite file. Without it, a file in your data directory.",
+    ),
+]
+IntentFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--intent",
+        metavar="FILE",
+        help="What is wanted, in TOML. Default: imdsctl.toml here; without it, IMDSv2 enforced everywhere.",
     ),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]

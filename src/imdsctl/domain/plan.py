@@ -19,6 +19,8 @@ from imdsctl.domain.waves import EVERYTHING, Gates, OnFailure, OnUnknown, Planne
 
 PLAN_FORMAT = "imdsctl-plan"
 PLAN_FORMAT_VERSION = 2
+NOT_GATHERED = "not gathered"
+"""A change's evidence when nobody asked CloudWatch."""
 
 Values = Mapping[str, Any]
 """AWS's names to AWS's values. A launch template nests one structure each for `Default` and `Latest`."""

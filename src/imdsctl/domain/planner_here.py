@@ -14,12 +14,11 @@ from imdsctl.domain.intent_match import Home, Match
 from imdsctl.domain.intent_parts import Exemption
 from imdsctl.domain.observations import InstanceSeen, RegionSeen, ServiceKind
 from imdsctl.domain.options import AccountDefaults
-from imdsctl.domain.plan import Change, Exempt
+from imdsctl.domain.plan import NOT_GATHERED, Change, Exempt
 from imdsctl.domain.planner_launches import Launches
 from imdsctl.domain.waves import EVERYTHING, UNASSIGNED, duration_text
 
 Tags = tuple[tuple[str, str], ...]
-NOT_GATHERED = "not gathered"
 NO_WAVE = "no wave of the intent matches it: name it in one, or end with a wave that has no `match`"
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.observations import InstanceSeen
 from imdsctl.domain.options import HttpTokens, MetadataOptions, Switch
-from imdsctl.domain.plan import Change, Stage, Surface
-from imdsctl.domain.planner_here import NOT_GATHERED, Here
+from imdsctl.domain.plan import NOT_GATHERED, Change, Stage, Surface
+from imdsctl.domain.planner_here import Here
 from imdsctl.domain.planner_hops import hop_limit
 
 TRANSIENT_STATES = frozenset({"pending", "stopping", "shutting-down"})
