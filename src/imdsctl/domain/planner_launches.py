@@ -151,7 +151,8 @@ class Launches:
         template = self.template_id(source) or source.template_name
         if template:
             name = named(template, self.template_name(template) or "")
-            return f"from launch template {name} {source.version or DEFAULT}"
+            wanted = source.version or DEFAULT
+            return f"from launch template {name} {wanted if wanted.startswith('$') else f'version {wanted}'}"
         return f"from image {source.image_id or '(none named)'}"
 
     def users(self, template_id: str) -> Iterator[str]:
