@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 COMMANDS = (
     "demo",
     "scan",
+    "evidence",
     "explain",
     "init",
     "intent",
     "plan",
     "apply",
+    "rollback",
     "verify",
     "report",
     "run",

@@ -23,7 +23,15 @@ _ACCOUNT = "account"
 NAMES_MAX = 5
 """So many names stand in a clause before the rest is only counted."""
 LAUNCH_PARTS = frozenset(
-    {"templates", "template versions in use", "launch configurations", "Auto Scaling groups", "fleets", "Spot requests"}
+    {
+        "templates",
+        "template versions in use",
+        "launch configurations",
+        "Auto Scaling groups",
+        "EC2 Fleets",
+        "Spot Fleet requests",
+        "Spot requests",
+    }
 )
 """`Unseen.what` of what may launch: enforcement waits until it was read."""
 

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.domain.plan_cases import NOON, evidence_of, scan_of
 
 from imdsctl.domain.evidence import Evidence
 from imdsctl.domain.intent import Intent, parse_intent
 from imdsctl.domain.intent_match import Home
 from imdsctl.domain.intent_proposal import look_over, proposal
 from imdsctl.domain.planner import make_plan
-
-from .plan_cases import NOON, evidence_of, scan_of
 
 
 def proposed(*regions: dict[str, Any], evidence: Evidence | None = None) -> tuple[Intent, str]:

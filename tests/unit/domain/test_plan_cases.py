@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.domain.plan_cases import ACCOUNT, NOON, REGION, evidence_of, scan_of
 
 from imdsctl.domain.intent import parse_intent
 from imdsctl.domain.plan import Change, Surface
 from imdsctl.domain.planner import make_plan
-
-from .plan_cases import ACCOUNT, NOON, REGION, evidence_of, scan_of
 
 CASES = Path(__file__).parents[2] / "cases" / "plan"
 TEXTS = ("held", "reason", "risk", "evidence", "gate")

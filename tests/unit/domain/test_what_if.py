@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.unit.domain.plan_cases import ACCOUNT, REGION, scan_of
 
 from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.exposure import Verdict
 from imdsctl.domain.what_if import NOTHING, Answer, answer, parse_question
-
-from .plan_cases import ACCOUNT, REGION, scan_of
 
 REQUIRED = {"HttpTokens": "required", "HttpPutResponseHopLimit": 2}
 WORLD: dict[str, Any] = {

@@ -1,5 +1,5 @@
-"""A plan for a person: on a terminal, as a page. Whole outputs are in tests/cases/plan-views; IMDSCTL_UPDATE_SNAPSHOTS=1
-writes them anew."""
+"""A plan for a person: on a terminal, as a page. Whole outputs are in tests/cases/plan-views;
+IMDSCTL_UPDATE_SNAPSHOTS=1 writes them anew."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from lxml import html
+from tests.unit.domain.plan_cases import ACCOUNT, NOON, evidence_of, scan_of
 
 from imdsctl.domain.intent import parse_intent
 from imdsctl.domain.plan import Plan
@@ -18,8 +19,6 @@ from imdsctl.domain.what_if import answer, parse_question
 from imdsctl.views.plan import LINES_MAX, plan_text
 from imdsctl.views.plan_html import CHANGES_MAX, plan_html
 from imdsctl.views.what_if import answer_text
-
-from ..domain.plan_cases import ACCOUNT, NOON, evidence_of, scan_of
 
 SNAPSHOTS = Path(__file__).parents[2] / "cases" / "plan-views"
 NAMES = {ACCOUNT: "shop"}
