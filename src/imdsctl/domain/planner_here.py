@@ -18,6 +18,8 @@ from imdsctl.domain.plan import NOT_GATHERED, Change, Exempt
 from imdsctl.domain.planner_launches import Launches
 from imdsctl.domain.waves import EVERYTHING, UNASSIGNED, duration_text
 
+GROUP_TAG = "aws:autoscaling:groupName"
+"""AWS puts it on what a group launches; it helps where the groups could not be read."""
 Tags = tuple[tuple[str, str], ...]
 NO_WAVE = "no wave of the intent matches it: name it in one, or end with a wave that has no `match`"
 
@@ -128,8 +130,9 @@ class Here:
     def names_of(self, instance: InstanceSeen) -> tuple[str, ...]:
         """All that an instance answers to in a match: itself, its group, its launch template."""
         group = self.groups.get(instance.instance_id)
+        tagged = next((value for key, value in instance.tags if key == GROUP_TAG), None)
         template = self.launches.template_name(instance.launch_template_id)
-        names = (instance.instance_id, group.name if group else None, instance.launch_template_id, template)
+        names = (instance.instance_id, group.name if group else tagged, instance.launch_template_id, template)
         return tuple(name for name in names if name)
 
     def container(self, resource: str, tags: Tags, *names: str) -> str | None:
