@@ -179,7 +179,7 @@ def _containers(region: RegionSeen) -> dict[str, str]:
     """Instances, groups and templates that other services say run containers, with the service's word for it."""
     found: dict[str, str] = {}
     members = {group.name: group.instance_ids for group in region.groups}
-    for service in region.services:
+    for service in sorted(region.services, key=lambda each: (each.kind, each.resource)):
         if what := _CONTAINER_SERVICES.get(service.kind):
             reason = f"{what} ({service.name or service.resource})"
             groups = (instance for name in service.group_names for instance in members.get(name, ()))
