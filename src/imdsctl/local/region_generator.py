@@ -237,6 +237,7 @@ def _templates(
             },
             default_version=default,
             latest_version=len(versions),
+            last_number=len(versions),
         )
         state.add_template(template)
         templates[name] = template
