@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,6 +36,7 @@ class JournalFile:
         self._waiting: list[Entry] = []
         self._flush: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
+        self._broken: OSError | None = None
 
     @property
     def progress(self) -> Progress:
@@ -65,9 +66,20 @@ class JournalFile:
                 self._known.add(entry)
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._file.flush()
-        self._sync(self._file.fileno())
+        if self._broken is not None:
+            raise self._broken
+        whole = self._file.tell()
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+            self._file.flush()
+            self._sync(self._file.fileno())
+        except OSError as error:
+            # Half a line must not stand before whole ones: take it away, and write no more.
+            self._broken = error
+            with suppress(OSError):
+                os.ftruncate(self._file.fileno(), whole)
+            raise
 
 
 @contextmanager
@@ -79,7 +91,8 @@ def open_journal(path: Path, plan_digest: str, at: str) -> Iterator[JournalFile]
     torn last line is dropped: its entry was never acted on), `journal-unwritable`.
     """
     try:
-        file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")  # noqa: SIM115 (closed below)
+        # Unbuffered: what the disk did not take must not be tried once more when the file is closed.
+        file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)  # noqa: SIM115 (closed below)
     except OSError as error:
         raise _unwritable(path, error, "name another file with `--journal FILE`") from None
     with file:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COMMANDS = (
     "demo",
     "scan",
+    "evidence",
     "explain",
     "plan",
     "apply",

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from imdsctl.fleet.ports import Aws, HeldLease, ScanStore
 
 
+def _everywhere(service: str, region: str) -> bool:
+    return True
+
+
+def _nobodys(url: str, owner: str) -> AbstractAsyncContextManager[HeldLease]:
+    raise AssertionError("this command was not given a lease")
+
+
 @dataclass(frozen=True, slots=True)
 class Dependencies:
     """Factories, so that a command pays only for what it uses."""
@@ -22,12 +30,14 @@ class Dependencies:
     """The AWS client for a profile's name (None: credentials as every AWS tool finds them)."""
     scans: Callable[[str | None], ScanStore]
     """The store at a database URL (None: SQLite in the user's data directory)."""
-    lease: Callable[[str, str], AbstractAsyncContextManager[HeldLease]]
-    """The right to write at a database URL, for an owner (a clause that says who and where)."""
     now: Callable[[], datetime]
     """The time, aware, in UTC."""
     new_id: Callable[[], str]
     """A new scan's id; ids sort by time."""
+    serves: Callable[[str, str], bool] = _everywhere
+    """Whether a service exists in a Region."""
+    lease: Callable[[str, str], AbstractAsyncContextManager[HeldLease]] = _nobodys
+    """The right to write at a database URL, for an owner (a clause that says who and where)."""
 
 
 def of(context: typer.Context) -> Dependencies:

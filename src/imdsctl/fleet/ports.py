@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -15,12 +15,18 @@ from imdsctl.wire.service import Projection
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The keys that sign a request. `expires` (aware) is when AWS stops taking them; None when they do not expire."""
+    """The keys that sign a request. `expires` (aware) is when AWS stops taking them; None when they do not expire.
+
+    `account_id` is whose they are, where that is known. `renew` gets others in their place when AWS says that these
+    have expired; it raises ServiceError and Unreachable. None: there is nowhere to get others from.
+    """
 
     access_key: str
     secret_key: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
     expires: datetime | None = None
+    account_id: str = ""
+    renew: Callable[[], Awaitable[Credentials | None]] | None = field(default=None, repr=False, compare=False)
 
 
 class Unreachable(Exception):
@@ -46,7 +52,9 @@ class Aws(Protocol):
 
     Raises `imdsctl.wire.errors.ServiceError` when AWS refuses, `Unreachable` when AWS cannot be asked, and
     `imdsctl.domain.diagnostics.DiagnosticError` when the user's own credentials or settings are missing or wrong.
-    Throttling, server errors and broken connections are retried before they are raised.
+    Throttling, server errors and broken connections are retried before they are raised; credentials that have expired
+    are renewed and a clock that is off is corrected, and the call is sent again. A host that does not answer at all is
+    left alone for a while: until then its calls are `Unreachable` at once.
     """
 
     @property
