@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.contract.postgresql import Server, postgresql
 
 from imdsctl.adapters.database_engine import Database
 from imdsctl.adapters.lease import LEASE_SECONDS, TRUST_SECONDS, DatabaseLease
@@ -31,9 +32,18 @@ def times() -> Times:
     return Times()
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> str:
-    return str(tmp_path / "team.sqlite3")
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with postgresql() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return str(tmp_path / "team.sqlite3")
+    running: Server = request.getfixturevalue("server")
+    return running.new_place()
 
 
 def lease(place: str, owner: str, times: Times, database: Any = None) -> DatabaseLease:
