@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -142,36 +141,6 @@ expires = 2099-12-31
     verified = shell.imdsctl("verify", "--intent", "imdsctl.toml", *WHERE)
     assert verified.returncode == 1
     assert "error[exception-expired]" in verified.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        (("apply", "PLAN", "--approve", "nosuch", "--confirm", "1"), "wave-unknown"),
-        (("rollback", "PLAN", "--wave", "nosuch"), "wave-unknown"),
-        (("rollback", "PLAN", "--change", "nosuch"), "change-unknown"),
-        (("rollback", "PLAN", "--since", "yesterday"), "option-invalid"),
-        (("rollback", "PLAN"), "confirm-missing"),
-        (("rollback", "PLAN", "--confirm", "9999"), "confirm-mismatch"),
-        (("rollback", "PLAN", "--journal", "nosuch"), "journal-missing"),
-    ],
-)
-def test_a_wrong_command_line_changes_nothing(
-    shell: Any, accounts: list[str], words: tuple[str, ...], code: str
-) -> None:
-    file = shell.home / "wrong.json"
-    if not file.exists():
-        intent(shell, accounts)
-        plan, _ = plan_of(shell, "wrong.json")
-        change = next(each for each in plan["changes"] if not each["held"])
-        begun = {"entry": "began", "change": change["id"], "old": change["before"], "at": ""}
-        header = {"format": "imdsctl-journal", "format_version": 2, "plan_digest": plan["digest"], "at": ""}
-        journal = Path(f"{file}.journal")
-        journal.write_text("".join(json.dumps(each) + "\n" for each in (header, begun)))
-    ended = shell.imdsctl(*(str(file) if word == "PLAN" else word for word in words))
-    assert ended.returncode == 2, ended.stderr
-    assert f"error[{code}]" in ended.stderr
-    assert "hint: " in ended.stderr
 
 
 def test_a_team_that_names_its_database_writes_one_at_a_time(shell: Any, accounts: list[str]) -> None:
