@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
+import resource
 import shutil
 import socket
 import ssl
@@ -398,6 +399,23 @@ def test_a_connection_whose_call_was_cancelled_is_not_used_again() -> None:
     result, server, _, _ = run([Reply(b"HTTP/1.1 200 OK\r\n", silent=True)], story)
     assert result == ONE_REGION
     assert server.connections == 2
+
+
+def test_a_machine_that_lets_nothing_more_be_opened_is_said_so() -> None:
+    async def story(client: AwsClient, server: Server) -> None:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        last = os.open(os.devnull, os.O_RDONLY)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last + 1, before[1]))
+        try:
+            with pytest.raises(Unreachable, match=r"lets nothing more be opened; raise `ulimit -n`") as refused:
+                await describe_regions(client)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            os.close(last)
+        assert not refused.value.maybe_done
+        assert await describe_regions(client) == ONE_REGION, "it says nothing of the host"
+
+    run([xml(regions("eu-west-1"))], story)
 
 
 def test_many_calls_share_few_connections() -> None:
