@@ -31,6 +31,7 @@ from imdsctl.local.cloudtrail import operations as cloudtrail
 from imdsctl.local.cloudwatch import operations as cloudwatch
 from imdsctl.local.faults import Faults
 from imdsctl.local.generator import make_world
+from imdsctl.local.later import Later
 from imdsctl.local.metadata.control import Control
 from imdsctl.local.metadata.operations import OPERATIONS as OWN_OPERATIONS
 from imdsctl.local.organizations import operations as organizations
@@ -50,6 +51,10 @@ OPERATIONS: Mapping[str, Operations] = {
     "ssm": ssm.OPERATIONS,
     "monitoring": cloudwatch.OPERATIONS,
     "cloudtrail": cloudtrail.OPERATIONS,
+    "ecs": Later("imdsctl.local.ecs.operations"),
+    "eks": Later("imdsctl.local.eks.operations"),
+    "elasticbeanstalk": Later("imdsctl.local.beanstalk.operations"),
+    "sagemaker": Later("imdsctl.local.sagemaker.operations"),
 }
 """What the local AWS implements, by signing name."""
 

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 COMMANDS = (
     "demo",
     "scan",
+    "evidence",
     "explain",
     "plan",
     "apply",
+    "rollback",
     "verify",
     "report",
     "run",
@@ -30,6 +32,7 @@ COMMANDS = (
     "local",
     "imds",
     "iam-policy",
+    "policy",
     "export",
 )
 """Names, in the order of help. `imdsctl.cli.NAME` has a function `command`, or `app` when it has its own commands."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.domain.evidence import Evidence, InstanceEvidence
 from imdsctl.domain.observations import RegionSeen, Scan, ScanEnd, ScanHeader, Target
 from imdsctl.wire.service import Projection
@@ -157,4 +158,26 @@ class Gauge(Protocol):
         self, instances: Collection[tuple[Target, str]], since: datetime
     ) -> Mapping[tuple[Target, str], InstanceEvidence]:
         """IMDSv1 calls that were turned down (MetadataNoTokenRejected) of each instance since then."""
+        ...
+
+
+class Lease(Protocol):
+    """The right to write, held against operators on other machines."""
+
+    @property
+    def number(self) -> int:
+        """Grows with every owner: the fencing token that the journal records."""
+        ...
+
+    async def check(self) -> None:
+        """Before a write. Raises DiagnosticError `lease-lost` when the right is, or may be, somebody else's by now."""
+        ...
+
+
+class HeldLease(Lease, Protocol):
+    """A lease that has just been taken."""
+
+    @property
+    def taken_over(self) -> Diagnostic | None:
+        """A warning when the owner before had not given it back."""
         ...

@@ -41,17 +41,25 @@ POLICY_SERVICES = frozenset({"iam", "organizations"})
 """Services whose writes may change what somebody is allowed to do."""
 OWN = "imdsctl"
 """The service of writes that are no AWS API's: what instances did, and what happened to them. No client may ask it."""
-REGION_STATE = frozenset({"ec2", "autoscaling", OWN})
+REGION_STATE = frozenset({"ec2", "autoscaling", "ecs", "eks", "elasticbeanstalk", OWN})
 """The services whose answers depend on what happened by itself in their Region."""
 
 TARGETS = {
     "AWSOrganizations": "organizations",
+    "AmazonEC2ContainerService": "ecs",
     "AmazonSSM": "ssm",
+    "SageMaker": "sagemaker",
     "com.amazonaws.cloudtrail": "cloudtrail",
     "GraniteServiceVersion": "monitoring",
 }
 """How `X-Amz-Target` begins, by service; for requests that no signature tells apart."""
-VERSIONS = {"2011-06-15": "sts", "2010-05-08": "iam", "2011-01-01": "autoscaling", "2010-08-01": "monitoring"}
+VERSIONS = {
+    "2010-05-08": "iam",
+    "2010-08-01": "monitoring",
+    "2010-12-01": "elasticbeanstalk",
+    "2011-01-01": "autoscaling",
+    "2011-06-15": "sts",
+}
 """The same for the `Version` of a form; every other one is EC2's."""
 
 
