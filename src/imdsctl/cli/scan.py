@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
     from imdsctl.domain.observations import Scan
     from imdsctl.domain.verdicts import ScanSummary
-    from imdsctl.fleet.ports import ScanStore
+    from imdsctl.fleet.events import Listener
+    from imdsctl.fleet.ports import ScanStore, ScanWriter
+    from imdsctl.fleet.targets import Visit
 
 
 class FailOn(StrEnum):
@@ -36,6 +38,7 @@ class ScanOptions:
     database: str | None = None
     json: bool = False
     fail_on: frozenset[FailOn] = frozenset()
+    dask: str | None = None
 
 
 def command(
@@ -50,6 +53,10 @@ def command(
     role: options.Role = ROLE_NAME,
     current_account: options.CurrentAccount = False,
     db: options.Database = None,
+    dask: Annotated[
+        str | None,
+        typer.Option("--dask", metavar="ADDRESS", help="Share the work among the workers of this Dask scheduler."),
+    ] = None,
     json: options.Json = False,
     fail_on: Annotated[
         list[FailOn] | None,
@@ -70,7 +77,7 @@ def command(
         exclude_regions=exclude_regions,
         exclude_ou=exclude_ou,
     )
-    return run(ScanOptions(chosen, profile, db, json, frozenset(fail_on or ())), dependencies.of(ctx))
+    return run(ScanOptions(chosen, profile, db, json, frozenset(fail_on or ()), dask), dependencies.of(ctx))
 
 
 def run(asked: ScanOptions, deps: Dependencies) -> int:
@@ -98,7 +105,22 @@ async def take(asked: ScanOptions, deps: Dependencies, store: ScanStore) -> Scan
             report(visit.notices)
         with listening(sys.stderr) as tell:
             writer = store.begin(header_of(asked.selection, visit, scan_id=deps.new_id(), started=deps.now()))
+            if asked.dask:
+                return await _shared(asked.dask, asked, visit, writer, deps, tell)
             return await sweep(aws, asked.selection, visit, writer, now=deps.now, tell=tell)
+
+
+async def _shared(
+    address: str, asked: ScanOptions, visit: Visit, writer: ScanWriter, deps: Dependencies, tell: Listener
+) -> Scan:
+    """The sweep by the workers of a Dask cluster. Raises DiagnosticError."""
+    from imdsctl.adapters.dask_sweep import dask_sweep
+    from imdsctl.adapters.database_engine import Database
+
+    database = Database(asked.database).shared_url
+    return await dask_sweep(
+        address, asked.selection, visit, writer, database=database, profile=asked.profile, now=deps.now, tell=tell
+    )
 
 
 def _show(scan: Scan, summary: ScanSummary, asked: ScanOptions) -> None:
