@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -20,7 +21,9 @@ from imdsctl.adapters.documents import decoded, encoded
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.observations import Account, Scan, ScanEnd, ScanHeader
 from imdsctl.fleet.events import AccountsFound, Listener, ignore
-from imdsctl.fleet.ports import ScanWriter
+from imdsctl.fleet.organization_policies import read_policies
+from imdsctl.fleet.ports import Aws, ScanWriter
+from imdsctl.fleet.scan import CountedAws
 from imdsctl.fleet.shards import ShardDone, ShardOrder, ShardWriter, joined, split
 from imdsctl.fleet.targets import Selection, Visit
 
@@ -37,16 +40,18 @@ RESUME = "what was read is kept; `imdsctl scan --resume` goes on"
 
 async def dask_sweep(
     address: str,
+    aws: Aws,
     selection: Selection,
     visit: Visit,
     writer: ScanWriter,
     *,
+    services: bool = True,
     database: str | None,
     profile: str | None,
     now: Callable[[], datetime],
     tell: Listener = ignore,
 ) -> Scan:
-    """As `fleet.scan.sweep`, by the workers of the Dask scheduler at `address`.
+    """As `fleet.scan.sweep`, by the workers of the Dask scheduler at `address`; `aws` asks for the policies only.
 
     `database` is the URL, without a password, of the server that keeps the scan; None: `writer` alone reaches the
     store. Raises DiagnosticError; the scan then stays unfinished, with what was read.
@@ -54,7 +59,9 @@ async def dask_sweep(
     async with _cluster(address) as client:
         shards = split(visit.accounts, await _workers(client, address))
         tell(AccountsFound(len(visit.accounts)))
-        orders = [_order(shard, selection, visit, writer, profile, database) for shard in shards]
+        orders = [_order(shard, selection, visit, writer, services, profile, database) for shard in shards]
+        counter: Counter[str] = Counter()
+        policies = await read_policies(CountedAws(aws, counter), visit)
         ends: dict[int, ScanEnd] = {}
         async for number, done in _answers(client, address, orders):
             if done.end is None:
@@ -64,7 +71,8 @@ async def dask_sweep(
                 writer.add(region)
             ends[number] = done.end
             done.tell(tell)
-    return writer.finish(joined(now(), (ends[number] for number in sorted(ends)), before=visit.unseen))
+    in_order = (ends[number] for number in sorted(ends))
+    return writer.finish(joined(now(), in_order, before=visit.unseen, policies=policies, calls=counter["calls"]))
 
 
 def run_shard(version: str, order: bytes) -> bytes:
@@ -85,7 +93,9 @@ def run_shard(version: str, order: bytes) -> bytes:
 async def _run_shard(order: ShardOrder) -> ShardDone:
     from imdsctl.adapters.aws import open_aws
     from imdsctl.adapters.database import ScanDatabase
+    from imdsctl.adapters.service_regions import serves
     from imdsctl.fleet.scan import sweep
+    from imdsctl.fleet.services import READERS
     from imdsctl.fleet.targets import who_am_i
 
     kept = None
@@ -103,8 +113,16 @@ async def _run_shard(order: ShardOrder) -> ShardDone:
                     hint="start the workers with the credentials of the account that you scan from",
                 )
             )
-        visit = Visit(order.caller, order.header.accounts)
-        scan = await sweep(aws, order.selection, visit, writer, now=lambda: order.header.started, tell=writer.hear)
+        scan = await sweep(
+            aws,
+            order.selection,
+            Visit(order.caller, order.header.accounts, roles=dict(order.roles)),
+            writer,
+            now=lambda: order.header.started,
+            tell=writer.hear,
+            services=READERS if order.services else {},
+            serves=serves,
+        )
     return ShardDone(scan.end, tuple(writer.regions.values()), tuple(writer.entered), tuple(writer.read))
 
 
@@ -113,6 +131,7 @@ def _order(
     selection: Selection,
     visit: Visit,
     writer: ScanWriter,
+    services: bool,
     profile: str | None,
     database: str | None,
 ) -> ShardOrder:
@@ -120,7 +139,8 @@ def _order(
     mine = {account.account_id for account in accounts}
     header = ScanHeader(whole.scan_id, whole.started, accounts, whole.scope)
     done = tuple(sorted(target for target in writer.done if target.account_id in mine))
-    return ShardOrder(header, selection, visit.caller, profile, database, done)
+    roles = tuple(sorted(item for item in visit.roles.items() if item[0] in mine))
+    return ShardOrder(header, selection, visit.caller, roles, services, profile, database, done)
 
 
 @asynccontextmanager

@@ -25,10 +25,13 @@ from imdsctl.adapters.models import load_service
 from imdsctl.adapters.state_directory import StateDirectory
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.local import account, autoscaling, ec2, iam, sts
+from imdsctl.local.adversary import Adversary
 from imdsctl.local.call import Operations
 from imdsctl.local.cloudtrail import operations as cloudtrail
 from imdsctl.local.cloudwatch import operations as cloudwatch
+from imdsctl.local.faults import Faults
 from imdsctl.local.generator import make_world
+from imdsctl.local.later import Later
 from imdsctl.local.metadata.control import Control
 from imdsctl.local.metadata.operations import OPERATIONS as OWN_OPERATIONS
 from imdsctl.local.organizations import operations as organizations
@@ -48,6 +51,10 @@ OPERATIONS: Mapping[str, Operations] = {
     "ssm": ssm.OPERATIONS,
     "monitoring": cloudwatch.OPERATIONS,
     "cloudtrail": cloudtrail.OPERATIONS,
+    "ecs": Later("imdsctl.local.ecs.operations"),
+    "eks": Later("imdsctl.local.eks.operations"),
+    "elasticbeanstalk": Later("imdsctl.local.beanstalk.operations"),
+    "sagemaker": Later("imdsctl.local.sagemaker.operations"),
 }
 """What the local AWS implements, by signing name."""
 
@@ -86,6 +93,9 @@ class Settings:
     registry: Registry
     log: str | None = None
     throttling: Throttling = Throttling.WRITES
+    latency_seconds: float = 0.0
+    """How late every answer of AWS's APIs is."""
+    faults: Faults | None = None
 
 
 def report_bug(text: str) -> None:
@@ -192,14 +202,18 @@ async def _serve(
             "accounts": len(world.accounts),
             "writes": world.sequence,
             "regions_touched": sum(1 for _ in world.touched()),
+            "faults": adversary.faults.hit if adversary is not None else [],
         }
 
+    adversary: Adversary | None = None
     aws = local_aws(world, state, status=status, throttle=Throttle(settings.throttling))
+    if settings.faults is not None or settings.latency_seconds:
+        adversary = Adversary(aws, settings.faults, settings.latency_seconds, MODEL_NAMES)
     for name in ("ec2", "sts"):
         load_service(name)
     listeners = Listeners(aws.metadata, settings.host, entry.host, listen, report_bug)
     aws.control = Control(aws.metadata, entry.control, listeners.open, aws.write)
-    server = HttpServer(aws.handle, state)
+    server = HttpServer(aws.handle, state, adversary.deliver if adversary is not None else None)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stopped.set)

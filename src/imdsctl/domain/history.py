@@ -59,9 +59,13 @@ def kinds_of(region: RegionSeen) -> dict[Kind, Count]:
     summary = target_summary(region)
     return {
         Kind.REGION_DEFAULTS: Count.of((summary.default.verdict,)),
-        Kind.INSTANCES: summary.instances,
-        Kind.LAUNCH_TEMPLATES: summary.templates,
-        Kind.IMAGES: summary.images,
+        Kind.INSTANCES: summary.counts.instances,
+        Kind.LAUNCH_TEMPLATES: summary.counts.templates,
+        Kind.IMAGES: summary.counts.images,
+        Kind.LAUNCH_CONFIGURATIONS: summary.counts.configurations,
+        Kind.GROUPS: summary.counts.groups,
+        Kind.FLEETS: summary.counts.fleets,
+        Kind.SERVICES: summary.counts.services,
     }
 
 

@@ -13,11 +13,13 @@ from datetime import datetime
 from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.domain.observations import Account, AccountUnseen, RegionSeen, Scan, ScanEnd, ScanHeader, Target
 from imdsctl.fleet.events import AccountEntered, AccountSkipped, Event, Listener, TargetRead
+from imdsctl.fleet.organization_policies import PoliciesSeen
 from imdsctl.fleet.ports import ScanWriter
 from imdsctl.fleet.targets import Caller, Selection
 
 ACCOUNTS_PER_SHARD_MAX = 25
 """What is read again when a worker is lost; large enough that starting a shard costs little beside it."""
+NO_POLICIES = PoliciesSeen()
 SHARDS_PER_WORKER_MIN = 4
 """Accounts differ in size: with several shards each, workers end at about the same time."""
 
@@ -33,6 +35,9 @@ class ShardOrder:
     header: ScanHeader
     selection: Selection
     caller: Caller
+    roles: tuple[tuple[str, str], ...] = ()
+    """Account id and role, for accounts that are entered by another role than the selection's."""
+    services: bool = True
     profile: str | None = None
     database: str | None = None
     done: tuple[Target, ...] = ()
@@ -73,17 +78,21 @@ def joined(
     ends: Iterable[ScanEnd],
     *,
     before: tuple[AccountUnseen, ...] = (),
+    policies: PoliciesSeen = NO_POLICIES,
     calls: int = 0,
 ) -> ScanEnd:
     """The end of the whole scan from those of its shards, in the order of the shards.
 
-    `before` is what was known to be unseen before the sweep began; `calls` were made outside the shards.
+    `before` is what was known to be unseen before the sweep began; `policies` and `calls` were read and made outside
+    the shards.
     """
     parts = tuple(ends)
     return ScanEnd(
         finished,
-        (*before, *(each for end in parts for each in end.unseen)),
-        calls=calls + sum(end.calls for end in parts),
+        (*before, *(each for end in parts for each in end.unseen), *policies.unseen),
+        policies.policies,
+        policies.effective,
+        calls + sum(end.calls for end in parts),
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imdsctl.domain.options import AccountDefaults
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS, OPT_IN_REGIONS
@@ -145,6 +145,7 @@ class Credentials:
 
 
 RegionGenerator = Callable[["World", str, str], "RegionState"]
+Kept = TypeVar("Kept")
 DefaultsGenerator = Callable[[WorldSpec, str, str], AccountDefaults]
 
 
@@ -184,6 +185,7 @@ class World:
         self._iam: dict[str, IamState] = {}
         self._parameters: dict[tuple[str, str], ParameterStore] = {}
         self._metrics: dict[tuple[str, str], Metrics] = {}
+        self._kept: dict[tuple[Callable[..., Any], str, str], Any] = {}
         self.trail = Trail()
         self.identity_keys: bytes | None = None  # that sign identity documents (PEM); made when first needed
         self._sessions: dict[str, Credentials] = {}
@@ -372,6 +374,18 @@ class World:
         found = self._metrics.get((account_id, region))
         if found is None:
             found = self._metrics[account_id, region] = Metrics()
+        return found
+
+    def kept(self, account_id: str, region: str, make: Callable[[WorldSpec, RegionState], Kept]) -> Kept:
+        """What a service keeps of an account in a Region; `make` makes it when it is asked for the first time.
+
+        When that is depends on reads, which no replay has: `make` may look at the spec and at what the Region's
+        `generated` says, and at nothing that a write can have changed.
+        """
+        key = (make, account_id, region)
+        found: Kept | None = self._kept.get(key)
+        if found is None:
+            found = self._kept[key] = make(self.spec, self.region(account_id, region))
         return found
 
     def first_defaults(self, account_id: str, region: str) -> AccountDefaults:

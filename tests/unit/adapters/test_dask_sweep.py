@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any
 
 import pytest
 from tests.unit.fleet.test_shards import NOON
@@ -22,8 +23,9 @@ def refused(address: str) -> tuple[str, str]:
     account = Account("111122223333", "")
     visit = Visit(Caller(account.account_id, "arn:aws:iam::111122223333:root"), (account,))
     writer = MemoryStore().begin(ScanHeader("s", NOON, (account,)))
+    nobody: Any = None  # AWS is not asked before there are workers
     work = dask_sweep.dask_sweep(
-        address, Selection(), visit, writer, database=None, profile=None, now=lambda: NOON, tell=lambda event: None
+        address, nobody, Selection(), visit, writer, database=None, profile=None, now=lambda: NOON
     )
     with pytest.raises(DiagnosticError) as error:
         asyncio.run(work)

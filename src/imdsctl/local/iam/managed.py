@@ -20,6 +20,8 @@ ADMINISTRATOR_ACCESS = "arn:aws:iam::aws:policy/AdministratorAccess"
 _READ = (
     *("account:Get*", "account:List*", "autoscaling:Describe*", "cloudtrail:LookupEvents"),
     *("cloudwatch:Describe*", "cloudwatch:Get*", "cloudwatch:List*", "ec2:Describe*", "ec2:Get*"),
+    *("ecs:Describe*", "ecs:List*", "eks:Describe*", "eks:List*", "elasticbeanstalk:Describe*"),
+    *("sagemaker:Describe*", "sagemaker:List*"),
     *("iam:Get*", "iam:List*", "organizations:Describe*", "organizations:List*"),
     *("ssm:Describe*", "ssm:Get*", "ssm:List*", "sts:GetAccessKeyInfo", "sts:GetCallerIdentity"),
 )
