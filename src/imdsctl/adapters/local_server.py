@@ -25,14 +25,19 @@ from imdsctl.adapters.models import load_service
 from imdsctl.adapters.state_directory import StateDirectory
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.local import account, autoscaling, ec2, iam, sts
+from imdsctl.local.appstream import operations as appstream
 from imdsctl.local.call import Operations
 from imdsctl.local.cloudtrail import operations as cloudtrail
 from imdsctl.local.cloudwatch import operations as cloudwatch
+from imdsctl.local.emr import operations as emr
 from imdsctl.local.generator import make_world
+from imdsctl.local.imagebuilder import operations as imagebuilder
+from imdsctl.local.lightsail import operations as lightsail
 from imdsctl.local.metadata.control import Control
 from imdsctl.local.metadata.operations import OPERATIONS as OWN_OPERATIONS
 from imdsctl.local.organizations import operations as organizations
 from imdsctl.local.pipeline import OWN, LocalAws
+from imdsctl.local.sqs import operations as sqs
 from imdsctl.local.ssm import operations as ssm
 from imdsctl.local.throttle import Throttle, Throttling
 from imdsctl.local.world import World, WorldSpec
@@ -48,6 +53,11 @@ OPERATIONS: Mapping[str, Operations] = {
     "ssm": ssm.OPERATIONS,
     "monitoring": cloudwatch.OPERATIONS,
     "cloudtrail": cloudtrail.OPERATIONS,
+    "appstream": appstream.OPERATIONS,
+    "elasticmapreduce": emr.OPERATIONS,
+    "imagebuilder": imagebuilder.OPERATIONS,
+    "lightsail": lightsail.OPERATIONS,
+    "sqs": sqs.OPERATIONS,
 }
 """What the local AWS implements, by signing name."""
 
@@ -55,7 +65,10 @@ COUNTS_KEPT_SECONDS = 60.0
 """How often the counts of metadata requests are logged."""
 
 
-MODEL_NAMES = {"monitoring": "cloudwatch"}
+MODEL_NAMES = {
+    "elasticmapreduce": "emr",
+    "monitoring": "cloudwatch",
+}
 """botocore's name of a service where it is not its signing name."""
 
 

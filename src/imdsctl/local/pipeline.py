@@ -47,6 +47,10 @@ TARGETS = {
     "AmazonSSM": "ssm",
     "com.amazonaws.cloudtrail": "cloudtrail",
     "GraniteServiceVersion": "monitoring",
+    "AmazonSQS": "sqs",
+    "ElasticMapReduce": "elasticmapreduce",
+    "Lightsail_20161128": "lightsail",
+    "PhotonAdminProxyService": "appstream",
 }
 """How `X-Amz-Target` begins, by service; for requests that no signature tells apart."""
 VERSIONS = {"2011-06-15": "sts", "2010-05-08": "iam", "2011-01-01": "autoscaling", "2010-08-01": "monitoring"}

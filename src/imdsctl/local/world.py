@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imdsctl.domain.options import AccountDefaults
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS, OPT_IN_REGIONS
@@ -138,6 +138,7 @@ class Credentials:
     session: Session | None = None
 
 
+T = TypeVar("T")
 RegionGenerator = Callable[["World", str, str], "RegionState"]
 DefaultsGenerator = Callable[[WorldSpec, str, str], AccountDefaults]
 
@@ -178,6 +179,7 @@ class World:
         self._iam: dict[str, IamState] = {}
         self._parameters: dict[tuple[str, str], ParameterStore] = {}
         self._metrics: dict[tuple[str, str], Metrics] = {}
+        self._kept: dict[tuple[Any, str, str], Any] = {}
         self.trail = Trail()
         self.identity_keys: bytes | None = None  # that sign identity documents (PEM); made when first needed
         self._sessions: dict[str, Credentials] = {}
@@ -366,6 +368,17 @@ class World:
         found = self._metrics.get((account_id, region))
         if found is None:
             found = self._metrics[account_id, region] = Metrics()
+        return found
+
+    def kept(self, make: Callable[[World, str, str], T], account_id: str, region: str) -> T:
+        """What a service keeps of an account in a Region: what `make(world, account_id, region)` made at first touch.
+
+        `make` is a module's function, and must be a function of the world's spec, the account and the Region only.
+        """
+        key = (make, account_id, region)
+        found: T | None = self._kept.get(key)
+        if found is None:
+            found = self._kept[key] = make(self, account_id, region)
         return found
 
     def first_defaults(self, account_id: str, region: str) -> AccountDefaults:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from imdsctl.local.authorization import more_services
 from imdsctl.local.authorization.ec2_launch import launch_needs
 from imdsctl.local.authorization.needs import EVERYTHING, Need, action_of, loose_tags, request_tags
 from imdsctl.local.call import Call
@@ -140,4 +141,5 @@ _RESOURCES: Mapping[str, Callable[[Call], Named]] = {
     "ssm": _ssm,
     "monitoring": _cloudwatch,
     "account": _account,
+    **more_services.RESOURCES,
 }

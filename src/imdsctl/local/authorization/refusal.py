@@ -46,7 +46,16 @@ def refusal_of(call: Call, request: RequestContext, decision: Decision) -> AwsEr
     return AwsError("AccessDenied", sentence, 403)
 
 
-_JSON = {"organizations": 400, "account": 403, "ssm": 400, "cloudtrail": 400}
+_JSON = {
+    "account": 403,
+    "appstream": 400,
+    "cloudtrail": 400,
+    "elasticmapreduce": 400,
+    "imagebuilder": 403,
+    "lightsail": 400,
+    "organizations": 400,
+    "ssm": 400,
+}
 """Services that speak JSON, with the status of their AccessDeniedException."""
 
 
