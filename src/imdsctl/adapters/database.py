@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.domain.evidence import Evidence
 from imdsctl.domain.observations import (
     Account,
     AccountUnseen,
@@ -26,12 +27,15 @@ from imdsctl.domain.observations import (
     InstanceSeen,
     RegionSeen,
     Scan,
+    ScanHeader,
     Target,
     TemplateVersionSeen,
     Unseen,
 )
 from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.verdicts import target_summary
+from imdsctl.fleet.memory_store import MemoryWriter
+from imdsctl.fleet.ports import ScanWriter
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
@@ -69,6 +73,22 @@ class ScanDatabase:
         """Connect, and create the tables in a new database. Raises DiagnosticError."""
         with self._connected():
             pass
+
+    def begin(self, header: ScanHeader) -> ScanWriter:
+        """Begin a scan. Raises DiagnosticError."""
+        return MemoryWriter(self, header)
+
+    def resume(self, scan_id: str | None = None) -> ScanWriter:
+        """Go on with an unfinished scan. Raises DiagnosticError."""
+        raise NotImplementedError
+
+    def save_evidence(self, evidence: Evidence) -> None:
+        """Keep evidence with its scan."""
+        raise NotImplementedError
+
+    def evidence(self, scan_id: str) -> Evidence | None:
+        """What was gathered for a scan."""
+        return None
 
     def save(self, scan: Scan) -> None:
         """Keep a scan in one transaction. Raises DiagnosticError."""

@@ -12,6 +12,7 @@ import typer.main
 
 from imdsctl import __version__
 from imdsctl.cli.errors import guarded, interruptible
+from imdsctl.cli.terminal import guarded_streams
 
 if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
@@ -82,4 +83,7 @@ def program() -> Any:
 def run(argv: Sequence[str], dependencies: Dependencies) -> int:
     """Run one command line, print what went wrong on standard error, and return the exit code."""
     command = program()
-    return guarded(lambda: command.main(args=list(argv), prog_name="imdsctl", standalone_mode=False, obj=dependencies))
+    with guarded_streams():
+        return guarded(
+            lambda: command.main(args=list(argv), prog_name="imdsctl", standalone_mode=False, obj=dependencies)
+        )

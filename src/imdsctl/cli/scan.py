@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
     from imdsctl.domain.observations import Scan
     from imdsctl.domain.verdicts import ScanSummary
+    from imdsctl.fleet.ports import ScanStore
 
 
 class FailOn(StrEnum):
@@ -79,16 +80,15 @@ def run(asked: ScanOptions, deps: Dependencies) -> int:
     with interruptible("nothing was changed, a scan only reads; nothing was kept of this one"):
         store = deps.scans(asked.database)
         store.prepare()
-        scan = options.run_async(take(asked, deps))
-        store.save(scan)
+        scan = options.run_async(take(asked, deps, store))
     summary = scan_summary(scan)
     _show(scan, summary, asked)
     return EXIT_FAILED if _fails(summary, asked.fail_on) else EXIT_DONE
 
 
-async def take(asked: ScanOptions, deps: Dependencies) -> Scan:
-    """Sweep the selection with progress on standard error. Raises DiagnosticError when it cannot begin."""
-    from imdsctl.fleet.scan import sweep
+async def take(asked: ScanOptions, deps: Dependencies, store: ScanStore) -> Scan:
+    """Sweep the selection into the store, with progress on standard error. Raises DiagnosticError."""
+    from imdsctl.fleet.scan import header_of, sweep
     from imdsctl.fleet.targets import find_accounts
     from imdsctl.views.progress import listening
 
@@ -97,7 +97,8 @@ async def take(asked: ScanOptions, deps: Dependencies) -> Scan:
         if visit.notices:
             report(visit.notices)
         with listening(sys.stderr) as tell:
-            return await sweep(aws, asked.selection, visit, scan_id=deps.new_id(), now=deps.now, tell=tell)
+            writer = store.begin(header_of(asked.selection, visit, scan_id=deps.new_id(), started=deps.now()))
+            return await sweep(aws, asked.selection, visit, writer, now=deps.now, tell=tell)
 
 
 def _show(scan: Scan, summary: ScanSummary, asked: ScanOptions) -> None:

@@ -60,8 +60,7 @@ def command(
     with interruptible("nothing was changed, and nothing is proven"):
         store = deps.scans(db)
         store.prepare()
-        scan = options.run_async(take(ScanOptions(selection, profile, db, json), deps))
-        store.save(scan)
+        scan = options.run_async(take(ScanOptions(selection, profile, db, json), deps, store))
     judged = verify(scan, wanted, at=deps.now())
     if json:
         sys.stdout.write(verification_json(judged))

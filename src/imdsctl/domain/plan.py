@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Any
 
@@ -15,9 +15,10 @@ import orjson
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.intent import Intent, parse_document
 from imdsctl.domain.observations import Target
+from imdsctl.domain.waves import EVERYTHING, Gates, OnFailure, OnUnknown, PlannedWave
 
 PLAN_FORMAT = "imdsctl-plan"
-PLAN_FORMAT_VERSION = 1
+PLAN_FORMAT_VERSION = 2
 
 Values = Mapping[str, Any]
 """AWS's names to AWS's values. A launch template nests one structure each for `Default` and `Latest`."""
@@ -30,22 +31,30 @@ class Surface(StrEnum):
     LAUNCH_TEMPLATE = "launch-template"
     INSTANCE = "instance"
     IMAGE = "image"
+    AUTO_SCALING_GROUP = "auto-scaling-group"
+    """An instance refresh, so that what runs is launched anew."""
+    LAUNCH_CONFIGURATION = "launch-configuration"
+    """Never written: it cannot be changed. Planned as deferred, with the way out."""
+    SERVICE = "service"
+    """Never written: another service's setting. Planned as deferred, with the command that changes it."""
 
 
-class Wave(Enum):
-    """The order of a plan. A wave begins when the one before it is through.
+class Stage(Enum):
+    """The order within a wave, by risk. A stage begins when the one before it is through.
 
-    New launches first, so that nothing new needs repair; then what runs; the container hosts after the others because
-    they break more easily; what cannot be undone late; enforcement last, when nothing is left for it to break
-    (EC2 User Guide, "Transition to using Instance Metadata Service Version 2").
+    What only new launches notice comes first: images (they cannot be undone, and only on request), launch templates,
+    Region defaults; then what runs, the container hosts after the others because they break more easily; then what
+    replaces instances; enforcement last, when nothing is left for it to break (EC2 User Guide, "Transition to using
+    Instance Metadata Service Version 2").
     """
 
-    REGION_DEFAULTS = (1, "region defaults")
+    IMAGES = (1, "images")
     LAUNCH_TEMPLATES = (2, "launch templates")
-    INSTANCES = (3, "instances")
-    CONTAINER_HOSTS = (4, "container hosts")
-    IMAGES = (5, "images")
-    ENFORCEMENT = (6, "enforcement")
+    REGION_DEFAULTS = (3, "region defaults")
+    INSTANCES = (4, "instances")
+    CONTAINER_HOSTS = (5, "container hosts")
+    REFRESHES = (6, "instance refreshes")
+    ENFORCEMENT = (7, "enforcement")
 
     def __init__(self, number: int, title: str) -> None:
         self.number = number
@@ -58,7 +67,7 @@ class Change:
 
     id: str
     """Its address, the same in every plan: `111122223333/eu-west-1/instance/i-0abc`."""
-    wave: Wave
+    stage: Stage
     surface: Surface
     target: Target
     resource: str
@@ -73,6 +82,12 @@ class Change:
     """Why the change is deferred: apply leaves it alone. Empty: it can be made."""
     name: str = ""
     """The resource's name for a person, where it has one."""
+    wave: str = EVERYTHING.name
+    """The name of the planned wave that it belongs to."""
+    evidence: str = ""
+    """What is known of IMDSv1 use, in a clause. Empty: evidence says nothing about such a thing."""
+    blast_radius: tuple[str, ...] = ()
+    """What launches from it, or runs on it: one clause each, with counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +109,7 @@ class Plan:
     intent: Intent
     changes: tuple[Change, ...] = ()
     unknown: tuple[Gap, ...] = ()
+    waves: tuple[PlannedWave, ...] = (EVERYTHING,)
     digest: str = field(default="", compare=False)
 
     @property
@@ -111,11 +127,16 @@ class Plan:
         """The changes that are wanted and cannot be made now."""
         return tuple(change for change in self.changes if change.held)
 
-    def waves(self) -> tuple[tuple[Wave, tuple[Change, ...]], ...]:
-        """The changes that apply makes, by wave, in order; waves without any are left out."""
-        ready = self.ready
+    def steps(self) -> tuple[tuple[PlannedWave, Stage, tuple[Change, ...]], ...]:
+        """The changes that apply makes, by wave and stage, in order; steps without any are left out."""
+        by_step: dict[tuple[str, Stage], list[Change]] = {}
+        for change in self.ready:
+            by_step.setdefault((change.wave, change.stage), []).append(change)
         return tuple(
-            (wave, members) for wave in Wave if (members := tuple(change for change in ready if change.wave is wave))
+            (wave, stage, tuple(by_step[wave.name, stage]))
+            for wave in self.waves
+            for stage in Stage
+            if (wave.name, stage) in by_step
         )
 
     def counts(self) -> dict[Surface, int]:
@@ -152,6 +173,7 @@ def plan_to_plain(plan: Plan) -> dict[str, Any]:
         "intent": plan.intent.to_plain(),
         "complete": plan.complete,
         "unknown": [{"subject": gap.subject, "what": gap.what, "reason": gap.reason} for gap in plan.unknown],
+        "waves": [wave_to_plain(wave) for wave in plan.waves],
         "changes": [change_to_plain(change) for change in plan.changes],
         "count": len(plan.ready),
     }
@@ -162,7 +184,8 @@ def change_to_plain(change: Change) -> dict[str, Any]:
     """A change as JSON values."""
     return {
         "id": change.id,
-        "wave": change.wave.title,
+        "wave": change.wave,
+        "stage": change.stage.title,
         "surface": str(change.surface),
         "account": change.target.account_id,
         "region": change.target.region,
@@ -173,10 +196,29 @@ def change_to_plain(change: Change) -> dict[str, Any]:
         "reason": change.reason,
         "risk": change.risk,
         "held": change.held,
+        "evidence": change.evidence,
+        "blast_radius": list(change.blast_radius),
     }
 
 
-_WAVES = {wave.title: wave for wave in Wave}
+def wave_to_plain(wave: PlannedWave) -> dict[str, Any]:
+    """A wave as JSON values; durations are whole seconds."""
+    gates = wave.gates
+    return {
+        "name": wave.name,
+        "on_failure": str(wave.on_failure),
+        "gates": {
+            "no_v1_calls_seconds": None if gates.no_v1_calls is None else round(gates.no_v1_calls.total_seconds()),
+            "unknown_evidence": str(gates.unknown_evidence),
+            "approval": gates.approval,
+            "windows": list(gates.windows),
+            "soak_seconds": round(gates.soak.total_seconds()),
+            "rejected_calls_max": gates.rejected_calls_max,
+        },
+    }
+
+
+_STAGES = {stage.title: stage for stage in Stage}
 
 
 def plan_from_plain(value: Any) -> Plan:
@@ -199,18 +241,41 @@ def plan_from_plain(value: Any) -> Plan:
             intent=parse_document(value["intent"]),
             changes=tuple(_change(each) for each in value["changes"]),
             unknown=tuple(Gap(each["subject"], each["what"], each["reason"]) for each in value["unknown"]),
+            waves=tuple(_wave(each) for each in value["waves"]),
             digest=digest,
         )
     except (KeyError, TypeError, ValueError, AttributeError, DiagnosticError) as error:
         raise _invalid(f"a member is missing or of the wrong type ({type(error).__name__}: {error})") from None
     if len({change.id for change in plan.changes}) != len(plan.changes):
         raise _invalid("two changes have the same id")
+    names = [wave.name for wave in plan.waves]
+    if len(set(names)) != len(names):
+        raise _invalid("two waves have the same name")
+    if lost := sorted({change.wave for change in plan.changes} - set(names)):
+        raise _invalid(f"a change is in wave `{lost[0]}`, which the plan does not have")
     return plan
+
+
+def _wave(value: Mapping[str, Any]) -> PlannedWave:
+    gates = value["gates"]
+    look_back = gates["no_v1_calls_seconds"]
+    return PlannedWave(
+        value["name"],
+        Gates(
+            no_v1_calls=None if look_back is None else timedelta(seconds=look_back),
+            unknown_evidence=OnUnknown(gates["unknown_evidence"]),
+            approval=gates["approval"],
+            windows=tuple(gates["windows"]),
+            soak=timedelta(seconds=gates["soak_seconds"]),
+            rejected_calls_max=gates["rejected_calls_max"],
+        ),
+        OnFailure(value["on_failure"]),
+    )
 
 
 def _change(value: Mapping[str, Any]) -> Change:
     surface = Surface(value["surface"])
-    text = {name: value[name] for name in ("id", "resource", "reason", "risk", "held", "name", "account", "region")}
+    text = {name: value[name] for name in _TEXTS}
     for name, member in text.items():
         if not isinstance(member, str):
             raise TypeError(f"{name} is not a text")
@@ -219,8 +284,17 @@ def _change(value: Mapping[str, Any]) -> Change:
             raise TypeError(f"{name} is not an object")
     target = Target(text.pop("account"), text.pop("region"))
     return Change(
-        wave=_WAVES[value["wave"]], surface=surface, target=target, before=value["before"], after=value["after"], **text
+        stage=_STAGES[value["stage"]],
+        surface=surface,
+        target=target,
+        before=value["before"],
+        after=value["after"],
+        blast_radius=tuple(value["blast_radius"]),
+        **text,
     )
+
+
+_TEXTS = ("id", "resource", "reason", "risk", "held", "name", "account", "region", "wave", "evidence")
 
 
 def _invalid(why: str) -> DiagnosticError:

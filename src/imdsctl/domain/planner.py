@@ -17,7 +17,7 @@ from imdsctl.domain.observations import (
     TemplateVersionSeen,
 )
 from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
-from imdsctl.domain.plan import Change, Gap, Plan, Surface, Wave, change_id, digest_of
+from imdsctl.domain.plan import Change, Gap, Plan, Stage, Surface, change_id, digest_of
 from imdsctl.domain.precedence import Layer, Resolution, image_options, resolve
 from imdsctl.domain.verdicts import NOT_INSPECTABLE
 
@@ -32,7 +32,7 @@ def make_plan(scan: Scan, intent: Intent, *, made_at: datetime) -> Plan:
     for region in sorted(scan.regions, key=lambda each: each.target):
         if not intent.excludes(region.target):
             changes += _region_changes(region, intent)
-    changes.sort(key=lambda change: (change.wave.number, change.target, change.resource))
+    changes.sort(key=lambda change: (change.stage.number, change.target, change.resource))
     return Plan(
         scan_id=scan.scan_id,
         scan_digest=digest_of(scan),
@@ -104,7 +104,7 @@ def _default_change(region: RegionSeen, defaults: AccountDefaults, wanted: Wante
         reasons.append(f"containers need a hop limit of {after.http_put_response_hop_limit} to get a token")
     return Change(
         id=change_id(region.target, Surface.REGION_DEFAULT, ""),
-        wave=Wave.REGION_DEFAULTS,
+        stage=Stage.REGION_DEFAULTS,
         surface=Surface.REGION_DEFAULT,
         target=region.target,
         resource=region.target.region,
@@ -127,7 +127,7 @@ def _enforcement_change(region: RegionSeen, planned: AccountDefaults, refused: l
         risk += f"; these will be refused: {', '.join(refused)}"
     return Change(
         id=change_id(region.target, Surface.REGION_DEFAULT, "", "enforcement"),
-        wave=Wave.ENFORCEMENT,
+        stage=Stage.ENFORCEMENT,
         surface=Surface.REGION_DEFAULT,
         target=region.target,
         resource=region.target.region,
@@ -167,7 +167,7 @@ def _instance_changes(region: RegionSeen, instance: InstanceSeen, intent: Intent
             reasons.append(f"a container host ({container})")
     yield Change(
         id=change_id(region.target, Surface.INSTANCE, instance.instance_id),
-        wave=Wave.CONTAINER_HOSTS if container else Wave.INSTANCES,
+        stage=Stage.CONTAINER_HOSTS if container else Stage.INSTANCES,
         surface=Surface.INSTANCE,
         target=region.target,
         resource=instance.instance_id,
@@ -229,7 +229,7 @@ def _template_changes(
                 continue  # Launches from it are refused already.
             yield Change(
                 id=change_id(region.target, Surface.LAUNCH_TEMPLATE, version.template_id, f"version-{version.version}"),
-                wave=Wave.LAUNCH_TEMPLATES,
+                stage=Stage.LAUNCH_TEMPLATES,
                 surface=Surface.LAUNCH_TEMPLATE,
                 target=region.target,
                 resource=any_version.template_id,
@@ -307,7 +307,7 @@ def _template_change(
             reasons.append(_template_reason(latest, None))
     return Change(
         id=change_id(region.target, Surface.LAUNCH_TEMPLATE, default.template_id),
-        wave=Wave.LAUNCH_TEMPLATES,
+        stage=Stage.LAUNCH_TEMPLATES,
         surface=Surface.LAUNCH_TEMPLATE,
         target=region.target,
         resource=default.template_id,
@@ -356,7 +356,7 @@ def _allows_v1(resolution: Resolution) -> bool:
 def _image_change(region: RegionSeen, image: ImageSeen) -> Change:
     return Change(
         id=change_id(region.target, Surface.IMAGE, image.image_id),
-        wave=Wave.IMAGES,
+        stage=Stage.IMAGES,
         surface=Surface.IMAGE,
         target=region.target,
         resource=image.image_id,

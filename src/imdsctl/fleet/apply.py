@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 from imdsctl.domain.journal import Applied, Began, Entry, Failed, Progress
 from imdsctl.domain.observations import Target
 from imdsctl.domain.options import InvalidOption
-from imdsctl.domain.plan import Change, Plan, Wave
+from imdsctl.domain.plan import Change, Plan, Stage
 from imdsctl.fleet.ports import Aws, Credentials, Unreachable
 from imdsctl.fleet.surfaces import HANDLERS, Ec2, Seen, Standing, standing
 from imdsctl.wire.errors import ServiceError
@@ -96,10 +96,11 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class WaveBegan:
-    """A wave starts, with so many changes."""
+class StageBegan:
+    """A stage of a wave starts, with so many changes."""
 
-    wave: Wave
+    wave: str
+    stage: Stage
     changes: int
 
 
@@ -110,7 +111,7 @@ class ChangeEnded:
     result: Result
 
 
-Event: TypeAlias = WaveBegan | ChangeEnded
+Event: TypeAlias = StageBegan | ChangeEnded
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +151,16 @@ class Applying:
 
     async def run(self) -> Report:
         """Carry the plan out. Refusals of AWS are in the report; a bug, or a journal that cannot be written, raises."""
-        for wave, changes in self.plan.waves():
-            left = self._undecided(wave, changes)
+        for wave, stage, changes in self.plan.steps():
+            left = self._undecided(stage, changes)
             if left and not self.stopped():
-                self.listener(WaveBegan(wave, len(left)))
-            await self._wave(left)
+                self.listener(StageBegan(wave.name, stage, len(left)))
+            await self._stage(left)
         interrupted = any(result.outcome is Outcome.NOT_REACHED for result in self.results.values())
         return Report(tuple(self.results[change.id] for change in self.plan.ready), interrupted)
 
-    def _undecided(self, wave: Wave, changes: Sequence[Change]) -> list[Change]:
-        """The changes of a wave that are to be made: not done in an earlier run, not held back by what went wrong."""
+    def _undecided(self, stage: Stage, changes: Sequence[Change]) -> list[Change]:
+        """The changes of a stage that are to be made: not done in an earlier run, not held back by what went wrong."""
         bad = [result for result in self.results.values() if result.outcome not in GOOD]
         stopping = [result for result in bad if result.outcome in _STOPS]
         bad_here = {result.change.target: result for result in bad}
@@ -170,7 +171,7 @@ class Applying:
             why = ""
             if blocking is not None:
                 why = f"{blocking.change.id} is {blocking.outcome}"
-            elif wave is Wave.ENFORCEMENT and (missing := bad_here.get(change.target)) is not None:
+            elif stage is Stage.ENFORCEMENT and (missing := bad_here.get(change.target)) is not None:
                 why = f"{missing.change.id} is {missing.outcome}: enforcement comes when all else in its Region is done"
             if change.id in self.journal.progress.done:
                 self._end(Result(change, Outcome.EARLIER))
@@ -182,7 +183,7 @@ class Applying:
                 left.append(change)
         return left
 
-    async def _wave(self, changes: Sequence[Change]) -> None:
+    async def _stage(self, changes: Sequence[Change]) -> None:
         by_target: dict[Target, list[Change]] = {}
         for change in changes:
             by_target.setdefault(change.target, []).append(change)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from imdsctl.domain.observations import Scan
+from imdsctl.domain.evidence import Evidence, InstanceEvidence
+from imdsctl.domain.observations import RegionSeen, Scan, ScanEnd, ScanHeader, Target
 from imdsctl.wire.service import Projection
 
 
@@ -77,11 +78,41 @@ class Aws(Protocol):
         ...
 
 
+class ScanWriter(Protocol):
+    """A scan that is being taken. Every method raises DiagnosticError when the store does not take it."""
+
+    @property
+    def header(self) -> ScanHeader:
+        """What the scan began with; of one that is gone on with, what its first run wrote."""
+        ...
+
+    @property
+    def done(self) -> Collection[Target]:
+        """Targets that are in the store already, from an earlier run of the same scan."""
+        ...
+
+    def add(self, region: RegionSeen) -> None:
+        """Keep one target. Adding a target again replaces it."""
+        ...
+
+    def finish(self, end: ScanEnd) -> Scan:
+        """The scan is whole: nothing changes it from here on. Gives it as the store would load it."""
+        ...
+
+
 class ScanStore(Protocol):
-    """Where scans are kept. Each is written once and never changed. Every method raises DiagnosticError."""
+    """Where scans are kept. A finished one is never changed. Every method raises DiagnosticError."""
 
     def prepare(self) -> None:
         """Check, before a long sweep, that a scan can be saved."""
+        ...
+
+    def begin(self, header: ScanHeader) -> ScanWriter:
+        """Begin a scan. Until it is finished it is not `latest`, and may be gone on with."""
+        ...
+
+    def resume(self, scan_id: str | None = None) -> ScanWriter:
+        """Go on with an unfinished scan: the one of that id, or the one that began last."""
         ...
 
     def save(self, scan: Scan) -> None:
@@ -89,9 +120,33 @@ class ScanStore(Protocol):
         ...
 
     def latest(self) -> Scan | None:
-        """The scan that finished last, or None when there is none."""
+        """The finished scan that finished last, or None when there is none."""
         ...
 
     def load(self, scan_id: str) -> Scan:
-        """One scan; that there is no such scan is a diagnostic."""
+        """One finished scan; that there is no such scan is a diagnostic."""
+        ...
+
+    def save_evidence(self, evidence: Evidence) -> None:
+        """Keep evidence with its scan, in place of what was gathered for it before."""
+        ...
+
+    def evidence(self, scan_id: str) -> Evidence | None:
+        """What was gathered for a scan, or None."""
+        ...
+
+
+class Gauge(Protocol):
+    """What CloudWatch counted, for the gates of an apply. Raises nothing: what could not be asked is None, with why."""
+
+    async def no_token(
+        self, instances: Collection[tuple[Target, str]], since: datetime
+    ) -> Mapping[tuple[Target, str], InstanceEvidence]:
+        """IMDSv1 calls (MetadataNoToken) of each instance since then."""
+        ...
+
+    async def rejected(
+        self, instances: Collection[tuple[Target, str]], since: datetime
+    ) -> Mapping[tuple[Target, str], InstanceEvidence]:
+        """IMDSv1 calls that were turned down (MetadataNoTokenRejected) of each instance since then."""
         ...

@@ -23,6 +23,8 @@ from imdsctl.domain.observations import (
     InstanceSeen,
     RegionSeen,
     Scan,
+    ScanEnd,
+    ScanHeader,
     Target,
     TemplateVersionSeen,
     Unseen,
@@ -30,7 +32,7 @@ from imdsctl.domain.observations import (
 from imdsctl.domain.options import AWS_NAMES, AccountDefaults, InvalidOption, MetadataOptions
 from imdsctl.fleet import limits
 from imdsctl.fleet.events import AccountEntered, AccountsFound, AccountSkipped, Listener, TargetRead, ignore
-from imdsctl.fleet.ports import Aws, Credentials, Unreachable
+from imdsctl.fleet.ports import Aws, Credentials, ScanWriter, Unreachable
 from imdsctl.fleet.targets import Selection, Visit, code_of, enter, regions_of, said
 from imdsctl.wire.errors import ServiceError
 
@@ -65,34 +67,36 @@ ALIVE = ("pending", "running", "stopping", "stopped")
 
 
 async def sweep(
-    aws: Aws, selection: Selection, visit: Visit, *, scan_id: str, now: Callable[[], datetime], tell: Listener = ignore
+    aws: Aws,
+    selection: Selection,
+    visit: Visit,
+    writer: ScanWriter,
+    *,
+    now: Callable[[], datetime],
+    tell: Listener = ignore,
 ) -> Scan:
-    """Visit everybody in `visit` (of `fleet.targets.find_accounts`) and return what was seen.
+    """Visit everybody in `visit` (of `fleet.targets.find_accounts`), write what is seen, and give the finished scan.
 
-    `now` gives aware UTC times for the record. `tell` hears of progress. Refusals never raise.
+    Targets that `writer` has from an earlier run are not visited again. `now` gives aware UTC times for the record.
+    `tell` hears of progress. Refusals never raise.
     """
-    started = now()
     counted = CountedAws(aws)
-    reader = _Sweep(counted, selection, visit, tell)
+    reader = _Sweep(counted, selection, visit, writer, tell)
     tell(AccountsFound(len(visit.accounts)))
     async with asyncio.TaskGroup() as group:
         for account in visit.accounts:
             group.create_task(reader.account(account))
-    everybody = (*visit.accounts, *visit.inactive)
-    order = {each.account_id: number for number, each in enumerate(everybody)}
-    return Scan(
-        scan_id=scan_id,
-        started=started,
-        finished=now(),
-        accounts=everybody,
-        regions=tuple(sorted(reader.seen, key=lambda each: (order[each.target.account_id], each.target.region))),
-        unseen=(
-            *visit.unseen,
-            *sorted(reader.unseen, key=lambda each: (order[each.account_id], each.region or "")),
-        ),
-        scope=selection.scope(),
-        calls=counted.calls,
+    order = {each.account_id: number for number, each in enumerate(writer.header.accounts)}
+    unseen = (
+        *visit.unseen,
+        *sorted(reader.unseen, key=lambda each: (order[each.account_id], each.region or "")),
     )
+    return writer.finish(ScanEnd(finished=now(), unseen=unseen, calls=counted.calls))
+
+
+def header_of(selection: Selection, visit: Visit, *, scan_id: str, started: datetime) -> ScanHeader:
+    """What a scan begins with."""
+    return ScanHeader(scan_id, started, (*visit.accounts, *visit.inactive), selection.scope())
 
 
 class CountedAws:
@@ -126,12 +130,12 @@ class CountedAws:
 class _Sweep:
     """One run: its limits, what it shares between targets, and what it has seen."""
 
-    def __init__(self, aws: Aws, selection: Selection, visit: Visit, tell: Listener) -> None:
+    def __init__(self, aws: Aws, selection: Selection, visit: Visit, writer: ScanWriter, tell: Listener) -> None:
         self.aws = aws
         self.selection = selection
         self.visit = visit
         self.tell = tell
-        self.seen: list[RegionSeen] = []
+        self.writer = writer
         self.unseen: list[AccountUnseen] = []
         self.public_images = PublicImages()
         self._accounts = asyncio.Semaphore(limits.ACCOUNTS_CONCURRENT_MAX)
@@ -151,12 +155,14 @@ class _Sweep:
             self.tell(AccountEntered(account.account_id, len(regions.enabled)))
             async with asyncio.TaskGroup() as group:
                 for region in regions.enabled:
+                    if Target(account.account_id, region) in self.writer.done:
+                        continue
                     group.create_task(self._target(credentials, Target(account.account_id, region)))
 
     async def _target(self, credentials: Credentials | None, target: Target) -> None:
         async with self._targets:
             seen = await read_target(self.aws, credentials, target, self.public_images)
-        self.seen.append(seen)
+        self.writer.add(seen)
         self.tell(TargetRead(target, len(seen.instances), len(seen.unseen)))
 
     def _skip(self, unseen: AccountUnseen) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from imdsctl.domain.diagnostics import Diagnostic
-from imdsctl.fleet.apply import GOOD, ChangeEnded, Event, Outcome, Report, Result, WaveBegan
+from imdsctl.fleet.apply import GOOD, ChangeEnded, Event, Outcome, Report, Result, StageBegan
 from imdsctl.views.json import FORMAT_VERSION
 from imdsctl.views.plan import change_text, counted
 
@@ -25,15 +25,15 @@ class ProgressLines:
         self._moving = moving
         self._seconds_between = seconds_between
         self._shown_at = 0.0
-        self._wave: WaveBegan | None = None
+        self._wave: StageBegan | None = None
         self._ended = 0
 
     def __call__(self, event: Event) -> None:
         match event:
-            case WaveBegan():
+            case StageBegan():
                 self._finish()
                 self._wave, self._ended = event, 0
-                self._write(f"Wave: {event.wave.title} ({counted(event.changes, 'change')})\n")
+                self._write(f"{event.stage.title.capitalize()} ({counted(event.changes, 'change')})\n")
             case ChangeEnded(result):
                 if result.outcome not in GOOD and result.outcome not in (Outcome.NOT_REACHED, Outcome.HELD_BACK):
                     self._write(f"{self._clear()}  {result.outcome}: {result_text(result)}\n")
@@ -61,8 +61,8 @@ class ProgressLines:
 def event_json(event: Event) -> bytes:
     """An event as one line of JSON."""
     match event:
-        case WaveBegan(wave, changes):
-            body: dict[str, Any] = {"event": "wave", "wave": wave.title, "changes": changes}
+        case StageBegan(wave, stage, changes):
+            body: dict[str, Any] = {"event": "stage", "wave": wave, "stage": stage.title, "changes": changes}
         case ChangeEnded(result):
             body = {
                 "event": "change",

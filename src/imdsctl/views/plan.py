@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from imdsctl.domain.observations import Target
-from imdsctl.domain.plan import Change, Plan, Surface, Wave, affected_targets, plan_to_plain
+from imdsctl.domain.plan import Change, Plan, Stage, Surface, affected_targets, plan_to_plain
 from imdsctl.fleet.verify import Verification
 from imdsctl.views.json import document
 from imdsctl.views.text import painted
@@ -21,12 +21,13 @@ REASONS_MAX = 20
 """Deferred changes and unknowns that are listed one by one before the rest is only counted."""
 
 _SINGULAR = {
-    Wave.REGION_DEFAULTS: "region default",
-    Wave.LAUNCH_TEMPLATES: "launch template",
-    Wave.INSTANCES: "instance",
-    Wave.CONTAINER_HOSTS: "container host",
-    Wave.IMAGES: "image",
-    Wave.ENFORCEMENT: "enforcement",
+    Stage.IMAGES: "image",
+    Stage.LAUNCH_TEMPLATES: "launch template",
+    Stage.REGION_DEFAULTS: "region default",
+    Stage.INSTANCES: "instance",
+    Stage.CONTAINER_HOSTS: "container host",
+    Stage.REFRESHES: "instance refresh",
+    Stage.ENFORCEMENT: "enforcement",
 }
 
 
@@ -161,8 +162,8 @@ def _folded(changes: Iterable[Change], names: Mapping[str, str], colour: bool) -
             account = target.account_id
             name = names.get(account)
             yield painted(f"{account} ({name})" if name else account, "bold", colour)
-        by_wave = Counter(change.wave for change in members)
-        parts = [counted(by_wave[wave], _SINGULAR[wave]) for wave in Wave if by_wave[wave]]
+        by_stage = Counter(change.stage for change in members)
+        parts = [counted(by_stage[stage], _SINGULAR[stage]) for stage in Stage if by_stage[stage]]
         yield f"  {painted('~', 'green', colour)} {target.region:<15} {', '.join(parts)}"
     yield ""
     yield "(folded: `--full` shows every change)"
@@ -196,10 +197,14 @@ def _listed(
 
 
 def _waves(plan: Plan) -> Iterator[str]:
-    waves = plan.waves()
-    for number, (wave, members) in enumerate(waves, 1):
-        yield f"Wave {number}: {wave.title} ({len(members)})"
-    if waves:
+    several = len(plan.waves) > 1
+    last = None
+    for wave, stage, members in plan.steps():
+        if several and wave is not last:
+            yield f"Wave {wave.name}"
+        last = wave
+        yield f"{'  ' if several else ''}{stage.title.capitalize()} ({len(members)})"
+    if last is not None:
         yield ""
 
 

@@ -10,6 +10,7 @@ from imdsctl.domain.diagnostics import Diagnostic, Severity
 from imdsctl.domain.exposure import Verdict
 from imdsctl.domain.options import AWS_NAMES
 from imdsctl.domain.precedence import IMAGE_IMDS_V2, Layer
+from imdsctl.domain.shown import shown_lines
 
 if TYPE_CHECKING:
     from imdsctl.domain.observations import Account, Scan
@@ -69,7 +70,8 @@ def count_text(count: Count, colour: bool = False) -> str:
 
 
 def table_text(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
-    """Columns as wide as their widest cell, whatever colours the cells have."""
+    """Columns as wide as their widest cell, whatever colours the cells have. A cell is one line, whatever is in it."""
+    rows = [[cell if cell.isprintable() else _one_line(cell) for cell in row] for row in rows]
     widths = [max(visible_length(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         (
@@ -78,6 +80,10 @@ def table_text(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def _one_line(cell: str) -> str:
+    return shown_lines(cell).replace("\n", "\\n").replace("\r", "\\r").replace("\t", " ")
 
 
 _PAINT = re.compile(r"\x1b\[[0-9;]*m")

@@ -19,6 +19,8 @@ from imdsctl.cli.app import COMMANDS, program, run
 from imdsctl.cli.dependencies import Dependencies
 from imdsctl.cli.errors import wants_colour
 from imdsctl.domain.observations import Scan
+from imdsctl.domain.plan import PLAN_FORMAT_VERSION
+from imdsctl.fleet.memory_store import MemoryStore
 from imdsctl.wire.errors import ServiceError
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -47,17 +49,10 @@ class OneAccount:
         yield await self.call(*args)
 
 
-class Memory:
-    def __init__(self) -> None:
-        self.scans: list[Scan] = []
-
-    def prepare(self) -> None: ...
-
-    def save(self, scan: Scan) -> None:
-        self.scans.append(scan)
-
-    def latest(self) -> Scan | None:
-        return self.scans[-1] if self.scans else None
+class Memory(MemoryStore):
+    @property
+    def scans(self) -> list[Scan]:
+        return list(self._scans.values())
 
 
 class World:
@@ -140,7 +135,8 @@ def test_every_command_has_the_same_member_for_the_version_of_its_json(
         out = capsys.readouterr().out
         documents = [json.loads(line) for line in out.splitlines()] if argv[0] == "apply" else [json.loads(out)]
         assert documents, argv
-        assert [each["format_version"] for each in documents] == [1] * len(documents), argv
+        version = PLAN_FORMAT_VERSION if argv[0] == "plan" else 1
+        assert [each["format_version"] for each in documents] == [version] * len(documents), argv
 
 
 @pytest.mark.parametrize(

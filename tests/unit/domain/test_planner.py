@@ -23,7 +23,7 @@ from imdsctl.domain.observations import (
     Unseen,
 )
 from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
-from imdsctl.domain.plan import Change, Plan, Surface, Wave, plan_from_plain, plan_to_plain
+from imdsctl.domain.plan import Change, Plan, Stage, Surface, plan_from_plain, plan_to_plain
 from imdsctl.domain.planner import make_plan
 from imdsctl.domain.verdicts import REGION_NOT_ENABLED
 
@@ -74,10 +74,10 @@ def only(plan: Plan) -> Change:
 
 def test_a_region_that_says_nothing_gets_a_default_first_and_enforcement_last() -> None:
     first, last = planned(region(AccountDefaults(instance_metadata_tags=Switch.ENABLED))).changes
-    assert first.wave is Wave.REGION_DEFAULTS
+    assert first.stage is Stage.REGION_DEFAULTS
     assert first.before == {"InstanceMetadataTags": "enabled", "ManagedBy": "account"}
     assert first.after == {"HttpTokens": "required", "HttpPutResponseHopLimit": 2}
-    assert last.wave is Wave.ENFORCEMENT
+    assert last.stage is Stage.ENFORCEMENT
     assert last.before == {**first.before, **first.after}
     assert last.after == {"HttpTokensEnforced": "enabled"}
 
@@ -97,13 +97,13 @@ def test_a_higher_hop_limit_is_never_lowered() -> None:
 def test_a_region_default_of_a_declarative_policy_is_deferred_and_so_is_its_enforcement() -> None:
     plan = planned(region(AccountDefaults(managed_by="declarative-policy")))
     assert plan.ready == ()
-    assert [change.wave for change in plan.deferred] == [Wave.REGION_DEFAULTS, Wave.ENFORCEMENT]
+    assert [change.stage for change in plan.deferred] == [Stage.REGION_DEFAULTS, Stage.ENFORCEMENT]
     assert all("Organizations" in change.held for change in plan.deferred)
 
 
 def test_enforcement_is_not_planned_when_the_intent_does_not_ask_for_it() -> None:
     plan = planned(region(AccountDefaults()), Intent(enforce=False))
-    assert [change.wave for change in plan.changes] == [Wave.REGION_DEFAULTS]
+    assert [change.stage for change in plan.changes] == [Stage.REGION_DEFAULTS]
 
 
 # Instances
@@ -118,7 +118,7 @@ def test_an_instance_that_answers_v1_is_changed_and_keeps_its_hop_limit() -> Non
 
 def test_a_container_host_at_hop_limit_1_gets_2_in_the_same_change_and_a_wave_of_its_own() -> None:
     change = only(planned(region(instances=(instance(tags=KUBERNETES),))))
-    assert change.wave is Wave.CONTAINER_HOSTS
+    assert change.stage is Stage.CONTAINER_HOSTS
     assert change.after == {"HttpTokens": "required", "HttpPutResponseHopLimit": 2}
     assert "kubernetes.io/cluster/prod" in change.reason
 
@@ -299,7 +299,7 @@ def test_images_are_left_unless_asked_for() -> None:
     seen = region(images=(ImageSeen("ami-1", owned=True), ImageSeen("ami-2", owned=False)))
     assert planned(seen).changes == ()
     change = only(planned(seen, Intent(images=Images.V2)))
-    assert (change.resource, change.wave) == ("ami-1", Wave.IMAGES)
+    assert (change.resource, change.stage) == ("ami-1", Stage.IMAGES)
     assert "cannot be undone" in change.risk
 
 
@@ -352,7 +352,9 @@ def test_the_same_scan_and_intent_give_the_same_plan() -> None:
 def test_waves_come_in_order() -> None:
     hosts = (instance(id="i-b", tags=KUBERNETES), instance(id="i-a"))
     plan = planned(region(AccountDefaults(), instances=hosts, templates=(version(1, V1),)))
-    assert [wave for wave, _ in plan.waves()] == [wave for wave in Wave if wave is not Wave.IMAGES]
+    assert [stage for _, stage, _ in plan.steps()] == [
+        stage for stage in Stage if stage not in (Stage.IMAGES, Stage.REFRESHES)
+    ]
 
 
 def test_a_plan_can_be_read_back() -> None:

@@ -23,7 +23,7 @@ from imdsctl.domain.observations import (
     TemplateVersionSeen,
 )
 from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
-from imdsctl.domain.plan import Plan, Wave, plan_from_plain, plan_to_plain
+from imdsctl.domain.plan import Plan, Stage, plan_from_plain, plan_to_plain
 from imdsctl.domain.planner import make_plan
 from imdsctl.fleet.apply import (
     CHANGES_PER_READ_MAX,
@@ -300,7 +300,7 @@ def test_what_a_plan_says_is_done_and_nothing_is_left_to_plan() -> None:
 def test_a_write_sends_only_what_differs() -> None:
     ec2 = fleet(instances=1)
     carry_out(planned(ec2, Intent()), ec2)
-    sent = dict(ec2.writes[:1] + [each for each in ec2.writes if each[0] == "ModifyInstanceMetadataOptions"])
+    sent = dict(reversed(ec2.writes))
     assert sent["ModifyInstanceMetadataDefaults"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": 2}
     assert sent["ModifyInstanceMetadataOptions"] == {"InstanceId": "i-00000000000000000", "HttpTokens": "required"}
     assert ec2.writes[-1] == ("ModifyInstanceMetadataDefaults", {"HttpTokensEnforced": "enabled"})
@@ -391,8 +391,8 @@ def test_a_refusal_is_recorded_and_stops_before_the_next_wave() -> None:
     ec2.before_write = refusing(A, "ModifyInstanceMetadataOptions", refusal())
     report = carry_out(planned(ec2), ec2, journal)
     assert [entry.code for entry in journal.entries if isinstance(entry, Failed)] == ["UnauthorizedOperation"] * 2
-    held = {result.change.wave for result in report.results if result.outcome is Outcome.HELD_BACK}
-    assert held == {Wave.IMAGES, Wave.ENFORCEMENT}
+    held = {result.change.stage for result in report.results if result.outcome is Outcome.HELD_BACK}
+    assert held == {Stage.ENFORCEMENT}
 
 
 def test_the_same_command_tries_again_what_was_refused() -> None:

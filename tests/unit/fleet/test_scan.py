@@ -14,8 +14,9 @@ from imdsctl.domain.observations import ImageSeen, RegionSeen, Scan
 from imdsctl.domain.options import HttpTokens
 from imdsctl.domain.verdicts import scan_summary, target_summary, template_exposure
 from imdsctl.fleet.events import AccountEntered, AccountsFound, AccountSkipped, Event, TargetRead
+from imdsctl.fleet.memory_store import MemoryStore
 from imdsctl.fleet.ports import Unreachable
-from imdsctl.fleet.scan import sweep
+from imdsctl.fleet.scan import header_of, sweep
 from imdsctl.fleet.targets import Selection, find_accounts
 from imdsctl.wire.errors import ServiceError
 
@@ -28,7 +29,8 @@ def scanned(aws: Any, selection: Selection = ONE, events: list[Event] | None = N
     async def run() -> Scan:
         visit = await find_accounts(aws, selection)
         tell = events.append if events is not None else lambda event: None
-        return await sweep(aws, selection, visit, scan_id="s1", now=lambda: NOON, tell=tell)
+        writer = MemoryStore().begin(header_of(selection, visit, scan_id="s1", started=NOON))
+        return await sweep(aws, selection, visit, writer, now=lambda: NOON, tell=tell)
 
     return asyncio.run(run())
 

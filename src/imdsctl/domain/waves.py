@@ -1,0 +1,54 @@
+"""Waves of a plan: which part of the fleet comes when, and the gates that hold a wave back or end it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+
+class OnUnknown(StrEnum):
+    """What to do when nobody can tell whether IMDSv1 is used."""
+
+    STOP = "stop"
+    ALLOW = "allow"
+
+
+class OnFailure(StrEnum):
+    """What a gate that fails after a wave's changes does."""
+
+    STOP = "stop"
+    ROLLBACK = "rollback"
+    """Write back the values that the wave's resources had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """What must hold before a wave begins, and after it. None, False and zero: not asked."""
+
+    no_v1_calls: timedelta | None = None
+    """Before: no IMDSv1 call, in a look-back of this length, of any instance that the wave changes."""
+    unknown_evidence: OnUnknown = OnUnknown.STOP
+    """Only with `no_v1_calls`: instances of which CloudWatch has no datapoints."""
+    approval: bool = False
+    """Before: somebody has to say yes."""
+    windows: tuple[str, ...] = ()
+    """Before: maintenance windows as written (`Mon-Fri 09:00-17:00 Europe/Berlin`); any of them has to be open."""
+    soak: timedelta = timedelta(0)
+    """After: how long the changed instances are watched."""
+    rejected_calls_max: int | None = None
+    """After: how many rejected IMDSv1 calls (MetadataNoTokenRejected) of what was changed, in the soak, are too many
+    when there is one more. None: they are not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedWave:
+    """A wave of a plan."""
+
+    name: str
+    gates: Gates = Gates()
+    on_failure: OnFailure = OnFailure.STOP
+
+
+EVERYTHING = PlannedWave("all")
+"""The only wave of a plan whose intent names none: no gates."""
