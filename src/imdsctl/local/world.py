@@ -179,7 +179,7 @@ class World:
         self._iam: dict[str, IamState] = {}
         self._parameters: dict[tuple[str, str], ParameterStore] = {}
         self._metrics: dict[tuple[str, str], Metrics] = {}
-        self._kept: dict[tuple[Any, str, str], Any] = {}
+        self._service_states: dict[tuple[Any, str, str], Any] = {}
         self.trail = Trail()
         self.identity_keys: bytes | None = None  # that sign identity documents (PEM); made when first needed
         self._sessions: dict[str, Credentials] = {}
@@ -370,15 +370,15 @@ class World:
             found = self._metrics[account_id, region] = Metrics()
         return found
 
-    def kept(self, make: Callable[[World, str, str], T], account_id: str, region: str) -> T:
+    def service_state(self, make: Callable[[World, str, str], T], account_id: str, region: str) -> T:
         """What a service keeps of an account in a Region: what `make(world, account_id, region)` made at first touch.
 
         `make` is a module's function, and must be a function of the world's spec, the account and the Region only.
         """
         key = (make, account_id, region)
-        found: T | None = self._kept.get(key)
+        found: T | None = self._service_states.get(key)
         if found is None:
-            found = self._kept[key] = make(self, account_id, region)
+            found = self._service_states[key] = make(self, account_id, region)
         return found
 
     def first_defaults(self, account_id: str, region: str) -> AccountDefaults:

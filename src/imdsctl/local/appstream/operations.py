@@ -77,7 +77,7 @@ def stop_fleet(call: Call) -> Mapping[str, Any]:
 
 
 def _state(call: Call) -> AppStreamState:
-    return call.world.kept(first_state, call.account_id, call.region)
+    return call.world.service_state(first_state, call.account_id, call.region)
 
 
 def _named(call: Call) -> Streamer:

@@ -46,14 +46,14 @@ def _imagebuilder(call: Call) -> Named:
     arn = str(params.get("infrastructureConfigurationArn") or "")
     if not arn:
         arn = imagebuilder.arn_of(call.account_id, call.region, str(params.get("name") or "*"))
-    there = call.world.kept(imagebuilder.first_state, call.account_id, call.region).configurations.get(arn)
+    there = call.world.service_state(imagebuilder.first_state, call.account_id, call.region).configurations.get(arn)
     return (ResourceContext(arn, resource_tags(there.tags if there is not None else None, "imagebuilder")),), keys
 
 
 def _lightsail(call: Call) -> Named:
     if call.action == "GetInstances":
         return EVERYTHING, {}
-    there = call.world.kept(lightsail.first_state, call.account_id, call.region).instances
+    there = call.world.service_state(lightsail.first_state, call.account_id, call.region).instances
     found = there.get(str(call.params.get("instanceName") or ""))
     missing = f"arn:aws:lightsail:{call.region}:{call.account_id}:Instance/*"
     return (ResourceContext(missing if found is None else found.arn),), {}

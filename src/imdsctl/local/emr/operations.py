@@ -85,11 +85,7 @@ def list_clusters(call: Call) -> Mapping[str, Any]:
 
 def describe_cluster(call: Call) -> Mapping[str, Any]:
     """A cluster, with the security configuration that its instances were launched with."""
-    wanted = call.params.get("ClusterId")
-    check_required(wanted, "clusterId", _invalid)
-    found = next((each for each in _state(call).clusters if each.id == wanted), None)
-    if found is None:
-        raise _invalid(f"Cluster id '{wanted}' is not valid.")
+    found = _cluster(call)
     described = {
         **_summary(call, found),
         "Ec2InstanceAttributes": {"IamInstanceProfile": found.instance_profile},
@@ -107,8 +103,43 @@ def describe_cluster(call: Call) -> Mapping[str, Any]:
     return {"Cluster": described}
 
 
+def list_instance_groups(call: Call) -> Mapping[str, Any]:
+    """One primary instance and two core instances, of every cluster: the AWS CLI asks when it describes one."""
+    found = _cluster(call)
+    running = found.state in ACTIVE
+    groups = [
+        {
+            "Id": f"ig-{kind.lower()}-{found.id}",
+            "Name": kind.title(),
+            "Market": "ON_DEMAND",
+            "InstanceGroupType": kind,
+            "InstanceType": "m5.xlarge",
+            "RequestedInstanceCount": count,
+            "RunningInstanceCount": count if running else 0,
+            "Status": {"State": "RUNNING" if running else "TERMINATED", "StateChangeReason": {}, "Timeline": {}},
+        }
+        for kind, count in (("MASTER", 1), ("CORE", 2))
+    ]
+    return {"InstanceGroups": groups}
+
+
+def list_bootstrap_actions(call: Call) -> Mapping[str, Any]:
+    """Always none: a cluster here is started without any."""
+    _cluster(call)
+    return {"BootstrapActions": []}
+
+
 def _state(call: Call) -> EmrState:
-    return call.world.kept(first_state, call.account_id, call.region)
+    return call.world.service_state(first_state, call.account_id, call.region)
+
+
+def _cluster(call: Call) -> Cluster:
+    wanted = call.params.get("ClusterId")
+    check_required(wanted, "clusterId", _invalid)
+    found = next((each for each in _state(call).clusters if each.id == wanted), None)
+    if found is None:
+        raise _invalid(f"Cluster id '{wanted}' is not valid.")
+    return found
 
 
 def _configuration(call: Call) -> SecurityConfiguration:
@@ -181,4 +212,6 @@ OPERATIONS: Operations = {
     "DeleteSecurityConfiguration": Operation(delete_security_configuration, writes=True),
     "ListClusters": Operation(list_clusters),
     "DescribeCluster": Operation(describe_cluster),
+    "ListInstanceGroups": Operation(list_instance_groups),
+    "ListBootstrapActions": Operation(list_bootstrap_actions),
 }

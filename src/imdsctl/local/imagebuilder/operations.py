@@ -108,7 +108,7 @@ def delete_infrastructure_configuration(call: Call) -> Mapping[str, Any]:
 
 
 def _state(call: Call) -> ImageBuilderState:
-    return call.world.kept(first_state, call.account_id, call.region)
+    return call.world.service_state(first_state, call.account_id, call.region)
 
 
 def _found(call: Call) -> Configuration:

@@ -73,7 +73,7 @@ def update_instance_metadata_options(call: Call) -> Mapping[str, Any]:
 
 
 def _state(call: Call) -> LightsailState:
-    return call.world.kept(first_state, call.account_id, call.region)
+    return call.world.service_state(first_state, call.account_id, call.region)
 
 
 def _found(call: Call) -> LightsailInstance:

@@ -25,7 +25,7 @@ def refused(code: str, message: str) -> AwsError:
 
 def store_of(call: Call) -> QueueStore:
     """The account's queues in the call's Region."""
-    return call.world.kept(first_state, call.account_id, call.region)
+    return call.world.service_state(first_state, call.account_id, call.region)
 
 
 def url_of(call: Call, queue: Queue) -> str:

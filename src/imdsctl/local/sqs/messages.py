@@ -56,7 +56,7 @@ def receive_message(call: Call) -> Mapping[str, Any]:
     number_in(params, "WaitTimeSeconds", 0, WAIT_MAX, 0)
     hidden = number_in(params, "VisibilityTimeout", 0, VISIBILITY_MAX, queue.number("VisibilityTimeout"))
     wanted = {*(params.get("AttributeNames") or ()), *(params.get("MessageSystemAttributeNames") or ())}
-    messages = []
+    messages: list[dict[str, Any]] = []
     for message in queue.visible(call.now):
         if len(messages) == most:
             break
