@@ -17,7 +17,7 @@ from imdsctl.cli.terminal import guarded_streams
 if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
 
-COMMANDS = ("demo", "scan", "explain", "plan", "apply", "verify", "run", "trace", "local", "imds")
+COMMANDS = ("demo", "scan", "explain", "plan", "apply", "verify", "watch", "run", "trace", "local", "imds")
 """Names, in the order of help. `imdsctl.cli.NAME` has a function `command`, or `app` when it has its own commands."""
 
 
