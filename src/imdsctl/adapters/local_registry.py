@@ -18,7 +18,7 @@ from typing import Any
 
 from imdsctl.adapters.state_directory import write_whole
 from imdsctl.local.pipeline import STATUS_PATH
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.world import V1_PERCENT, WorldSpec
 
 ANSWER_SECONDS_MAX = 5.0
 
@@ -129,6 +129,7 @@ def _read(file: Path) -> Entry:
             regions=tuple(spec["regions"]),
             instances=int(spec["instances"]),
             settle_seconds=float(spec["settle_seconds"]),
+            v1_percent=int(spec.get("v1_percent", V1_PERCENT)),
         ),
         log=value.get("log"),
         control=str(value.get("control") or ""),

@@ -24,7 +24,7 @@ import orjson
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.local.log import Record, decode
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.world import V1_PERCENT, WorldSpec
 
 FORMAT = 2
 
@@ -201,6 +201,7 @@ def spec_of(value: Any) -> WorldSpec:
         regions=tuple(map(str, value["regions"])),
         instances=int(value["instances"]),
         settle_seconds=float(value["settle_seconds"]),
+        v1_percent=int(value.get("v1_percent", V1_PERCENT)),
     )
 
 

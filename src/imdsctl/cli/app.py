@@ -17,7 +17,23 @@ from imdsctl.cli.terminal import guarded_streams
 if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
 
-COMMANDS = ("demo", "scan", "explain", "plan", "apply", "verify", "watch", "run", "trace", "local", "imds")
+COMMANDS = (
+    "demo",
+    "scan",
+    "explain",
+    "plan",
+    "apply",
+    "verify",
+    "watch",
+    "report",
+    "run",
+    "trace",
+    "local",
+    "imds",
+    "iam-policy",
+    "policy",
+    "export",
+)
 """Names, in the order of help. `imdsctl.cli.NAME` has a function `command`, or `app` when it has its own commands."""
 
 
@@ -46,7 +62,7 @@ class Commands(typer.core.TyperGroup):
 
 
 def _load(name: str) -> Any:
-    module = import_module(f"imdsctl.cli.{name}")
+    module = import_module("imdsctl.cli." + name.replace("-", "_"))
     if hasattr(module, "app"):
         group = typer.main.get_command(module.app)
         group.name = name  # help lists commands by their own names

@@ -79,6 +79,10 @@ def up(
             min=0.0, max=3600.0, help="How long changes of state take; 0: done at the next request (default: 0)."
         ),
     ] = None,
+    v1_percent: Annotated[
+        int | None,
+        typer.Option(min=0, max=100, help="How many of 100 instances with optional tokens use IMDSv1 (default: 55)."),
+    ] = None,
 ) -> int:
     """Start a local AWS: an organization with its accounts, Regions and a fleet that nobody has looked after.
 
@@ -91,6 +95,7 @@ def up(
         "instances": instances,
         "seed": seed,
         "settle_seconds": settle_seconds,
+        "v1_percent": v1_percent,
     }
     asked = {name: value for name, value in asked.items() if value is not None}
     if no_throttle:
@@ -393,6 +398,7 @@ def _described(entry: Entry, answer: dict[str, Any]) -> dict[str, Any]:
         "regions": list(spec.regions),
         "instances": spec.instances,
         "settle_seconds": spec.settle_seconds,
+        "v1_percent": spec.v1_percent,
         "writes": answer.get("writes", 0),
         "regions_touched": answer.get("regions_touched", 0),
     }

@@ -44,12 +44,17 @@ DISABLED = "DISABLED"
 DISABLING = "DISABLING"
 
 
+V1_PERCENT = 55
+"""How many of a hundred use IMDSv1 where nobody has looked after it."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorldSpec:
     """From what a world is made. Two worlds of one spec give the same answers, on every machine.
 
     `regions` are the Regions that get generated resources, and the opt-in Regions among them are enabled;
     `instances` is the average number of instances in each; `created` (aware, UTC, whole seconds) dates everything.
+    `v1_percent` is how many of the generated instances with optional tokens use IMDSv1, of a hundred.
     """
 
     seed: int
@@ -58,6 +63,7 @@ class WorldSpec:
     regions: tuple[str, ...] = DEFAULT_REGIONS
     instances: int = 20
     settle_seconds: float = 0.0
+    v1_percent: int = V1_PERCENT
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ from imdsctl.local.cloudwatch.state import (
 )
 from imdsctl.local.ec2.resources import PENDING, RUNNING, Instance
 from imdsctl.local.ec2.state import RegionState
+from imdsctl.local.world import WorldSpec
 
 NAMESPACE = "AWS/EC2"
 NO_TOKEN = "MetadataNoToken"
@@ -38,10 +39,8 @@ UNIT = "Count"
 _STEPS = HOUR // FIVE_MINUTES
 _STOPPED = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 
-SILENT_PERCENT = 45
-"""How many of the instances with optional tokens use IMDSv2 only."""
 SILENT_REQUIRED_PERCENT = 92
-"""The same for instances that always required tokens: what could not do with v2 was mended or gave up."""
+"""How many of the instances that always required tokens use IMDSv2 only: what could not was mended or gave up."""
 BUSY_PERCENT = 78
 """From here on an instance is busy with v1, below it uses v1 now and then."""
 
@@ -96,35 +95,36 @@ def _hour(total: int) -> Bucket:
     return bucket
 
 
-def evidence(state: RegionState, seed: int, key: MetricKey, now: int) -> Evidence | None:
+def evidence(state: RegionState, spec: WorldSpec, key: MetricKey, now: int) -> Evidence | None:
     """The generated history of a metric; None when it is not one of an instance's, or the instance has none."""
     if key.namespace != NAMESPACE or key.name not in (NO_TOKEN, REJECTED) or len(key.dimensions) != 1:
         return None
     name, identifier = key.dimensions[0]
     instance = state.instances.get(identifier) if name == "InstanceId" else None
-    return None if instance is None else _of(state, seed, instance, key.name, now)
+    return None if instance is None else _of(state, spec, instance, key.name, now)
 
 
-def evident(state: RegionState, seed: int, now: int) -> Iterator[tuple[MetricKey, int]]:
+def evident(state: RegionState, spec: WorldSpec, now: int) -> Iterator[tuple[MetricKey, int]]:
     """The metrics of the generated fleet with samples in the past two weeks, each with when its last one was."""
     for instance in state.instances.values():
         for name in (NO_TOKEN, REJECTED):
-            found = _of(state, seed, instance, name, now)
+            found = _of(state, spec, instance, name, now)
             if found is not None and found.newest > now - SEEN_SECONDS:
                 yield MetricKey(NAMESPACE, name, (("InstanceId", instance.id),)), found.newest
 
 
-def _of(state: RegionState, seed: int, instance: Instance, metric: str, now: int) -> Evidence | None:
+def _of(state: RegionState, spec: WorldSpec, instance: Instance, metric: str, now: int) -> Evidence | None:
     spans = tuple(_spans(state, instance, metric, now))
     if not spans:
         return None
     if instance.reservation.order > state.last_generated:
         return Evidence(spans, 0, 0)  # nobody called but who was counted
-    number = int.from_bytes(blake2b(f"{seed}/v1/{instance.id}".encode(), digest_size=8).digest(), "big")
+    number = int.from_bytes(blake2b(f"{spec.seed}/v1/{instance.id}".encode(), digest_size=8).digest(), "big")
     luck = number % 100
     had = [instance.options, *(options for _, options in state.metadata_changes.get(instance.id, ()))]
     always_required = all(options.http_tokens is HttpTokens.REQUIRED for options in had)
-    if luck < (SILENT_REQUIRED_PERCENT if always_required else SILENT_PERCENT):
+    silent = 100 - spec.v1_percent
+    if luck < (max(SILENT_REQUIRED_PERCENT, silent) if always_required else silent):
         most = 0
     elif luck < BUSY_PERCENT:
         most = 1 + number // 100 % 8

@@ -111,7 +111,7 @@ def _samples(call: Call, key: MetricKey, start: int, end: int, period: int) -> I
         yield from series.samples(start, end, now)
     if key.namespace == "AWS/EC2":
         state = call.world.region(call.account_id, call.region)
-        generated = evidence(state, call.world.seed, key, now)
+        generated = evidence(state, call.world.spec, key, now)
         if generated is not None:
             whole_hours = period % HOUR == 0 and start % HOUR == 0
             yield from generated.samples(start, end, now, whole_hours=whole_hours)
@@ -127,6 +127,6 @@ def known_metrics(call: Call, namespace: str | None = None) -> dict[MetricKey, i
     }
     if namespace in (None, "AWS/EC2"):
         state = call.world.region(call.account_id, call.region)
-        for key, newest in evident(state, call.world.seed, now):
+        for key, newest in evident(state, call.world.spec, now):
             found[key] = max(newest, found.get(key, 0))
     return dict(sorted(found.items()))

@@ -1,0 +1,1 @@
+"""Domain values to code and back: guardrails, policies, templates. Pure."""

@@ -1,0 +1,215 @@
+"""Which permissions imdsctl needs, for what: one line a call that it makes. A test holds it to the calls it does make.
+
+Source of the action names and of what can be narrowed to a resource: Service Authorization Reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+POLICY_VERSION = "2012-10-17"
+
+
+class Mode(StrEnum):
+    """What the credentials are to be good for."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class Place(StrEnum):
+    """Whose credentials make the call."""
+
+    CALLER = "caller"
+    """Those that imdsctl is started with: in the management account, or a delegated administrator's."""
+    MEMBER = "member"
+    """The role in each account; and the caller's own, for the account that it is in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A group of calls with one purpose. `service` is botocore's name, `prefix` IAM's."""
+
+    sid: str
+    place: Place
+    mode: Mode
+    service: str
+    prefix: str
+    operations: tuple[str, ...]
+    why: str
+    resource: str = "*"
+    """Most describing calls cannot be narrowed; those that write are narrowed as far as AWS allows."""
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """IAM's names."""
+        return tuple(f"{self.prefix}:{operation}" for operation in self.operations)
+
+
+def _read(sid: str, service: str, prefix: str, why: str, *operations: str, place: Place = Place.MEMBER) -> Need:
+    return Need(sid, place, Mode.READ, service, prefix, operations, why)
+
+
+def _write(sid: str, service: str, prefix: str, why: str, *operations: str, resource: str = "*") -> Need:
+    return Need(sid, Place.MEMBER, Mode.WRITE, service, prefix, operations, why, resource)
+
+
+NEEDS: tuple[Need, ...] = (
+    _read(
+        "Organization",
+        "organizations",
+        "organizations",
+        "find the accounts, their units and the policies in force",
+        "DescribeEffectivePolicy",
+        "DescribeOrganization",
+        "DescribePolicy",
+        "ListAccounts",
+        "ListAccountsForParent",
+        "ListOrganizationalUnitsForParent",
+        "ListPolicies",
+        "ListRoots",
+        "ListTargetsForPolicy",
+        place=Place.CALLER,
+    ),
+    Need(
+        "EnterAccounts",
+        Place.CALLER,
+        Mode.READ,
+        "sts",
+        "sts",
+        ("AssumeRole",),
+        "enter each account through its role",
+        "arn:{partition}:iam::*:role/{role}",
+    ),
+    _read("Regions", "account", "account", "which Regions the account has enabled", "ListRegions"),
+    _read(
+        "Ec2",
+        "ec2",
+        "ec2",
+        "the Region default, and everything that runs or launches",
+        "DescribeFleets",
+        "DescribeImages",
+        "DescribeInstances",
+        "DescribeLaunchTemplateVersions",
+        "DescribeLaunchTemplates",
+        "DescribeRegions",
+        "DescribeSpotFleetRequests",
+        "DescribeSpotInstanceRequests",
+        "GetInstanceMetadataDefaults",
+    ),
+    _read(
+        "AutoScaling",
+        "autoscaling",
+        "autoscaling",
+        "groups and launch configurations",
+        "DescribeAutoScalingGroups",
+        "DescribeLaunchConfigurations",
+    ),
+    _read(
+        "AppStream",
+        "appstream",
+        "appstream",
+        "fleets and builders of AppStream",
+        "DescribeAppBlockBuilders",
+        "DescribeFleets",
+        "DescribeImageBuilders",
+    ),
+    _read(
+        "Emr",
+        "emr",
+        "elasticmapreduce",
+        "security configurations of EMR, and which clusters use them",
+        "DescribeCluster",
+        "DescribeSecurityConfiguration",
+        "ListClusters",
+        "ListSecurityConfigurations",
+    ),
+    _read(
+        "ImageBuilder",
+        "imagebuilder",
+        "imagebuilder",
+        "infrastructure configurations of Image Builder",
+        "GetInfrastructureConfiguration",
+        "ListInfrastructureConfigurations",
+    ),
+    _read("Lightsail", "lightsail", "lightsail", "instances of Lightsail", "GetInstances"),
+    _read("UseOfImdsv1", "cloudwatch", "cloudwatch", "evidence of IMDSv1 use, and gates", "GetMetricData"),
+    _read("WhoDidIt", "cloudtrail", "cloudtrail", "role deliveries by IMDSv1, and who caused a drift", "LookupEvents"),
+    _write(
+        "RegionDefaults",
+        "ec2",
+        "ec2",
+        "set, and restore, the Region default and its enforcement",
+        "ModifyInstanceMetadataDefaults",
+    ),
+    _write(
+        "Instances",
+        "ec2",
+        "ec2",
+        "set, and restore, an instance's options",
+        "ModifyInstanceMetadataOptions",
+        resource="arn:{partition}:ec2:*:*:instance/*",
+    ),
+    _write(
+        "LaunchTemplates",
+        "ec2",
+        "ec2",
+        "make a version that requires IMDSv2, move the default, take a version back",
+        "CreateLaunchTemplateVersion",
+        "DeleteLaunchTemplateVersions",
+        "ModifyLaunchTemplate",
+        resource="arn:{partition}:ec2:*:*:launch-template/*",
+    ),
+    _write(
+        "Images",
+        "ec2",
+        "ec2",
+        "mark an own image with ImdsSupport=v2.0, when the intent asks for it",
+        "ModifyImageAttribute",
+        resource="arn:{partition}:ec2:*::image/*",
+    ),
+)
+"""In the order of the printed policy."""
+
+_WEAKENING = {
+    "StringEqualsIfExists": {
+        "ec2:Attribute/HttpTokens": "required",
+        "ec2:Attribute/HttpTokensEnforced": "enabled",
+    }
+}
+"""Only what closes: `rollback` cannot restore `optional`. `IfExists`, because a write sends only what differs."""
+
+
+def policy(mode: Mode, place: Place, *, role: str, partition: str = "aws", rollback: bool = True) -> dict[str, Any]:
+    """The least-privilege policy document for one set of credentials.
+
+    WRITE includes READ, since every write is preceded and followed by a read. Without `rollback` the calls that set
+    options may only require IMDSv2 (`ec2:Attribute/...` are the *requested* values: EC2 User Guide, "Control access to
+    EC2 resources using resource tags and attributes").
+    """
+    statements = []
+    for need in needs(mode, place):
+        statement: dict[str, Any] = {
+            "Sid": need.sid,
+            "Effect": "Allow",
+            "Action": sorted(need.actions),
+            "Resource": need.resource.format(partition=partition, role=role),
+        }
+        if not rollback and need.sid in ("RegionDefaults", "Instances"):
+            statement["Condition"] = _WEAKENING
+        statements.append(statement)
+    return {"Version": POLICY_VERSION, "Statement": statements}
+
+
+def needs(mode: Mode, place: Place) -> tuple[Need, ...]:
+    """What one set of credentials needs."""
+    modes = (Mode.READ,) if mode is Mode.READ else tuple(Mode)
+    return tuple(need for need in NEEDS if need.place is place and need.mode in modes)
+
+
+def reasons(wanted: Iterable[Need]) -> Mapping[str, str]:
+    """Statement id to its reason, for a reader: a policy document cannot hold comments."""
+    return {need.sid: need.why for need in wanted}

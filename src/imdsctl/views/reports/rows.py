@@ -1,0 +1,89 @@
+"""Findings as CSV, for a spreadsheet, and as JSON, one object a line, for a program."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from imdsctl import __version__
+from imdsctl.domain.findings import Finding, evidence_text
+from imdsctl.domain.report import Report
+from imdsctl.domain.shown import shown
+from imdsctl.views.json import FORMAT_VERSION, count_json
+
+COLUMNS = (
+    "account_id", "account_name", "ou", "region", "kind", "resource", "name", "workload", "verdict", "severity",
+    "reason", "use", "evidence", "last_used", "accepted", "next_step", "controls",
+)  # fmt: skip
+
+
+def csv_lines(report: Report) -> Iterator[str]:
+    """RFC 4180, one finding a line, a header first."""
+    names = {account.account_id: account for account in report.coverage.accounts}
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    writer.writerow(COLUMNS)
+    for finding in report.findings():
+        account = names.get(finding.account_id)
+        row = finding_json(finding)
+        row["account_name"] = account.name if account else ""
+        row["ou"] = account.ou_path if account else ""
+        row["controls"] = " ".join(finding.rule.controls)
+        writer.writerow([_cell(row[column]) for column in COLUMNS])
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _cell(value: Any) -> str:
+    """A cell that a spreadsheet takes for text. A name that begins like a formula would be run by the one who opens the
+    file (OWASP, "CSV Injection")."""
+    text = shown("" if value is None else str(value))
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def json_lines(report: Report) -> Iterator[str]:
+    """One object a line: the report's head, then the findings."""
+    total = report.coverage.total
+    head = {
+        "imdsctl_version": __version__,
+        "format_version": FORMAT_VERSION,
+        "kind": "report",
+        "scan_id": report.scan_id,
+        "finished": report.finished,
+        "made_at": report.made_at,
+        "scope": dict(report.scope),
+        "redacted": report.redacted,
+        "totals": {**count_json(total), "by_kind": {k: count_json(c) for k, c in report.coverage.by_kind.items()}},
+        "evidence_taken": report.evidence_taken,
+        "look_back_days": report.look_back.days if report.look_back else None,
+    }
+    yield orjson.dumps(head).decode() + "\n"
+    for finding in report.findings():
+        yield orjson.dumps({"kind": "finding", "id": finding.id, **finding_json(finding)}).decode() + "\n"
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """A finding as plain values."""
+    evidence = finding.evidence
+    return {
+        "account_id": finding.account_id,
+        "region": finding.target.region if finding.target else "",
+        "kind": finding.rule.id,
+        "resource": finding.resource,
+        "name": finding.name,
+        "workload": finding.workload,
+        "verdict": str(finding.verdict),
+        "severity": str(finding.severity),
+        "reason": finding.reason,
+        "use": str(finding.use) if finding.use else None,
+        "evidence": evidence_text(evidence),
+        "last_used": evidence.last_used.isoformat() if evidence and evidence.last_used else None,
+        "accepted": finding.accepted,
+        "next_step": finding.next_step,
+    }

@@ -1,0 +1,294 @@
+"""Reports, read by others: Security Hub's model, OCSF's, a JUnit parser, a CSV reader, an XML and an HTML parser."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from html.parser import HTMLParser
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.validate import ParamValidator
+from junitparser import JUnitXml
+from py_ocsf_models.events.findings.compliance_finding import ComplianceFinding
+
+from imdsctl.domain.coverage import TrendPoint, coverage_of
+from imdsctl.domain.evidence import Evidence, InstanceEvidence
+from imdsctl.domain.exposure import Verdict
+from imdsctl.domain.findings import RULES, findings
+from imdsctl.domain.observations import (
+    Account,
+    AccountUnseen,
+    ImageSeen,
+    InstanceSeen,
+    RegionSeen,
+    Scan,
+    Target,
+    TemplateVersionSeen,
+    Unseen,
+)
+from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
+from imdsctl.domain.redaction import Redactor
+from imdsctl.domain.report import Report, redacted
+from imdsctl.domain.verdicts import Count
+from imdsctl.views.reports.cloud import asff_text, ocsf_text
+from imdsctl.views.reports.html import html_text
+from imdsctl.views.reports.junit import junit_text
+from imdsctl.views.reports.rows import csv_lines, json_lines
+from imdsctl.views.reports.sarif import sarif_text
+
+NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
+SHOP, BANK, GONE = "111111111111", "222222222222", "333333333333"
+V1 = MetadataOptions(HttpTokens.OPTIONAL, 1, Switch.ENABLED)
+V2 = MetadataOptions(HttpTokens.REQUIRED, 2, Switch.ENABLED)
+SCRIPT = "<script>alert('x')</script>\n\x1b[2J\u202e"
+
+
+def instance(name: str, options: MetadataOptions = V1, **tags: str) -> InstanceSeen:
+    return InstanceSeen(
+        f"i-{name}", "running", options, tags=tuple((key.replace("__", ":"), value) for key, value in tags.items())
+    )
+
+
+SCAN = Scan(
+    scan_id="s1",
+    started=NOON,
+    finished=NOON,
+    accounts=(
+        Account(SHOP, "shop-prod", ou_path="Root/Prod"),
+        Account(BANK, SCRIPT, ou_path="Root/Dev"),
+        Account(GONE, "closed", state="SUSPENDED", ou_path="Root"),
+    ),
+    regions=(
+        RegionSeen(
+            Target(SHOP, "eu-west-1"),
+            AccountDefaults(),
+            instances=(
+                instance("0a1", Name="=HYPERLINK(1)", aws__autoscaling__groupName="web"),
+                instance("0a2", aws__autoscaling__groupName="web"),
+                instance("0a3", V2),
+            ),
+            templates=(TemplateVersionSeen("lt-0b1", "web", 3, True, True, V1),),
+            images=(ImageSeen("ami-0c1", "golden", owned=True),),
+        ),
+        RegionSeen(
+            Target(BANK, "eu-west-1"),
+            AccountDefaults(http_tokens=HttpTokens.REQUIRED, http_tokens_enforced=Switch.ENABLED),
+            instances=(instance("0d1", Name=SCRIPT),),
+            unseen=(Unseen("images", f"not authorized: arn:aws:iam::{BANK}:role/x {SCRIPT}", "AccessDenied"),),
+        ),
+        RegionSeen(Target(BANK, "us-east-1"), AccountDefaults(http_tokens_enforced=Switch.ENABLED)),
+    ),
+    unseen=(AccountUnseen(GONE, None, Unseen("account", "it is SUSPENDED", "AccountNotActive")),),
+    scope=(("ou", "Root"),),
+)
+EVIDENCE = Evidence(
+    "s1",
+    NOON,
+    timedelta(days=14),
+    {
+        (Target(SHOP, "eu-west-1"), "i-0a1"): InstanceEvidence(
+            Target(SHOP, "eu-west-1"), "i-0a1", no_token=1234.0, last_used=NOON - timedelta(hours=2)
+        ),
+        (Target(SHOP, "eu-west-1"), "i-0a2"): InstanceEvidence(Target(SHOP, "eu-west-1"), "i-0a2", no_token=0.0),
+    },
+)
+
+
+def make(*, enforced: bool = False, evidence: Evidence | None = EVIDENCE, scan: Scan = SCAN) -> Report:
+    return Report(
+        scan_id=scan.scan_id,
+        finished=NOON,
+        made_at=NOON,
+        coverage=coverage_of(scan),
+        findings=partial(findings, scan, evidence, enforced=enforced),
+        scope=scan.scope,
+        trend=(TrendPoint(NOON - timedelta(days=7), Count(1, 9)), TrendPoint(NOON, Count(6, 4))),
+        evidence_taken=evidence.taken if evidence else None,
+        look_back=evidence.look_back if evidence else None,
+    )
+
+
+Write = Callable[[Report], Iterator[str]]
+FORMATS: tuple[Write, ...] = (html_text, csv_lines, json_lines, sarif_text, ocsf_text, asff_text, junit_text)
+
+
+def text(write: Write, report: Report) -> str:
+    return "".join(write(report))
+
+
+def test_every_finding_has_its_evidence_and_the_next_step() -> None:
+    found = {finding.resource: finding for finding in make().findings()}
+    assert found["i-0a1"].use == "used"
+    assert "imdsctl trace" in found["i-0a1"].next_step
+    assert found["i-0a2"].use == "unused"
+    assert "imdsctl plan" in found["i-0a2"].next_step
+    assert found["i-0d1"].use == "unknown"
+    assert "i-0a3" not in found  # it is enforced
+    assert found["images"].verdict is Verdict.UNKNOWN
+
+
+def test_security_hub_takes_the_findings() -> None:
+    """The model of BatchImportFindings is the judge."""
+    found = json.loads(text(asff_text, make(enforced=True)))
+    model = botocore.session.Session().get_service_model("securityhub")
+    shape = model.operation_model("BatchImportFindings").input_shape
+    problems = ParamValidator().validate({"Findings": found}, shape)
+    assert not problems.has_errors(), problems.generate_report()
+    by_id = {each["Id"]: each for each in found}
+    exposed = by_id[f"{SHOP}/eu-west-1/instance/i-0a1"]
+    assert exposed["Resources"][0]["Id"] == f"arn:aws:ec2:eu-west-1:{SHOP}:instance/i-0a1"
+    assert exposed["Compliance"] == {"Status": "FAILED", "RelatedRequirements": ["Security Hub EC2.8"]}
+    assert exposed["Severity"]["Label"] == "HIGH"
+    assert by_id[f"{SHOP}/eu-west-1/instance/i-0a3"]["Compliance"]["Status"] == "PASSED"
+    assert by_id[f"{BANK}/eu-west-1/unseen/images"]["Compliance"]["Status"] == "NOT_AVAILABLE"
+
+
+def test_a_security_lake_takes_the_findings() -> None:
+    """Prowler's models of OCSF are the judge."""
+    found = json.loads(text(ocsf_text, make(enforced=True)))
+    parsed = [ComplianceFinding.model_validate(each) for each in found]
+    assert len(parsed) == len(list(make(enforced=True).findings()))
+    statuses = {each.finding_info.uid.rpartition("/")[2]: each.compliance.status_id.name for each in parsed}
+    assert (statuses["i-0a1"], statuses["i-0a3"], statuses["images"]) == ("Fail", "Pass", "Unknown")
+    assert all(each.class_uid == 2003 and each.type_uid == 200301 for each in parsed)
+
+
+def test_a_build_server_reads_a_case_for_everything_that_was_looked_at() -> None:
+    suites = JUnitXml.fromstring(text(junit_text, make(enforced=True)).encode())
+    by_name = {suite.name.split()[0]: suite for suite in suites}
+    assert {name: (suite.tests, suite.failures, suite.errors) for name, suite in by_name.items()} == {
+        SHOP: (4, 4, 0),
+        BANK: (4, 1, 1),
+    }
+    [failed] = [case for case in by_name[SHOP] if case.name == "instance"]
+    assert failed.result[0].message == "2 of 3 allow IMDSv1"
+    assert "1,234 IMDSv1 calls" in failed.result[0].text
+
+
+def test_a_code_scanner_reads_rules_and_results() -> None:
+    log = json.loads(text(sarif_text, make()))
+    assert log["version"] == "2.1.0"
+    [run] = log["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert [rule["id"] for rule in rules] == [f"imdsctl/{rule.id}" for rule in RULES]
+    for result in run["results"]:
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+        assert result["message"]["text"]
+        assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].startswith("aws/")
+        assert (result["level"] == "none") == (result["kind"] != "fail")
+    assert len({result["partialFingerprints"]["imdsctl/v1"] for result in run["results"]}) == len(run["results"])
+
+
+def test_a_spreadsheet_runs_nothing() -> None:
+    rows = list(csv.DictReader(io.StringIO(text(csv_lines, make()), newline="")))
+    named = {row["resource"]: row for row in rows}
+    assert named["i-0a1"]["name"] == "'=HYPERLINK(1)"
+    assert named["i-0a1"]["evidence"].startswith("1,234 IMDSv1 calls")
+    assert len(rows) == len(list(make().findings()))
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.said: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.said.append(data)
+
+
+def test_the_page_runs_and_loads_nothing_whatever_a_name_says() -> None:
+    page = Page()
+    page.feed(text(html_text, make()))
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "iframe", "object", "embed", "link", "img", "form", "base"}
+    assert not any(key.startswith("on") or key in ("src", "href") for _, attributes in page.tags for key in attributes)
+    policies = [attributes for tag, attributes in page.tags if attributes.get("http-equiv")]
+    assert policies == [
+        {"http-equiv": "Content-Security-Policy", "content": "default-src 'none'; style-src 'unsafe-inline'"}
+    ]
+    said = "".join(page.said)
+    assert "<script>alert('x')</script>\\u000a\\u001b[2J\\u202e" in said  # there to be read, and no more
+    assert "1 of 2 use IMDSv1; i-0a1: 1,234 IMDSv1 calls, the last on 2026-11-26" in said
+    assert "Share enforced over time" in str(page.tags)
+
+
+@pytest.mark.parametrize("write", FORMATS)
+def test_nothing_hostile_reaches_any_format_raw(write: Write) -> None:
+    written = text(write, make(enforced=True))
+    assert "\x1b" not in written
+    if write is not json_lines:  # JSON for programs keeps the text as it is, in JSON's own escapes
+        assert "\u202e" not in written
+
+
+@pytest.mark.parametrize("write", FORMATS)
+def test_a_redacted_report_tells_nobody_whose_it_is(write: Write) -> None:
+    report = redacted(make(enforced=True), Redactor(SCAN.accounts, b"k" * 32))
+    written = text(write, report)
+    for told in (
+        SHOP,
+        BANK,
+        GONE,
+        "shop-prod",
+        "i-0a1",
+        "lt-0b1",
+        "ami-0c1",
+        "HYPERLINK",
+        "alert",
+        "role/x",
+        "Root/Prod",
+    ):
+        assert told not in written, told
+    assert "eu-west-1" in written
+    if write is not html_text:
+        assert written.count("\n") == text(write, make(enforced=True)).count("\n")
+
+
+def test_pseudonyms_hold_within_a_report_and_differ_between_two() -> None:
+    first, again, other = (
+        list(redacted(make(), Redactor(SCAN.accounts, key)).findings()) for key in (b"1" * 32, b"1" * 32, b"2" * 32)
+    )
+    assert first == again
+    assert {each.resource for each in first}.isdisjoint(
+        each.resource for each in other if each.rule.id not in ("unseen", "region-default")
+    )
+    ids = [each.id for each in first]
+    assert len(set(ids)) == len(ids)
+
+
+def test_coverage_adds_up_and_what_nobody_can_see_is_not_clean() -> None:
+    coverage = coverage_of(SCAN)
+    assert coverage.total == Count(enforced=3, exposed=6, unknown=1)
+    assert coverage.cells[BANK, "us-east-1"].share == 1
+    assert coverage.cells[GONE, ""].share is None
+    assert not coverage.cells[GONE, ""].inspectable
+    units = coverage.by_unit()
+    assert units["Root"].count == units["Root/Prod"].count + units["Root/Dev"].count
+    assert coverage.by_region()["eu-west-1"].count.exposed == 6
+
+
+def test_an_account_that_refused_counts_as_unknown() -> None:
+    refused = AccountUnseen("444444444444", None, Unseen("account", "AccessDenied", "AccessDenied"))
+    scan = replace(SCAN, accounts=(*SCAN.accounts, Account("444444444444", "x")), unseen=(*SCAN.unseen, refused))
+    assert coverage_of(scan).total.unknown == 2
+    assert any(finding.account_id == "444444444444" for finding in findings(scan))
+
+
+def test_a_registered_exception_is_accepted_not_exposed() -> None:
+    def accepts(target: Target, resource: str, tags: tuple[tuple[str, str], ...]) -> str:
+        return "team web, until 2027-01-31" if ("aws:autoscaling:groupName", "web") in tags else ""
+
+    found = {each.resource: each for each in findings(SCAN, EVIDENCE, accepts=accepts)}
+    assert found["i-0a1"].severity == "INFORMATIONAL"
+    assert found["i-0a1"].next_step == "Accepted: team web, until 2027-01-31."
+    assert found["lt-0b1:3"].severity == "MEDIUM"
