@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from imdsctl.fleet.ports import Aws, ScanStore
     from imdsctl.fleet.sessions import Sessions
     from imdsctl.fleet.targets import Caller
-    from imdsctl.fleet.watch import Repaired
     from imdsctl.fleet.watch_events import EventSource, Listener, WatchEvent
+    from imdsctl.fleet.watch_repairs import Repaired
 
 INTERVAL = "1h"
 INTERVAL_SECONDS_MIN = 1
+ACCOUNTS_ASKED_EVERY = timedelta(minutes=1)
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -280,6 +281,7 @@ class _World:
         self._sessions = sessions
         self._stop = stop
         self._accounts: dict[str, Account] = {}
+        self._asked_at: datetime | None = None
 
     async def scan(self) -> Scan:
         """One sweep into the store, as `imdsctl scan` makes it."""
@@ -302,7 +304,10 @@ class _World:
         return await read_target(self._aws, await self._sessions(target.account_id), target, PublicImages())
 
     async def watched(self, target: Target) -> Account | None:
-        """The account when the selection has it and the Region. One that nobody has heard of is looked up."""
+        """The account when the selection has it and the Region.
+
+        One that nobody has heard of is looked up, but not again and again: events may name any account.
+        """
         from imdsctl.fleet.targets import find_accounts
 
         selection = self._asked.selection
@@ -310,7 +315,10 @@ class _World:
             return None
         if selection.regions and target.region not in selection.regions:
             return None
-        if target.account_id not in self._accounts:
+        now = self._deps.now()
+        lately = self._asked_at is not None and now - self._asked_at < ACCOUNTS_ASKED_EVERY
+        if target.account_id not in self._accounts and not lately:
+            self._asked_at = now
             visit = await find_accounts(self._aws, selection)
             self._accounts = {each.account_id: each for each in visit.accounts}
         return self._accounts.get(target.account_id)
@@ -327,8 +335,8 @@ class _World:
         from imdsctl.adapters.journal_file import open_journal
         from imdsctl.adapters.plan_file import read_plan, write_plan
         from imdsctl.fleet.apply import GOOD, Applying
-        from imdsctl.fleet.watch import Repaired
         from imdsctl.fleet.watch_events import ChangeRepaired
+        from imdsctl.fleet.watch_repairs import Repaired
 
         folder = _repairs_folder(self._asked.repairs)
         file = folder / f"repair-{self._deps.new_id()}.json"

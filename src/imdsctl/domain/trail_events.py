@@ -6,7 +6,7 @@ Guide, "AWS service events delivered via AWS CloudTrail": the record stands in t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -162,7 +162,7 @@ def event_of_record(record: Mapping[str, Any]) -> TrailEvent:
     return TrailEvent(name, source, Target(account_id, region), actor, frozenset(found), failed)
 
 
-def culprit(events: list[TrailEvent], resource: str, name: str, region: str) -> Actor | None:
+def culprit(events: Iterable[TrailEvent], resource: str, name: str, region: str) -> Actor | None:
     """Who changed a resource (AWS's id, or the Region's name for its default), the latest of the events that name it.
 
     None when no event does: nobody is named on a guess.

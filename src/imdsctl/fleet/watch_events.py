@@ -54,7 +54,7 @@ class ChangeRepaired:
 class RepairEnded:
     """What was done about the drift of a round. `left` were over the round's limit: the next round comes to them.
 
-    `given_up` come back again and again: somebody else changes them each time.
+    `given_up` were repaired several times, and are not as wanted: somebody else changes them, or AWS refuses.
     """
 
     at: datetime

@@ -125,8 +125,7 @@ def _repair_lines(event: RepairEnded) -> list[str]:
             f"  {_counted(event.left, 'change')} over the limit of a round: left for the next one (--repair-max)"
         )
     lines += [
-        f"  left alone  {shown(each)}: it was repaired several times and is changed again and again"
-        for each in event.given_up
+        f"  left alone  {shown(each)}: it was repaired several times and is not as wanted" for each in event.given_up
     ]
     return lines
 

@@ -26,7 +26,7 @@ from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions,
 from imdsctl.domain.plan import Plan
 from imdsctl.domain.trail_events import TrailEvent, events_of_text
 from imdsctl.fleet.ports import Unreachable
-from imdsctl.fleet.watch import DELIVERIES_MAX, REPAIRS_OF_ONE_MAX, Hands, Repaired, Watching
+from imdsctl.fleet.watch import DELIVERIES_MAX, SETTLE_SECONDS, Hands, Watching
 from imdsctl.fleet.watch_events import (
     Blind,
     ChangeRepaired,
@@ -36,6 +36,7 @@ from imdsctl.fleet.watch_events import (
     Trouble,
     WatchEvent,
 )
+from imdsctl.fleet.watch_repairs import HELD_ROUNDS_MAX, REPAIRS_OF_ONE_MAX, Repaired
 from imdsctl.views.watch import watch_json, watch_text
 from imdsctl.wire.errors import ServiceError
 
@@ -320,6 +321,14 @@ def test_a_message_whose_target_can_never_be_read_is_done_with_after_some_delive
     rounds = fleet.run(fleet.scan(), source=queue, interval=None, until_empty=True)
     assert len(rounds) == DELIVERIES_MAX
     assert queue.finished == ["a"]
+    assert "it is given up" in [each.reason for each in fleet.told if isinstance(each, Trouble)][-1]
+
+
+def test_an_event_that_is_younger_than_aws_is_consistent_waits(fleet: Fleet) -> None:
+    at = f"{NOON - timedelta(seconds=1):%Y-%m-%dT%H:%M:%SZ}"
+    queue = Queue([Delivery("a", events(record("RunInstances", eventTime=at)))])
+    fleet.run(fleet.scan(), source=queue, interval=None, rounds=1)
+    assert fleet.clock.slept == [SETTLE_SECONDS - 1]
 
 
 def test_what_is_no_event_stays_and_is_told_and_what_is_not_watched_is_done_with(fleet: Fleet) -> None:
@@ -413,6 +422,26 @@ def test_what_is_repaired_and_taken_back_is_drift_again_until_it_is_left_alone(f
     assert len(fleet.applied) == REPAIRS_OF_ONE_MAX
     last = [each for each in fleet.told if isinstance(each, RepairEnded)][-1]
     assert last.given_up == (f"{HERE}/instance/{instance(1).instance_id}",)
+
+
+def test_what_cannot_be_changed_yet_is_repaired_when_it_can(fleet: Fleet) -> None:
+    starting = RegionSeen(HERE, RIGHT, (replace(instance(7, V1), state="pending"),))
+    before = fleet.scan()
+    fleet.see(starting)
+    fleet.clock.after = lambda number: fleet.see(RegionSeen(HERE, RIGHT, (instance(7, V1),)))
+    first, second = fleet.run(before, repair=True, rounds=2)
+    assert drifted(first) == [instance(7).instance_id]
+    assert drifted(second) == []
+    assert fleet.applied == [[f"{HERE}/instance/{instance(7).instance_id}"]]
+
+
+def test_what_can_never_be_changed_is_not_looked_at_for_ever(fleet: Fleet) -> None:
+    before = fleet.scan()
+    fleet.see(RegionSeen(HERE, RIGHT, (replace(instance(7, V1), managed_by="eks.amazonaws.com"),)))
+    queue = Queue([Delivery("a", events(record("RunInstances", instance(7).instance_id)))])
+    fleet.run(before, repair=True, source=queue, interval=None, until_empty=True)
+    assert len(fleet.read) == HELD_ROUNDS_MAX + 1
+    assert fleet.applied == []
 
 
 def test_nothing_is_repaired_unless_asked(fleet: Fleet) -> None:

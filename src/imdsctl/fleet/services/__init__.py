@@ -12,21 +12,17 @@ from imdsctl.fleet.services.calls import ServiceCalls
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """`service` is botocore's name; `what` names the part for a person when it could not be read.
-
-    `regions` are where the service is; None means everywhere. Elsewhere it has no endpoint, and nothing to read.
-    """
+    """`service` is botocore's name; `what` names the part for a person when it could not be read."""
 
     service: str
     what: str
     read: Callable[[ServiceCalls], Awaitable[list[ServiceSeen]]]
-    regions: frozenset[str] | None = None
 
 
 READERS: Mapping[str, Reader] = {
-    "appstream": Reader("appstream", "AppStream fleets and builders", appstream.read, appstream.REGIONS),
+    "appstream": Reader("appstream", "AppStream fleets and builders", appstream.read),
     "emr": Reader("emr", "EMR security configurations", emr.read),
     "imagebuilder": Reader("imagebuilder", "Image Builder infrastructure configurations", imagebuilder.read),
-    "lightsail": Reader("lightsail", "Lightsail instances", lightsail.read, lightsail.REGIONS),
+    "lightsail": Reader("lightsail", "Lightsail instances", lightsail.read),
 }
 """By name, alphabetically."""

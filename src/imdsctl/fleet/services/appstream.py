@@ -14,15 +14,6 @@ from imdsctl.domain.observations import SAYS_NOTHING, ServiceKind, ServiceSeen
 from imdsctl.domain.options import HttpTokens, MetadataOptions
 from imdsctl.fleet.services.calls import ServiceCalls
 
-REGIONS = frozenset(
-    {
-        *("ap-northeast-1", "ap-northeast-2", "ap-south-1", "ap-southeast-1", "ap-southeast-2", "ap-southeast-5"),
-        *("ca-central-1", "eu-central-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-2", "eu-west-3"),
-        *("il-central-1", "sa-east-1", "us-east-1", "us-east-2", "us-west-2"),
-    }
-)
-"""The Regions of its API (botocore's `appstream` endpoints); no other Region has one."""
-
 _MEMBERS = {"Name": None, "Arn": None, "DisableIMDSV1": None}
 _LISTS = (
     ("DescribeFleets", "Fleets", ServiceKind.APPSTREAM_FLEET),

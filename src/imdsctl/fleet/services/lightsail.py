@@ -13,15 +13,6 @@ from imdsctl.domain.observations import SAYS_NOTHING, ServiceKind, ServiceSeen
 from imdsctl.domain.options import InvalidOption, MetadataOptions
 from imdsctl.fleet.services.calls import ServiceCalls
 
-REGIONS = frozenset(
-    {
-        *("ap-northeast-1", "ap-northeast-2", "ap-south-1", "ap-southeast-1", "ap-southeast-2", "ap-southeast-3"),
-        *("ap-southeast-5", "ca-central-1", "eu-central-1", "eu-north-1", "eu-west-1", "eu-west-2", "eu-west-3"),
-        *("us-east-1", "us-east-2", "us-west-2"),
-    }
-)
-"""The Regions of its API (`RegionName` in its service model); no other Region has an endpoint."""
-
 _WANTED = {
     "instances": {"name": None, "arn": None, "blueprintId": None, "metadataOptions": None, "tags": None},
 }
