@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from imdsctl.domain.observations import SAYS_NOTHING, ServiceKind, ServiceSeen
 from imdsctl.domain.options import HttpTokens, MetadataOptions, Switch
@@ -20,6 +21,7 @@ from imdsctl.local.appstream import state as appstream_state
 from imdsctl.local.emr import state as emr_state
 from imdsctl.local.imagebuilder import state as imagebuilder_state
 from imdsctl.local.lightsail import state as lightsail_state
+from imdsctl.wire.errors import ServiceError
 
 IMDS = "InstanceMetadataServiceConfiguration"
 VERSION = "MinimumInstanceMetadataServiceVersion"
@@ -138,6 +140,34 @@ def test_emr_s_clusters_say_which_configuration_is_in_use(shared: Any) -> None:
     assert state.configurations.keys() <= seen.keys()
 
 
+class Deleting(Botocore):
+    """Somebody deletes what is to be described, just before."""
+
+    async def call(self, *args: Any) -> dict[str, Any]:
+        _, service, region, operation, params, _ = args
+        client = self.offline.client(service, region=region)
+        if operation == "DescribeSecurityConfiguration":
+            client.delete_security_configuration(**params)
+        if operation == "GetInfrastructureConfiguration":
+            client.delete_infrastructure_configuration(**params)
+        try:
+            return await super().call(*args)
+        except ClientError as error:
+            said = error.response["Error"]
+            raise ServiceError(said["Code"], said["Message"], 400) from None
+
+
+@pytest.mark.parametrize("name", ["emr", "imagebuilder"])
+def test_what_is_deleted_between_the_list_and_the_look_is_left_out(offline: Any, name: str) -> None:
+    region = "ap-southeast-1"
+    offline.client("emr", region=region).create_security_configuration(Name="mine", SecurityConfiguration="{}")
+    offline.client("imagebuilder", region=region).create_infrastructure_configuration(
+        name="mine", instanceProfileName="p"
+    )
+    calls = ServiceCalls(Deleting(offline), None, name, offline.management, region)  # type: ignore[arg-type]
+    assert asyncio.run(READERS[name].read(calls)) == []
+
+
 # -- Image Builder ---------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +254,7 @@ def test_lightsail_s_options_are_changed_and_are_pending_until_applied(make_offl
     assert (options["state"], options["httpTokens"]) == ("pending", "required")
     seen = next(each for each in read(offline, "lightsail", region) if each.name == name)
     assert "pending" in seen.reason
+    assert seen.options == SAYS_NOTHING
     offline.offset += timedelta(seconds=31)
     assert sail.get_instance(instanceName=name)["instance"]["metadataOptions"]["state"] == "applied"
     seen = next(each for each in read(offline, "lightsail", region) if each.name == name)

@@ -25,18 +25,18 @@ from imdsctl.wire.xml import XmlCompiler, XmlReader, escape, local_name, parse
 body_bytes_max: Final = 16 * 1024 * 1024
 _XML: Final = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 _MESSAGE: Final = ("message", "Message")
-_QUERY_CODES: Final = {
-    "QueueDoesNotExist": "AWS.SimpleQueueService.NonExistentQueue",
-    "QueueNameExists": "QueueAlreadyExists",
+_QUERY_SHAPES: Final = {
+    "AWS.SimpleQueueService.NonExistentQueue": "QueueDoesNotExist",
+    "QueueAlreadyExists": "QueueNameExists",
     **{
-        name: f"AWS.SimpleQueueService.{name}"
+        f"AWS.SimpleQueueService.{name}": name
         for name in (
             *("BatchEntryIdsNotDistinct", "BatchRequestTooLong", "EmptyBatchRequest", "InvalidBatchEntryId"),
             *("PurgeQueueInProgress", "TooManyEntriesInBatchRequest"),
         )
     },
 }
-"""SQS's errors as the query protocol named them; its model no longer says so, and its clients still read them."""
+"""SQS's errors by the codes of its query protocol, which clients still see; its model no longer says them."""
 
 
 class Decoder(Protocol):
@@ -383,7 +383,7 @@ class _Tree(ProtocolOf):
         return {"content-type": self.content_type, "x-amzn-requestid": request_id}
 
     def encode_error(self, error: ServiceError, request_id: str) -> HttpResponse:
-        shape = self.model.error(error.code)
+        shape = self.model.error(_QUERY_SHAPES.get(error.code, error.code))
         name = shape.name if shape is not None else error.code
         document: dict[str, Any] = {"__type": name}
         key = "message"
@@ -394,7 +394,7 @@ class _Tree(ProtocolOf):
         document[key] = error.message
         if self.model.query_compatible:
             fault = "Receiver" if error.fault == "server" else "Sender"
-            headers["x-amzn-query-error"] = f"{_QUERY_CODES.get(name, error.code)};{fault}"
+            headers["x-amzn-query-error"] = f"{error.code};{fault}"
         return HttpResponse(error.status, headers, self.write(document))
 
     def _error_members(

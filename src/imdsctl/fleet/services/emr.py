@@ -14,6 +14,7 @@ from typing import Any
 from imdsctl.domain.observations import SAYS_NOTHING, ServiceKind, ServiceSeen
 from imdsctl.domain.options import HttpTokens, InvalidOption, MetadataOptions
 from imdsctl.fleet.services.calls import ServiceCalls
+from imdsctl.wire.errors import ServiceError
 
 ACTIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
 """States of clusters that have instances, or will."""
@@ -52,7 +53,14 @@ async def read(reader: ServiceCalls) -> list[ServiceSeen]:
         users.setdefault(each.get("SecurityConfiguration") or "", []).append(each.get("Id") or "")
     seen = []
     for name in names:
-        text = (await reader.call("DescribeSecurityConfiguration", {"Name": name})).get("SecurityConfiguration") or ""
+        try:
+            text = (await reader.call("DescribeSecurityConfiguration", {"Name": name})).get(
+                "SecurityConfiguration"
+            ) or ""
+        except ServiceError as error:
+            if not (error.code == "InvalidRequestException" and "does not exist" in error.message):
+                raise
+            continue  # it was deleted since the list
         options, reason = options_of(text)
         seen.append(
             ServiceSeen(

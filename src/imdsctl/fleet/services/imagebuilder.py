@@ -13,6 +13,7 @@ from typing import Any
 from imdsctl.domain.observations import SAYS_NOTHING, ServiceKind, ServiceSeen
 from imdsctl.domain.options import HttpTokens, InvalidOption, MetadataOptions
 from imdsctl.fleet.services.calls import ServiceCalls
+from imdsctl.wire.errors import ServiceError
 
 DEFAULTS = MetadataOptions(HttpTokens.OPTIONAL, 1)
 
@@ -32,7 +33,12 @@ async def read(reader: ServiceCalls) -> list[ServiceSeen]:
     ]
     seen = []
     for arn in arns:
-        answer = await reader.call("GetInfrastructureConfiguration", {"infrastructureConfigurationArn": arn}, _GET)
+        try:
+            answer = await reader.call("GetInfrastructureConfiguration", {"infrastructureConfigurationArn": arn}, _GET)
+        except ServiceError as error:
+            if error.code != "ResourceNotFoundException":
+                raise
+            continue  # it was deleted since the list
         found: Mapping[str, Any] = answer.get("infrastructureConfiguration") or {}
         options, reason = options_of(found.get("instanceMetadataOptions"))
         seen.append(

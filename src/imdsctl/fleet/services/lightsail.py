@@ -48,5 +48,8 @@ def options_of(said: Mapping[str, Any] | None) -> tuple[MetadataOptions, str]:
     except InvalidOption as error:
         return SAYS_NOTHING, str(error)
     if said.get("state") == "pending":
-        return options, "the change is pending: until it is applied, the instance answers as before"
+        return (
+            SAYS_NOTHING,
+            "a change is pending: until it is applied, the instance answers as before, however that was",
+        )
     return options, ""

@@ -1,7 +1,7 @@
 """What the operations of SQS have in common: queues by their URLs, receipt handles, refusals.
 
-Source: SQS API Reference, "Common errors" and each action's errors. The codes are those of the JSON protocol; the wire
-adds the older ones in a header, as SQS does.
+Source: SQS API Reference, "Common errors" and each action's errors. The codes are those that clients see, older than
+the names of the errors in its model.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def arn_of(call: Call, name: str) -> str:
 
 
 def queue_named(call: Call, name: str, owner: str | None = None) -> Queue:
-    """A queue by name. Raises QueueDoesNotExist; nobody sees another account's queues here."""
+    """A queue by name. Raises AWS.SimpleQueueService.NonExistentQueue; nobody sees another account's queues here."""
     found = store_of(call).queues.get(name)
     if found is None or owner not in (None, call.account_id):
-        raise refused("QueueDoesNotExist", "The specified queue does not exist.")
+        raise refused("AWS.SimpleQueueService.NonExistentQueue", "The specified queue does not exist.")
     found.expire(call.now)
     return found
 

@@ -39,7 +39,10 @@ def send_message_batch(call: Call) -> Mapping[str, Any]:
     """
     queue, entries = queue_of(call), _entries(call)
     if sum(len(str(each.get("MessageBody") or "").encode()) for each in entries) > queue.number("MaximumMessageSize"):
-        raise refused("BatchRequestTooLong", "The length of all the messages put together is more than the limit.")
+        raise refused(
+            "AWS.SimpleQueueService.BatchRequestTooLong",
+            "The length of all the messages put together is more than the limit.",
+        )
 
     def send(entry: dict[str, Any]) -> dict[str, Any]:
         message = _checked(call, queue, entry)
@@ -129,21 +132,24 @@ def _structure(queue: Queue, message: Message, wanted: set[str]) -> dict[str, An
 def _entries(call: Call) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = list(call.params.get("Entries") or ())
     if not entries:
-        raise refused("EmptyBatchRequest", "There should be at least one entry in the request.")
+        raise refused("AWS.SimpleQueueService.EmptyBatchRequest", "There should be at least one entry in the request.")
     if len(entries) > BATCH_MAX:
         raise refused(
-            "TooManyEntriesInBatchRequest",
+            "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
             f"Maximum number of entries per request are {BATCH_MAX}. You have sent {len(entries)}.",
         )
     names = [str(each.get("Id") or "") for each in entries]
     if not all(_BATCH_ID.fullmatch(name) for name in names):
         raise refused(
-            "InvalidBatchEntryId",
+            "AWS.SimpleQueueService.InvalidBatchEntryId",
             "A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 "
             "letters long.",
         )
     if len(set(names)) != len(names):
-        raise refused("BatchEntryIdsNotDistinct", "Two or more batch entries in the request have the same Id.")
+        raise refused(
+            "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
+            "Two or more batch entries in the request have the same Id.",
+        )
     return entries
 
 

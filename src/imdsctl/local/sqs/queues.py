@@ -45,14 +45,14 @@ def create_queue(call: Call) -> Mapping[str, Any]:
     for attribute, value in attributes.items():
         if _value(before, attribute) != value:
             raise refused(
-                "QueueNameExists",
+                "QueueAlreadyExists",
                 f"A queue already exists with the same name and a different value for attribute {attribute}",
             )
     return {"QueueUrl": url_of(call, before)}
 
 
 def get_queue_url(call: Call) -> Mapping[str, Any]:
-    """The URL of a queue by its name. Raises QueueDoesNotExist."""
+    """The URL of a queue by its name. Raises AWS.SimpleQueueService.NonExistentQueue."""
     name, owner = str(call.params.get("QueueName") or ""), call.params.get("QueueOwnerAWSAccountId")
     return {"QueueUrl": url_of(call, queue_named(call, name, owner))}
 
@@ -96,7 +96,8 @@ def purge_queue(call: Call) -> Mapping[str, Any]:
     queue = queue_of(call)
     if queue.purged is not None and call.now < queue.purged + PURGE_EVERY:
         raise refused(
-            "PurgeQueueInProgress", f"Only one PurgeQueue operation on {queue.name} is allowed every 60 seconds."
+            "AWS.SimpleQueueService.PurgeQueueInProgress",
+            f"Only one PurgeQueue operation on {queue.name} is allowed every 60 seconds.",
         )
     queue.purged = call.now
     queue.messages.clear()
