@@ -13,7 +13,7 @@ from imdsctl.cli.app import run
 from imdsctl.cli.dependencies import Dependencies
 
 if TYPE_CHECKING:
-    from imdsctl.fleet.ports import Aws, ScanStore
+    from imdsctl.fleet.ports import Aws, HeldLease, ScanStore
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def dependencies() -> Dependencies:
     """The real adapters. Each is imported and built only when a command asks for it, to keep the start cheap."""
-    return Dependencies(aws=_aws, scans=_scans, now=_now, new_id=_new_id)
+    return Dependencies(aws=_aws, scans=_scans, lease=_lease, now=_now, new_id=_new_id, serves=_serves)
 
 
 def _now() -> datetime:
@@ -37,11 +37,25 @@ def _new_id() -> str:
 
 def _aws(profile: str | None) -> AbstractAsyncContextManager[Aws]:
     from imdsctl.adapters.aws import open_aws
+    from imdsctl.cli.errors import report
 
-    return open_aws(profile)
+    return open_aws(profile, warn=lambda diagnostic: report([diagnostic]))
 
 
 def _scans(url: str | None) -> ScanStore:
     from imdsctl.adapters.database import ScanDatabase
 
     return ScanDatabase(url)
+
+
+def _lease(url: str, owner: str) -> AbstractAsyncContextManager[HeldLease]:
+    from imdsctl.adapters.database import ScanDatabase
+    from imdsctl.adapters.lease import DatabaseLease
+
+    return DatabaseLease(ScanDatabase(url), owner)  # type: ignore[arg-type]
+
+
+def _serves(service: str, region: str) -> bool:
+    from imdsctl.adapters.service_regions import serves
+
+    return serves(service, region)

@@ -23,8 +23,10 @@ from urllib.parse import parse_qs
 import pytest
 
 from imdsctl.adapters.aws import AwsClient
+from imdsctl.adapters.breaker import COOL_DOWN_SECONDS, FAILURES_MAX, SILENT_SECONDS_MIN
 from imdsctl.adapters.http_client import Futile, HttpClient, Origin
 from imdsctl.adapters.profile import Profile
+from imdsctl.domain.diagnostics import Diagnostic, Severity
 from imdsctl.fleet.ports import Credentials, Unreachable
 from imdsctl.wire import sigv4
 from imdsctl.wire.errors import ServiceError
@@ -151,6 +153,9 @@ class FakeClock:
 
     def now(self) -> datetime:
         return NOW
+
+    def monotonic(self) -> float:
+        return sum(self.slept)
 
     def fraction(self) -> float:
         return 0.5
@@ -679,3 +684,174 @@ def test_https_goes_through_the_tunnel_of_a_proxy(certificate: Path) -> None:
     assert result == ONE_REGION
     assert asked[0].startswith(b"CONNECT localhost:444 HTTP/1.1\r\n")
     assert b"Proxy-Authorization: Basic dXNlcjpwYXNz\r\n" in asked[0]
+
+
+# -- clocks, credentials and hosts that fail while a run is under way
+
+
+def refused_at(code: str, status: int, date: str) -> Reply:
+    reply = refusal(code, status)
+    return Reply(reply.data.replace(b"\r\n", f"\r\nDate: {date}\r\n".encode(), 1))
+
+
+SOON = "Wed, 04 Mar 2026 05:16:07 GMT"
+"""Ten minutes after NOW."""
+
+
+@pytest.mark.parametrize(
+    "code", ["RequestExpired", "SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure"]
+)
+def test_a_clock_that_is_off_is_learned_from_the_refusal_and_the_user_is_told_once(code: str) -> None:
+    warned: list[Diagnostic] = []
+
+    async def story(client: AwsClient, server: Server) -> None:
+        client._warn = warned.append
+        for _ in range(3):
+            assert await describe_regions(client) == ONE_REGION
+
+    replies = [refused_at(code, 400, SOON), xml(regions("eu-west-1"))]
+    _, server, _, clock = run(replies, story)
+    assert [each.headers["x-amz-date"] for each in server.received] == ["20260304T050607Z", *["20260304T051607Z"] * 3]
+    assert clock.slept == [], "nothing is waited for"
+    assert [(each.code, each.severity) for each in warned] == [("clock-off", Severity.WARNING)]
+    assert "10 minutes behind" in warned[0].summary
+
+
+def test_many_calls_that_find_the_clock_off_at_once_correct_it_once() -> None:
+    async def story(client: AwsClient, server: Server) -> None:
+        await asyncio.gather(*(describe_regions(client) for _ in range(5)))
+        assert client._targets["ec2", "eu-west-1"].ahead.total_seconds() == 600
+
+    run([refused_at("RequestExpired", 400, SOON)] * 5 + [xml(regions("eu-west-1"))], story)
+
+
+def test_a_signature_that_is_wrong_at_the_right_time_is_a_refusal() -> None:
+    async def story(client: AwsClient, server: Server) -> None:
+        with pytest.raises(ServiceError, match="SignatureDoesNotMatch"):
+            await describe_regions(client)
+        assert len(server.received) == 1
+
+    run([refused_at("SignatureDoesNotMatch", 403, "Wed, 04 Mar 2026 05:07:07 GMT")], story)
+
+
+def test_a_clock_that_stays_off_after_the_correction_is_a_refusal_and_no_loop() -> None:
+    async def story(client: AwsClient, server: Server) -> None:
+        with pytest.raises(ServiceError, match="InvalidSignatureException"):
+            await describe_regions(client)
+        assert len(server.received) == 2
+
+    run([refused_at("InvalidSignatureException", 400, SOON)], story)
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "ExpiredTokenException", "RequestExpired"])
+def test_expired_credentials_are_renewed_once_for_all_calls_that_find_out(code: str) -> None:
+    renewals = 0
+
+    async def renew() -> Credentials:
+        nonlocal renewals
+        renewals += 1
+        await asyncio.sleep(0)
+        return Credentials("FRESH", "secret", "token")
+
+    stale = Credentials("STALE", "secret", "token", renew=renew)
+
+    async def story(client: AwsClient, server: Server) -> None:
+        first = [client.call(stale, "ec2", "eu-west-1", "DescribeRegions", {}) for _ in range(4)]
+        assert await asyncio.gather(*first) == [ONE_REGION] * 4
+        await client.call(stale, "ec2", "eu-west-1", "DescribeRegions", {})
+
+    _, server, client, clock = run(
+        [*[refused_at(code, 403, "Wed, 04 Mar 2026 05:06:07 GMT")] * 4, xml(regions("eu-west-1"))], story
+    )
+    keys = [sigv4.parse_authorization(each.headers, "").access_key for each in server.received]
+    assert keys == ["STALE"] * 4 + ["FRESH"] * 5
+    assert (renewals, client.stats.renewed, clock.slept) == (1, 4, [])
+
+
+def test_expired_credentials_that_cannot_be_renewed_are_a_refusal_with_both_reasons() -> None:
+    async def renew() -> Credentials:
+        raise ServiceError("AccessDenied", "the role was deleted", 403)
+
+    async def story(client: AwsClient, server: Server) -> None:
+        with pytest.raises(ServiceError, match=r"ExpiredToken: m New credentials could not be had: .*role was deleted"):
+            await client.call(Credentials("STALE", "s", renew=renew), "ec2", "eu-west-1", "DescribeRegions", {})
+        with pytest.raises(ServiceError, match=r"ExpiredToken: m$"):
+            await describe_regions(client)
+
+    run([refusal("ExpiredToken", 403)], story)
+
+
+def test_the_users_own_credentials_are_read_again_when_they_have_expired(tmp_path: Path) -> None:
+    keys = tmp_path / "credentials"
+
+    def sign_in(key: str) -> None:
+        keys.write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = s\naws_session_token = t\n")
+
+    async def story(client: AwsClient, server: Server) -> list[str]:
+        os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(keys)
+        sign_in("STALE")
+        with pytest.raises(ServiceError, match="ExpiredToken"):
+            await client.call(None, "ec2", "eu-west-1", "DescribeRegions", {})
+        sign_in("FRESH")
+        server.replies[:] = [refusal("ExpiredToken", 403), xml(regions("eu-west-1"))]
+        assert await client.call(None, "ec2", "eu-west-1", "DescribeRegions", {}) == ONE_REGION
+        return [sigv4.parse_authorization(each.headers, "").access_key for each in server.received]
+
+    assert run([refusal("ExpiredToken", 403)], story)[0] == ["STALE", "STALE", "FRESH"]
+
+
+def test_a_host_that_says_nothing_is_left_alone_then_probed_then_asked_again() -> None:
+    async def story(client: AwsClient, server: Server) -> None:
+        with pytest.raises(Unreachable, match="closed before a reply"):
+            await asyncio.gather(*(describe_regions(client) for _ in range(FAILURES_MAX)))
+        before = len(server.received)
+        assert before > FAILURES_MAX, "many failures at the same moment are one disturbance, and worth another try"
+        client._clock.slept.append(SILENT_SECONDS_MIN)  # type: ignore[attr-defined]
+        with pytest.raises(Unreachable, match="closed before a reply"):
+            await describe_regions(client)
+        assert len(server.received) == before + 1
+        with pytest.raises(Unreachable, match=r"did not answer \d+ times in a row") as left_alone:
+            await describe_regions(client)
+        assert not left_alone.value.maybe_done, "nothing was sent"
+        assert len(server.received) == before + 1
+        with pytest.raises(Unreachable, match="closed before a reply"):
+            await client.call(KEYS, "ec2", "us-east-1", "DescribeRegions", {})
+        assert len(server.received) > before + 1, "another Region is asked"
+        client._clock.slept.append(COOL_DOWN_SECONDS)  # type: ignore[attr-defined]
+        server.replies[:] = [xml(regions("eu-west-1"))]
+        assert await describe_regions(client) == ONE_REGION
+        assert await describe_regions(client) == ONE_REGION
+
+    run([Reply(b"", close=True)], story)
+
+
+def test_a_call_that_was_sent_stays_in_doubt_whatever_its_other_attempts_come_to() -> None:
+    async def modify(client: AwsClient, _: Server) -> None:
+        await client.call(KEYS, "ec2", "eu-west-1", "ModifyInstanceMetadataDefaults", {"HttpTokens": "required"})
+
+    for last in (refusal("RequestLimitExceeded", 503), Reply(b"", close=True)):
+        with pytest.raises(Unreachable) as broken:
+            run([Reply(b"", close=True), last], modify)
+        assert broken.value.maybe_done
+
+
+def test_a_call_ends_in_time_although_every_piece_of_its_reply_comes_in_time() -> None:
+    async def story(client: AwsClient, server: Server) -> None:
+        http_client = HttpClient(read_timeout_seconds=60)
+        origin = Origin("http", "127.0.0.1", server.port)
+        with pytest.raises(Unreachable, match="time for the call was over"):
+            await http_client.send(origin, HttpRequest("GET", "/", headers={"host": "h"}), seconds_max=0.01)
+        await http_client.aclose()
+
+    run([Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", silent=True)], story)
+
+
+def test_calls_wait_for_their_bucket_instead_of_being_throttled() -> None:
+    async def story(client: AwsClient, server: Server) -> None:
+        for _ in range(4):
+            await client.call(KEYS, "ec2", "eu-west-1", "ModifyInstanceMetadataDefaults", {"HttpTokens": "required"})
+
+    done = xml("<ModifyInstanceMetadataDefaultsResponse><return>true</return></ModifyInstanceMetadataDefaultsResponse>")
+    _, _, client, clock = run([done], story)
+    assert clock.slept == [0.5, 0.5]
+    assert client.stats.waited_seconds == 1.0

@@ -101,6 +101,7 @@ def stage(make_offline: Any) -> Stage:
     furnish_autoscaling(stage)
     furnish_ssm(stage)
     furnish_cloudwatch(stage)
+    furnish_compute(stage)
     return stage
 
 
@@ -217,6 +218,106 @@ def furnish_cloudwatch(stage: Stage) -> None:
     stage.client("cloudwatch").put_metric_data(Namespace="Pages", MetricData=data)
 
 
+def furnish_compute(stage: Stage) -> None:
+    trust = document("sts:AssumeRole", Principal={"Service": [f"{each}.amazonaws.com" for each in ("eks", "ec2")]})
+    stage.made["cluster role"] = stage.client("iam").create_role(RoleName="eks", AssumeRolePolicyDocument=trust)[
+        "Role"
+    ]["Arn"]
+    for name in NAMES[:2]:
+        stage.client("ecs").create_cluster(clusterName=name)
+        stage.client("ec2").run_instances(
+            ImageId=stage.client("ssm").get_parameter(
+                Name="/aws/service/ecs/optimized-ami/amazon-linux-2/recommended/image_id"
+            )["Parameter"]["Value"],
+            InstanceType="t3.micro",
+            MinCount=1,
+            MaxCount=1,
+            UserData="#!/bin/bash\necho ECS_CLUSTER=one >> /etc/ecs/ecs.config\n",
+        )
+        made_cluster(stage, name)
+    for name in NAMES[:2]:
+        made_nodegroup(stage, name)
+    stage.client("elasticbeanstalk").create_application(ApplicationName="pages")
+    for name in ("first", "second"):
+        made_environment(stage, name)
+    trust = document("sts:AssumeRole", Principal={"Service": "sagemaker.amazonaws.com"})
+    stage.made["notebook role"] = stage.client("iam").create_role(RoleName="sm", AssumeRolePolicyDocument=trust)[
+        "Role"
+    ]["Arn"]
+    for name in NAMES[:2]:
+        made_notebook(stage, name)
+    stage.pass_(SETTLE_SECONDS + 1)
+
+
+def made_cluster(stage: Stage, name: str) -> dict[str, Any]:
+    subnets = [each["SubnetId"] for each in stage.client("ec2").describe_subnets()["Subnets"]]
+    stage.client("eks").create_cluster(
+        name=name, roleArn=stage.made["cluster role"], resourcesVpcConfig={"subnetIds": subnets}
+    )
+    return {"name": name}
+
+
+def deleted_cluster(stage: Stage) -> dict[str, Any]:
+    made = made_cluster(stage, "passing")
+    stage.client("eks").delete_cluster(**made)
+    return made
+
+
+def made_nodegroup(stage: Stage, name: str) -> dict[str, Any]:
+    subnets = [each["SubnetId"] for each in stage.client("ec2").describe_subnets()["Subnets"]]
+    made = {"clusterName": "one", "nodegroupName": name}
+    stage.client("eks").create_nodegroup(**made, subnets=subnets, nodeRole=stage.made["cluster role"])
+    return made
+
+
+def deleted_nodegroup(stage: Stage) -> dict[str, Any]:
+    made = made_nodegroup(stage, "passing")
+    stage.client("eks").delete_nodegroup(**made)
+    return made
+
+
+def made_environment(stage: Stage, name: str) -> dict[str, Any]:
+    stage.client("elasticbeanstalk").create_environment(
+        ApplicationName="pages",
+        EnvironmentName=name,
+        SolutionStackName="64bit Amazon Linux 2023 v6.6.5 running Node.js 22",
+    )
+    return {"EnvironmentNames": [name]}
+
+
+def updated_environment(stage: Stage) -> dict[str, Any]:
+    stage.client("elasticbeanstalk").update_environment(EnvironmentName="first", Description="changed")
+    return {"EnvironmentNames": ["first"]}
+
+
+def terminated_environment(stage: Stage) -> dict[str, Any]:
+    made = made_environment(stage, "passing")
+    stage.client("elasticbeanstalk").terminate_environment(EnvironmentName="passing", ForceTerminate=True)
+    return made
+
+
+def made_notebook(stage: Stage, name: str) -> dict[str, Any]:
+    made = {"NotebookInstanceName": name}
+    stage.client("sagemaker").create_notebook_instance(
+        **made, InstanceType="ml.t3.medium", RoleArn=stage.made["notebook role"]
+    )
+    return made
+
+
+def stopped_notebook(stage: Stage, name: str = "to-stop") -> dict[str, Any]:
+    made = made_notebook(stage, name)
+    stage.pass_(SETTLE_SECONDS + 1)
+    stage.client("sagemaker").stop_notebook_instance(**made)
+    return made
+
+
+def deleted_notebook(stage: Stage) -> dict[str, Any]:
+    made = stopped_notebook(stage, "to-delete")
+    stage.pass_(SETTLE_SECONDS + 1)
+    stage.client("sagemaker").delete_notebook_instance(**made)
+    return made
+
+
 # -- paginators ------------------------------------------------------------------------------------------------------
 
 MINE = {"OwnerIds": ["self"]}
@@ -225,6 +326,8 @@ GROUP = {"AutoScalingGroupName": "one"}
 ANN, DEPLOY, PROFILE = {"UserName": "ann"}, {"RoleName": "deploy"}, {"InstanceProfileName": "one"}
 PARAMETERS: dict[str, Callable[[Stage], dict[str, Any]]] = {
     "ec2.DescribeImages": lambda _: {"Owners": ["self"]},
+    "ecs.ListContainerInstances": lambda _: {"cluster": "one"},
+    "eks.ListNodegroups": lambda _: {"clusterName": "one"},
     "ec2.DescribeSnapshots": lambda _: MINE,
     "ec2.DescribeLaunchTemplateVersions": lambda stage: {"LaunchTemplateId": stage.made["template"]},
     "iam.ListAccessKeys": lambda _: ANN,
@@ -448,10 +551,20 @@ TRIGGERS: dict[str, Callable[[Stage], dict[str, Any]]] = {
     "ec2.VolumeInUse": used_volume,
     "ec2.VpcAvailable": every_vpc,
     "ec2.VpcExists": every_vpc,
+    "eks.ClusterActive": lambda stage: made_cluster(stage, "waited-for"),
+    "eks.ClusterDeleted": deleted_cluster,
+    "eks.NodegroupActive": lambda stage: made_nodegroup(stage, "waited-for"),
+    "eks.NodegroupDeleted": deleted_nodegroup,
+    "elasticbeanstalk.EnvironmentExists": lambda stage: made_environment(stage, "waited-for"),
+    "elasticbeanstalk.EnvironmentTerminated": terminated_environment,
+    "elasticbeanstalk.EnvironmentUpdated": updated_environment,
     "iam.InstanceProfileExists": lambda _: PROFILE,
     "iam.PolicyExists": lambda stage: {"PolicyArn": stage.made["policy"]},
     "iam.RoleExists": lambda _: DEPLOY,
     "iam.UserExists": lambda _: ANN,
+    "sagemaker.NotebookInstanceDeleted": deleted_notebook,
+    "sagemaker.NotebookInstanceInService": lambda stage: made_notebook(stage, "waited-for"),
+    "sagemaker.NotebookInstanceStopped": stopped_notebook,
 }
 """What makes a waiter wait, and which parameters it then waits with."""
 
@@ -461,6 +574,16 @@ SEVERAL_POLLS = {
     "ec2.InstanceStopped",
     "ec2.InstanceTerminated",
     "ec2.SystemStatusOk",
+    "eks.ClusterActive",
+    "eks.ClusterDeleted",
+    "eks.NodegroupActive",
+    "eks.NodegroupDeleted",
+    "elasticbeanstalk.EnvironmentExists",
+    "elasticbeanstalk.EnvironmentTerminated",
+    "elasticbeanstalk.EnvironmentUpdated",
+    "sagemaker.NotebookInstanceDeleted",
+    "sagemaker.NotebookInstanceInService",
+    "sagemaker.NotebookInstanceStopped",
 }
 """The waiters that see a state in passing first; the others are content at once."""
 

@@ -25,8 +25,12 @@ OPERATIONS = {
     "cloudtrail": "describe_trails",
     "cloudwatch": "list_metrics",
     "ec2": "describe_regions",
+    "ecs": "list_clusters",
+    "eks": "list_clusters",
+    "elasticbeanstalk": "describe_environments",
     "iam": "list_users",
     "organizations": "describe_organization",
+    "sagemaker": "list_notebook_instances",
     "ssm": "describe_parameters",
     "sts": "get_caller_identity",
 }
@@ -68,7 +72,7 @@ def botocore_asks(session: Any, service: str, region: str) -> tuple[str, str, st
 
 def we_ask(endpoints: Endpoints, service: str, region: str) -> tuple[str, str, str]:
     endpoint = endpoints.resolve(service, region)
-    path = {"account": "/listRegions"}.get(service, "")
+    path = {"account": "/listRegions", "eks": "/clusters"}.get(service, "")
     return (
         f"{endpoint.scheme}://{endpoint.authority}{endpoint.base_path}{path}",
         endpoint.signing_name,

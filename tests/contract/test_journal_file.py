@@ -9,7 +9,7 @@ import pytest
 
 from imdsctl.adapters.journal_file import JournalFile, open_journal
 from imdsctl.domain.diagnostics import DiagnosticError
-from imdsctl.domain.journal import Applied, Began, Progress
+from imdsctl.domain.journal import Applied, Began, Fold, Progress
 
 DIGEST = "sha256:abc"
 OLD = {"HttpTokens": "optional"}
@@ -33,7 +33,14 @@ def test_what_one_run_wrote_the_next_one_knows(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     write(path, Began("a", OLD), Applied("a", {}))
     write(path, Began("b", OLD))
-    assert progress(path) == Progress(frozenset("a"), frozenset("b"), old={"a": OLD, "b": OLD})
+    assert progress(path) == Progress(
+        frozenset("a"),
+        frozenset("b"),
+        old={"a": OLD, "b": OLD},
+        begun={"a": OLD, "b": OLD},
+        now={"a": {}},
+        done_at={"a": "", "b": ""},
+    )
 
 
 def test_cut_anywhere_it_goes_on_with_the_whole_lines(tmp_path: Path) -> None:
@@ -89,7 +96,7 @@ def test_entries_of_many_tasks_share_their_syncs_and_none_is_lost(tmp_path: Path
 
     async def many(path: Path) -> None:
         with path.open("ab") as file:
-            journal = JournalFile(file, path, Progress(), syncs.append)
+            journal = JournalFile(file, path, Fold(), syncs.append)
             await asyncio.gather(*(journal.append(Began(str(number), OLD)) for number in range(500)))
 
     path = tmp_path / "journal"
@@ -105,7 +112,7 @@ def test_a_disk_that_does_not_take_the_entry_stops_the_task_that_waits(tmp_path:
 
     async def append(path: Path) -> None:
         with path.open("ab") as file:
-            await JournalFile(file, path, Progress(), full).append(Began("a", OLD))
+            await JournalFile(file, path, Fold(), full).append(Began("a", OLD))
 
     with pytest.raises(DiagnosticError, match=r"journal-unwritable: .*no space"):
         asyncio.run(append(tmp_path / "journal"))

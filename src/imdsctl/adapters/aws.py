@@ -7,19 +7,24 @@ not create botocore clients, which cost a fifth of a second each; it takes botoc
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 from imdsctl import __version__
+from imdsctl.adapters.breaker import Breaker
 from imdsctl.adapters.clock import Clock, SystemClock
-from imdsctl.adapters.credentials import OwnCredentials
+from imdsctl.adapters.credentials import OwnCredentials, Renewals
 from imdsctl.adapters.endpoints import Endpoint, Endpoints
-from imdsctl.adapters.http_client import Futile, HttpClient, Origin, Traffic
+from imdsctl.adapters.http_client import Futile, HttpClient, NoAnswer, Origin, Traffic
 from imdsctl.adapters.models import load_service
 from imdsctl.adapters.profile import Profile
+from imdsctl.adapters.skew import MAY_BE_TIME, clock_off, offset_of
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.fleet.limiter import Key, Limiter
 from imdsctl.fleet.ports import Credentials, Unreachable
 from imdsctl.wire import sigv4
 from imdsctl.wire.errors import ServiceError, WireError
@@ -28,6 +33,9 @@ from imdsctl.wire.service import Decoder, Operation, Projection
 
 ATTEMPTS_MAX = 6
 """How often one call is sent at most, the first time included."""
+CALL_SECONDS_MAX = 120.0
+"""How long one call lasts at most, its other attempts and the waits between them included, from when it is first sent.
+Two of the read timeout: a host that is silent twice has had its chance."""
 RETRY_DELAY_SECONDS_MAX = 20.0
 """The longest wait before another attempt; the AWS SDKs use the same bound."""
 RETRY_DELAY_SECONDS_BASE = 0.5
@@ -53,6 +61,8 @@ _THROTTLED = frozenset(
         "TransactionInProgressException",
     }
 )
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+"""Credentials that AWS takes no more. `RequestExpired` is EC2's, for these and for a clock that is off."""
 _PASSING = frozenset({"RequestTimeout", "RequestTimeoutException", "InternalError", "InternalFailure", "Unavailable"})
 # Doing these twice leaves what doing them once leaves: they read, or they set something to a value that is given.
 _REPEATABLE = re.compile(
@@ -62,6 +72,9 @@ _REPEATABLE = re.compile(
 _TOKEN_MEMBERS = ("ClientToken", "ClientRequestToken", "IdempotencyToken")
 
 
+_NO_KEYS = Credentials("", "")
+
+
 @dataclass(slots=True)
 class Stats:
     """What the client did so far. `calls` counts what was asked of it, `attempts` the requests that were sent."""
@@ -69,6 +82,10 @@ class Stats:
     calls: int = 0
     attempts: int = 0
     throttled: int = 0
+    waited_seconds: float = 0.0
+    """Spent so that AWS would not throttle, by all calls together."""
+    renewed: int = 0
+    """Calls that were sent again with new credentials."""
     traffic: Traffic = field(default_factory=Traffic)
 
     @property
@@ -76,11 +93,39 @@ class Stats:
         return max(self.attempts - self.calls, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Target:
+    """Where a service of a Region is asked, and what was learned about the host."""
+
     endpoint: Endpoint
     origin: Origin
     authority: str
+    breaker: Breaker = field(default_factory=Breaker)
+    ahead: timedelta = timedelta()
+    """How far its clock is ahead of ours."""
+
+
+@dataclass(slots=True)
+class _Sending:
+    """One call on its way: what is sent, and what its attempts have come to."""
+
+    credentials: Credentials | None
+    target: _Target
+    operation: Operation
+    request: HttpRequest
+    projection: Projection | None
+    repeatable: bool
+    """Doing it twice leaves what doing it once leaves."""
+    bucket: Key
+    keys: Credentials = field(default=_NO_KEYS, repr=False)
+    """What signs the attempt under way, and how far its clock is set forward."""
+    ahead: timedelta = timedelta()
+    began: float = 0.0
+    attempt: int = 1
+    corrected: bool = False
+    renewed: bool = False
+    maybe_done: bool = False
+    """An attempt may have reached AWS and been carried out."""
 
 
 class AwsClient:
@@ -94,14 +139,21 @@ class AwsClient:
         clock: Clock | None = None,
         attempts_max: int | None = None,
         retry_delay_seconds_max: float = RETRY_DELAY_SECONDS_MAX,
+        call_seconds_max: float = CALL_SECONDS_MAX,
+        warn: Callable[[Diagnostic], None] = lambda diagnostic: None,
     ) -> None:
         self._profile = profile
         self._own = OwnCredentials(profile)
+        self._renewals = Renewals(self._own)
+        self._limiter = Limiter()
         self._endpoints = Endpoints(profile)
         self._http = http or HttpClient(ca_bundle=lambda: profile.ca_bundle)
         self._clock = clock or SystemClock()
         self._attempts_max = attempts_max or profile.attempts_max or ATTEMPTS_MAX
         self._retry_delay_seconds_max = retry_delay_seconds_max
+        self._call_seconds_max = call_seconds_max
+        self._warn = warn
+        self._clock_warned = False
         self._targets: dict[tuple[str, str], _Target] = {}
         self.stats = Stats(traffic=self._http.traffic)
 
@@ -131,23 +183,120 @@ class AwsClient:
         target = self._target(service, region)
         token = _IdempotencyToken()
         request = compiled.encode_request(params, new_token=token)  # once: every attempt carries the same token
-        repeatable = token.used or _is_repeatable(compiled, params)
+        account = (credentials.account_id or credentials.access_key) if credentials else ""
+        sending = _Sending(
+            credentials,
+            target,
+            compiled,
+            request,
+            projection,
+            repeatable=token.used or _is_repeatable(compiled, params),
+            bucket=(account, region, service, operation),
+        )
         self.stats.calls += 1
-        attempt = 1
+        sending.began = await self._turn(sending.bucket, params)
         while True:
-            self.stats.attempts += 1
+            self._prepare(sending)
             try:
-                return await self._attempt(credentials, target, compiled, request, projection, repeatable)
-            except ServiceError as error:
-                throttled = error.code in _THROTTLED or error.code.startswith("Throttling")
-                self.stats.throttled += throttled
-                if attempt >= self._attempts_max or not (throttled or (repeatable and _may_pass(error))):
-                    raise
+                result = await self._attempt(sending)
+            except _Refused as refusal:
+                target.breaker.worked()
+                delay = await self._after_refusal(sending, refusal)
             except Unreachable as error:
-                if attempt >= self._attempts_max or not (_worth_another_try(error) and _safe(error, repeatable)):
-                    raise
-            await self._clock.sleep(self._delay_seconds(attempt))
-            attempt += 1
+                delay = self._after_silence(sending, error)
+            else:
+                target.breaker.worked()
+                return result
+            if delay is not None:
+                await self._clock.sleep(delay)
+                await self._turn(sending.bucket, params)
+
+    def _prepare(self, sending: _Sending) -> None:
+        """Choose the keys and the clock of the next attempt. Raises `Unreachable` when the host is left alone."""
+        target = sending.target
+        refused = target.breaker.refuses(self._clock.monotonic())
+        if refused is not None:
+            raise Unreachable(target.origin.host, refused, _RETRY_LATER, maybe_done=sending.maybe_done)
+        keys = sending.credentials or self._own.current()
+        sending.keys = self._renewals.newest(keys) if self._renewals.any else keys
+        sending.ahead = target.ahead
+
+    async def _after_refusal(self, sending: _Sending, refusal: _Refused) -> float | None:
+        """How long to wait before another attempt; None: none at all. Raises the refusal when it is the last word."""
+        error = refusal.error
+        if not sending.corrected and error.code in MAY_BE_TIME and self._set_clock(sending, refusal.date):
+            sending.corrected = True
+            return None
+        if not sending.renewed and error.code in _EXPIRED:
+            sending.renewed = True
+            await self._renew(sending, error)
+            return None
+        throttled = error.code in _THROTTLED or error.code.startswith("Throttling")
+        if throttled:
+            self.stats.throttled += 1
+            self._limiter.refused(sending.bucket, self._clock.monotonic())
+        if (throttled or (sending.repeatable and _may_pass(error))) and (delay := self._patience(sending)) is not None:
+            sending.maybe_done |= not throttled
+            return delay
+        if throttled and sending.maybe_done:
+            # It says nothing of the attempt before, which may have arrived.
+            host = sending.target.origin.host
+            raise Unreachable(host, f"an attempt got no answer, and then: {error}", _RETRY_LATER) from None
+        raise error from None
+
+    def _after_silence(self, sending: _Sending, error: Unreachable) -> float | None:
+        """How long to wait before another attempt. Raises the error when there is to be none."""
+        if isinstance(error, NoAnswer):
+            sending.target.breaker.failed(error.reason, self._clock.monotonic())
+        sending.maybe_done = error.maybe_done = sending.maybe_done or error.maybe_done
+        if _worth_another_try(error) and (sending.repeatable or not error.maybe_done):
+            delay = None if sending.target.breaker.tripped else self._patience(sending)
+            if delay is not None:
+                return delay
+        raise error
+
+    def _patience(self, sending: _Sending) -> float | None:
+        """How long to wait before another attempt; None when the call has had all its attempts, or its time."""
+        delay = self._delay_seconds(sending.attempt)
+        late = self._clock.monotonic() + delay - sending.began >= self._call_seconds_max
+        if sending.attempt >= self._attempts_max or late:
+            return None
+        sending.attempt += 1
+        return delay
+
+    async def _turn(self, bucket: Key, params: Mapping[str, Any]) -> float:
+        """Wait until AWS's bucket has room for a call, which is at once as a rule. The time after it."""
+        now = self._clock.monotonic()
+        wait = self._limiter.take(bucket, params, now)
+        if not wait:
+            return now
+        self.stats.waited_seconds += wait
+        await self._clock.sleep(wait)
+        return self._clock.monotonic()
+
+    def _set_clock(self, sending: _Sending, date: str | None) -> bool:
+        """Whether a refusal came from a clock that is off, and signing again with AWS's time will help."""
+        target = sending.target
+        if target.ahead != sending.ahead:
+            return True  # another call has found it out meanwhile
+        offset = offset_of(date, self._clock.now() + target.ahead)
+        if offset is None:
+            return False
+        target.ahead += offset
+        if not self._clock_warned:
+            self._clock_warned = True
+            self._warn(clock_off(target.ahead))
+        return True
+
+    async def _renew(self, sending: _Sending, refusal: ServiceError) -> None:
+        """Get new credentials in the place of expired ones. Raises the refusal, with a reason, when there are none."""
+        try:
+            found = await self._renewals.renew(sending.keys, own=sending.credentials is None)
+        except (ServiceError, Unreachable, DiagnosticError) as error:
+            raise replace(refusal, message=f"{refusal.message} New credentials could not be had: {error}") from None
+        if found is None:
+            raise refusal from None
+        self.stats.renewed += 1
 
     async def paginate(
         self,
@@ -188,39 +337,37 @@ class AwsClient:
             target = self._targets[service, region] = _Target(endpoint, origin, endpoint.authority)
         return target
 
-    async def _attempt(
-        self,
-        credentials: Credentials | None,
-        target: _Target,
-        operation: Operation,
-        request: HttpRequest,
-        projection: Projection | None,
-        repeatable: bool,
-    ) -> dict[str, Any]:
+    async def _attempt(self, sending: _Sending) -> dict[str, Any]:
+        """Send once. Raises `_Refused` and `Unreachable`."""
+        self.stats.attempts += 1
+        target, operation, request = sending.target, sending.operation, sending.request
         origin = target.origin
         if request.host_prefix:
             origin = origin._replace(host=request.host_prefix + origin.host)
-        signed = self._signed(credentials or self._own.current(), target, request)
+        signed = self._signed(sending.keys, target, request, sending.ahead)
+        seconds_left = self._call_seconds_max - (self._clock.monotonic() - sending.began)
         decoder: Decoder | None = None
 
         def open_decoder(status: int, headers: Mapping[str, str]) -> Decoder | None:
             nonlocal decoder
             if status == 200 and _is_xml(headers) and _is_long(headers):
-                decoder = operation.stream(projection)
+                decoder = operation.stream(sending.projection)
             return decoder
 
         response: HttpResponse | None = None
         try:
-            response = await self._http.send(origin, signed, replayable=repeatable, open_sink=open_decoder)
+            response = await self._http.send(
+                origin, signed, replayable=sending.repeatable, open_sink=open_decoder, seconds_max=seconds_left
+            )
             if response.status >= 300:
-                raise operation.service.decode_error(response)
+                raise _Refused(operation.service.decode_error(response), response.headers.get("date"))
             if decoder is not None:
                 return decoder.close()
-            return operation.decode_response(response, projection=projection)
+            return operation.decode_response(response, projection=sending.projection)
         except WireError as error:
             raise _unreadable(origin, response, error) from error
 
-    def _signed(self, credentials: Credentials, target: _Target, request: HttpRequest) -> HttpRequest:
+    def _signed(self, credentials: Credentials, target: _Target, request: HttpRequest, ahead: timedelta) -> HttpRequest:
         endpoint = target.endpoint
         path = endpoint.base_path + request.path
         headers = {
@@ -240,7 +387,7 @@ class AwsClient:
             token=credentials.token,
             region=endpoint.signing_region,
             service=endpoint.signing_name,
-            amz_date=self._clock.now().strftime("%Y%m%dT%H%M%SZ"),
+            amz_date=(self._clock.now() + ahead).strftime("%Y%m%dT%H%M%SZ"),
         )
         return replace(request, path=path, headers=headers)
 
@@ -254,9 +401,14 @@ class AwsClient:
 
 
 @asynccontextmanager
-async def open_aws(profile: str | None = None) -> AsyncIterator[AwsClient]:
-    """A client for a profile's name (None: settings as every AWS tool finds them), closed at the end."""
-    client = AwsClient(Profile(profile))
+async def open_aws(
+    profile: str | None = None, warn: Callable[[Diagnostic], None] = lambda diagnostic: None
+) -> AsyncIterator[AwsClient]:
+    """A client for a profile's name (None: settings as every AWS tool finds them), closed at the end.
+
+    `warn` takes what the user has to know although everything goes on: `clock-off`.
+    """
+    client = AwsClient(Profile(profile), warn=warn)
     try:
         yield client
     finally:
@@ -274,6 +426,16 @@ class _IdempotencyToken:
 
 
 _USER_AGENT = f"imdsctl/{__version__}"
+_RETRY_LATER = "run the same command again later"
+
+
+class _Refused(Exception):
+    """AWS's refusal, with the time that AWS gave with it."""
+
+    def __init__(self, error: ServiceError, date: str | None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.date = date
 
 
 class _NotAws(Unreachable):
@@ -322,7 +484,3 @@ def _worth_another_try(error: Unreachable) -> bool:
     if isinstance(error, _NotAws):
         return error.status is not None and error.status >= 500
     return not isinstance(error, Futile)
-
-
-def _safe(error: Unreachable, repeatable: bool) -> bool:
-    return repeatable or not error.maybe_done

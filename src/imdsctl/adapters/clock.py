@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -13,6 +14,10 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The moment, aware, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds from some moment on, that never go back."""
         ...
 
     def fraction(self) -> float:
@@ -27,6 +32,9 @@ class SystemClock:
 
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
 
     def fraction(self) -> float:
         return random.random()  # jitter, not a secret

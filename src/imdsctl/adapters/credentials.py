@@ -5,6 +5,7 @@ Source: https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials
 
 from __future__ import annotations
 
+import asyncio
 import os
 from datetime import datetime
 from typing import Any
@@ -30,6 +31,11 @@ class OwnCredentials:
         if self._found is None and (plain := self._from_environment()) is not None:
             return plain
         return self._from_botocore()
+
+    def reload(self) -> None:
+        """Look for credentials again: AWS says that those that were found have expired. Somebody may have signed in."""
+        self._profile = Profile(self._profile.name)
+        self._found = None
 
     def _from_environment(self) -> Credentials | None:
         """Keys that stand in the environment, without an expiry: botocore would take the same ones.
@@ -73,3 +79,43 @@ class OwnCredentials:
         # botocore keeps the moment of expiry to itself; it refreshes in time, so nobody here has to know it.
         expires: datetime | None = None
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token, expires)
+
+
+class Renewals:
+    """New credentials in the place of expired ones. However many calls find out at once, they are renewed once."""
+
+    def __init__(self, own: OwnCredentials) -> None:
+        self._own = own
+        self._instead: dict[str, Credentials] = {}
+        """Access key to what took its place."""
+        self._turns: dict[str, asyncio.Lock] = {}
+
+    @property
+    def any(self) -> bool:
+        """Whether anything was renewed so far."""
+        return bool(self._instead)
+
+    def newest(self, credentials: Credentials) -> Credentials:
+        """What is in the place of these credentials now; themselves as a rule."""
+        while (newer := self._instead.get(credentials.access_key)) is not None:
+            credentials = newer
+        return credentials
+
+    async def renew(self, expired: Credentials, *, own: bool) -> Credentials | None:
+        """Others in the place of expired ones; None when there is nowhere to get others from.
+
+        Raises ServiceError and Unreachable, and DiagnosticError when the user's own credentials cannot be had again.
+        """
+        async with self._turns.setdefault(expired.access_key, asyncio.Lock()):
+            newest = self.newest(expired)
+            if newest is not expired:
+                return newest
+            if own:
+                self._own.reload()
+                found: Credentials | None = self._own.current()
+            else:
+                found = await expired.renew() if expired.renew is not None else None
+            if found is None or found.access_key == expired.access_key:
+                return None
+            self._instead[expired.access_key] = found
+            return found

@@ -1,63 +1,46 @@
-"""Scans in a database: SQLite in the user's data directory, or any other that SQLAlchemy reaches by URL.
+"""Scans in a database: SQLite in the user's data directory, or PostgreSQL by URL.
 
 A scan is one row of `scans` and one row of `targets` per account and Region. What was seen stands in a compressed JSON
-document per target; the columns beside it are what somebody may want to ask in SQL. Rows are only ever inserted.
+document per target (`adapters.documents`); the columns beside it are what somebody may want to ask in SQL. A scan is
+written target by target while it is taken; once it is finished, nothing changes it.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime
-from enum import StrEnum
-from functools import cache, lru_cache
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Any
 
-from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.domain.evidence import Evidence
-from imdsctl.domain.observations import (
-    Account,
-    AccountUnseen,
-    ImageSeen,
-    InstanceSeen,
-    RegionSeen,
-    Scan,
-    ScanHeader,
-    Target,
-    TemplateVersionSeen,
-    Unseen,
+from imdsctl.adapters.database_engine import Database
+from imdsctl.adapters.database_schema import (
+    ROWS_PER_BATCH,
+    counts_of,
+    ending_values,
+    scan_row,
+    tables,
+    target_row,
+    utc_text,
 )
-from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
-from imdsctl.domain.verdicts import target_summary
-from imdsctl.fleet.memory_store import MemoryWriter
-from imdsctl.fleet.ports import ScanWriter
+from imdsctl.adapters.documents import encoded
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.domain.evidence import Evidence, InstanceEvidence
+from imdsctl.domain.history import ScanRecord
+from imdsctl.domain.observations import RegionSeen, Scan, ScanEnd, ScanHeader, Target
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Table
+    from sqlalchemy import Connection, Row, RowMapping, Select
 
-E = TypeVar("E", bound=StrEnum)
-SCHEMA_VERSION = 1
-ROWS_PER_INSERT = 500
-COMPRESSION_LEVEL = 1
-"""The fastest: names and tags repeat so much that a higher level gains little."""
-FILE_NAME = "scans.sqlite3"
-
-
-def data_directory(environment: Mapping[str, str] | None = None, platform: str = sys.platform) -> Path:
-    """Where this user's data lives. Source: XDG Base Directory Specification; Apple, File System Programming Guide."""
-    environment = os.environ if environment is None else environment
-    configured = environment.get("XDG_DATA_HOME", "")
-    if os.path.isabs(configured):
-        return Path(configured) / "imdsctl"
-    home = Path(environment.get("HOME") or Path.home())
-    if platform == "darwin":
-        return home / "Library" / "Application Support" / "imdsctl"
-    return home / ".local" / "share" / "imdsctl"
+TARGETS_BUFFERED_MAX = 256
+BYTES_BUFFERED_MAX = 4 * 1024 * 1024
+SECONDS_BUFFERED_MAX = 2.0
+"""What a kill -9 can lose of a scan under way, and a resumed one reads again: whichever of the three comes first."""
+ACCOUNTS_PER_QUERY = 16
+"""A stored scan is read so many accounts at a time: at most 16 x 34 Regions' documents are in memory."""
+EVIDENCE_TARGETS_HELD = 64
 
 
 class ScanDatabase:
@@ -65,292 +48,386 @@ class ScanDatabase:
 
     def __init__(self, url: str | None = None) -> None:
         """`url` is SQLAlchemy's (`postgresql+psycopg://host/name`) or a SQLite file's path; None is the default."""
-        self._url = _sqlalchemy_url(url)
-        self._engine: Engine | None = None
-        self._ready = False
+        self.database = Database(url)
 
     def prepare(self) -> None:
-        """Connect, and create the tables in a new database. Raises DiagnosticError."""
-        with self._connected():
+        """Connect, create the tables in a new database, bring an older one up to date. Raises DiagnosticError."""
+        with self.database.reading():
             pass
 
-    def begin(self, header: ScanHeader) -> ScanWriter:
-        """Begin a scan. Raises DiagnosticError."""
-        return MemoryWriter(self, header)
+    def begin(self, header: ScanHeader) -> DatabaseWriter:
+        """Begin a scan; there is none of that id yet. Raises DiagnosticError."""
+        with self.database.writing() as connection:
+            connection.execute(tables()["scans"].insert(), scan_row(header))
+        return DatabaseWriter(self.database, header, frozenset())
 
-    def resume(self, scan_id: str | None = None) -> ScanWriter:
-        """Go on with an unfinished scan. Raises DiagnosticError."""
-        raise NotImplementedError
+    def resume(self, scan_id: str | None = None) -> DatabaseWriter:
+        """Go on with an unfinished scan: the one of that id, or the one that began last.
 
-    def save_evidence(self, evidence: Evidence) -> None:
-        """Keep evidence with its scan."""
-        raise NotImplementedError
-
-    def evidence(self, scan_id: str) -> Evidence | None:
-        """What was gathered for a scan."""
-        return None
-
-    def save(self, scan: Scan) -> None:
-        """Keep a scan in one transaction. Raises DiagnosticError."""
-        import orjson
-
-        with self._connected() as connection:
-            tables = _tables()
-            header = {name: getattr(scan, name) for name in ("accounts", "unseen", "scope", "calls")}
-            connection.execute(
-                tables["scans"].insert(),
-                {
-                    "scan_id": scan.scan_id,
-                    "started": scan.started.isoformat(),
-                    "finished": scan.finished.isoformat(),
-                    "accounts": len(scan.accounts),
-                    "targets": len(scan.regions),
-                    "document": zlib.compress(orjson.dumps(header), COMPRESSION_LEVEL),
-                },
-            )
-            rows = (_row(scan.scan_id, position, region) for position, region in enumerate(scan.regions))
-            while batch := list(islice(rows, ROWS_PER_INSERT)):
-                connection.execute(tables["targets"].insert(), batch)
-
-    def latest(self) -> Scan | None:
-        """The scan that finished last, None when there is none. Raises DiagnosticError."""
-        return self._read(None)
-
-    def load(self, scan_id: str) -> Scan:
-        """One scan. Raises DiagnosticError."""
-        found = self._read(scan_id)
-        if found is None:
-            raise DiagnosticError(
-                Diagnostic(
-                    "scan-unknown",
-                    f"there is no scan `{scan_id}`",
-                    self._place(),
-                    "run `imdsctl scan`, or leave the id out for the latest scan",
-                ),
-                exit_code=2,
-            )
-        return found
-
-    def _read(self, scan_id: str | None) -> Scan | None:
-        import orjson
+        Raises DiagnosticError `scan-unknown` or `scan-finished`.
+        """
         from sqlalchemy import select
 
-        with self._connected() as connection:
-            scans, targets = _tables()["scans"], _tables()["targets"]
-            query = select(scans)
+        scans, targets = tables()["scans"], tables()["targets"]
+        with self.database.reading() as connection:
+            query = select(scans.c.header, scans.c.finished)
             if scan_id is None:
-                query = query.order_by(scans.c.finished.desc(), scans.c.scan_id.desc()).limit(1)
+                query = query.where(scans.c.finished.is_(None)).order_by(scans.c.started.desc(), scans.c.scan_id.desc())
             else:
                 query = query.where(scans.c.scan_id == scan_id)
-            row = connection.execute(query).mappings().first()
+            row = connection.execute(query.limit(1)).first()
             if row is None:
-                return None
-            documents = connection.execute(
-                select(targets.c.document).where(targets.c.scan_id == row["scan_id"]).order_by(targets.c.position)
+                raise self._unknown(f"there is no scan `{scan_id}`" if scan_id else "there is no unfinished scan")
+            header = self.database.decoded(ScanHeader, row.header)
+            if row.finished is not None:
+                raise _finished(header.scan_id, self.database.place)
+            done = connection.execute(
+                select(targets.c.account_id, targets.c.region).where(targets.c.scan_id == header.scan_id)
             )
-            header = orjson.loads(zlib.decompress(row["document"]))
-            return Scan(
-                scan_id=row["scan_id"],
-                started=datetime.fromisoformat(row["started"]),
-                finished=datetime.fromisoformat(row["finished"]),
-                accounts=tuple(Account(**each) for each in header["accounts"]),
-                regions=tuple(_region(orjson.loads(zlib.decompress(document))) for (document,) in documents),
-                unseen=tuple(
-                    AccountUnseen(each["account_id"], each["region"], Unseen(**each["unseen"]))
-                    for each in header["unseen"]
-                ),
-                scope=tuple((name, value) for name, value in header["scope"]),
-                calls=header["calls"],
-            )
+            return DatabaseWriter(self.database, header, frozenset(Target(*each) for each in done))
 
-    @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        """A transaction on a database whose schema is ours."""
-        from sqlalchemy import create_engine
-        from sqlalchemy.engine import make_url
-        from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+    def save(self, scan: Scan) -> None:
+        """Keep a finished scan in one transaction. Raises DiagnosticError."""
+        with self.database.writing() as connection:
+            connection.execute(tables()["scans"].insert(), scan_row(scan.header))
+            rows = (target_row(scan.scan_id, region) for region in scan.regions)
+            while batch := list(islice(rows, ROWS_PER_BATCH)):
+                connection.execute(tables()["targets"].insert(), batch)
+            _finish(connection, scan.scan_id, scan.end)
 
-        try:
-            if self._engine is None:
-                url = make_url(self._url)
-                if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
-                    Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._engine = create_engine(url)
-            with self._engine.begin() as connection:
-                if not self._ready:
-                    _agree_on_schema(connection, self._place())
-                    self._ready = True
-                yield connection
-        except (ArgumentError, NoSuchModuleError, ImportError) as error:
-            raise DiagnosticError(
-                Diagnostic(
-                    "database-url",
-                    f"this database URL cannot be used: {_first_line(error)}",
-                    self._place(),
-                    "write `sqlite:////absolute/path.sqlite3`, or `postgresql+psycopg://user@host/name` "
-                    "after `pip install 'imdsctl[postgresql]'`",
-                ),
-                exit_code=2,
-            ) from None
-        except (SQLAlchemyError, OSError) as error:
-            cause = getattr(error, "orig", None) or error
-            raise DiagnosticError(
-                Diagnostic(
-                    "database-unavailable",
-                    f"the database of scans cannot be used: {_first_line(cause)}",
-                    self._place(),
-                    "choose another place with `--db URL`",
-                )
-            ) from None
-
-    def _place(self) -> str:
-        from sqlalchemy.engine import make_url
-        from sqlalchemy.exc import ArgumentError
-
-        try:
-            return make_url(self._url).render_as_string(hide_password=True)
-        except ArgumentError:
-            return self._url
-
-
-def _sqlalchemy_url(asked: str | None) -> str:
-    if asked is None:
-        return f"sqlite:///{data_directory() / FILE_NAME}"
-    return asked if "://" in asked else f"sqlite:///{Path(asked).expanduser().absolute()}"
-
-
-@cache
-def _tables() -> dict[str, Table]:
-    from sqlalchemy import Column, ForeignKey, Integer, LargeBinary, MetaData, String, Table
-
-    metadata = MetaData()
-    version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
-    scans = Table(
-        "scans",
-        metadata,
-        Column("scan_id", String(64), primary_key=True),
-        # ISO 8601 in UTC: sorts as text, and reads the same in every database.
-        Column("started", String(40), nullable=False),
-        Column("finished", String(40), nullable=False, index=True),
-        Column("accounts", Integer, nullable=False),
-        Column("targets", Integer, nullable=False),
-        Column("document", LargeBinary, nullable=False),
-    )
-    targets = Table(
-        "targets",
-        metadata,
-        Column("scan_id", String(64), ForeignKey("scans.scan_id"), primary_key=True),
-        Column("position", Integer, primary_key=True),
-        Column("account_id", String(12), nullable=False),
-        Column("region", String(32), nullable=False),
-        Column("default_verdict", String(8), nullable=False),
-        Column("instances", Integer, nullable=False),
-        Column("instances_exposed", Integer, nullable=False),
-        Column("templates_exposed", Integer, nullable=False),
-        Column("unseen", Integer, nullable=False),
-        Column("document", LargeBinary, nullable=False),
-    )
-    return {"schema_version": version, "scans": scans, "targets": targets}
-
-
-def _agree_on_schema(connection: Connection, place: str) -> None:
-    """Create the tables in a new database. Raises DiagnosticError for one that a newer imdsctl has written."""
-    from sqlalchemy import inspect, select
-
-    version_table = _tables()["schema_version"]
-    if not inspect(connection).has_table(version_table.name):
-        version_table.metadata.create_all(connection)
-        connection.execute(version_table.insert(), {"version": SCHEMA_VERSION})
-        return
-    found = connection.execute(select(version_table.c.version)).scalar()
-    if found != SCHEMA_VERSION:
-        raise DiagnosticError(
-            Diagnostic(
-                "database-newer",
-                f"the database has schema version {found}; this imdsctl knows version {SCHEMA_VERSION}",
-                place,
-                "upgrade imdsctl, or choose another place with `--db URL`",
+    def latest(self) -> Scan | None:
+        """The scan that finished last, None when none is finished. Raises DiagnosticError."""
+        scans = tables()["scans"]
+        return self._read(
+            lambda query: query.where(scans.c.finished.is_not(None)).order_by(
+                scans.c.finished.desc(), scans.c.scan_id.desc()
             )
         )
 
+    def load(self, scan_id: str) -> Scan:
+        """One finished scan. Raises DiagnosticError."""
+        scans = tables()["scans"]
+        found = self._read(lambda query: query.where(scans.c.scan_id == scan_id, scans.c.finished.is_not(None)))
+        if found is None:
+            raise self._unknown(f"there is no finished scan `{scan_id}`")
+        return found
 
-def _row(scan_id: str, position: int, region: RegionSeen) -> dict[str, Any]:
-    import orjson
+    def history(self) -> tuple[ScanRecord, ...]:
+        """Every scan in numbers, unfinished ones too, the one that began last first. Raises DiagnosticError."""
+        from sqlalchemy import func, select
 
-    summary = target_summary(region)
-    return {
-        "scan_id": scan_id,
-        "position": position,
-        "account_id": region.target.account_id,
-        "region": region.target.region,
-        "default_verdict": str(summary.default.verdict),
-        "instances": len(region.instances),
-        "instances_exposed": summary.instances.exposed,
-        "templates_exposed": summary.templates.exposed,
-        "unseen": len(region.unseen),
-        "document": zlib.compress(orjson.dumps(region), COMPRESSION_LEVEL),
-    }
+        scans, targets = tables()["scans"], tables()["targets"]
+        so_far = (
+            select(func.count())
+            .select_from(targets)
+            .where(targets.c.scan_id == scans.c.scan_id, scans.c.finished.is_(None))
+            .scalar_subquery()
+        )
+        columns = [column for column in scans.c if column.name != "ending"]
+        query = select(*columns, so_far.label("so_far")).order_by(scans.c.started.desc(), scans.c.scan_id.desc())
+        with self.database.reading() as connection:
+            return tuple(_record(self.database, row) for row in connection.execute(query).mappings())
+
+    def delete(self, scan_ids: Collection[str]) -> None:
+        """Forget scans with their evidence, all or none. Raises DiagnosticError."""
+        with self.database.writing() as connection:
+            for name in ("evidence_targets", "evidence", "targets", "scans"):
+                table = tables()[name]
+                for scan_id in scan_ids:
+                    connection.execute(table.delete().where(table.c.scan_id == scan_id))
+
+    def save_evidence(self, evidence: Evidence) -> None:
+        """Keep evidence with its scan, in place of what was gathered for it before. Raises DiagnosticError."""
+        from sqlalchemy import select
+
+        by_target = sorted(evidence.instances.values(), key=lambda each: (each.target, each.instance_id))
+        head = _EvidenceHead(
+            evidence.scan_id, evidence.taken, evidence.look_back, evidence.unseen, evidence.metrics_requested
+        )
+        scans, heads, parts = (tables()[name] for name in ("scans", "evidence", "evidence_targets"))
+        with self.database.writing() as connection:
+            if connection.execute(select(scans.c.scan_id).where(scans.c.scan_id == evidence.scan_id)).first() is None:
+                raise self._unknown(f"there is no scan `{evidence.scan_id}`")
+            for table in (parts, heads):
+                connection.execute(table.delete().where(table.c.scan_id == evidence.scan_id))
+            row = {"scan_id": evidence.scan_id, "taken": utc_text(evidence.taken), "instances": len(by_target)}
+            connection.execute(heads.insert(), {**row, "document": encoded(head)})
+            rows = (
+                {
+                    "scan_id": evidence.scan_id,
+                    "account_id": target.account_id,
+                    "region": target.region,
+                    "document": encoded(_EvidencePart(tuple(members))),
+                }
+                for target, members in groupby(by_target, key=lambda each: each.target)
+            )
+            while batch := list(islice(rows, ROWS_PER_BATCH)):
+                connection.execute(parts.insert(), batch)
+
+    def evidence(self, scan_id: str) -> Evidence | None:
+        """What was gathered for a scan, or None. Its instances are read when asked for. Raises DiagnosticError."""
+        from sqlalchemy import select
+
+        heads = tables()["evidence"]
+        with self.database.reading() as connection:
+            row = connection.execute(select(heads).where(heads.c.scan_id == scan_id)).first()
+        if row is None:
+            return None
+        head = self.database.decoded(_EvidenceHead, row.document)
+        return Evidence(
+            scan_id=head.scan_id,
+            taken=head.taken,
+            look_back=head.look_back,
+            instances=StoredEvidence(self.database, scan_id, row.instances),
+            unseen=head.unseen,
+            metrics_requested=head.metrics_requested,
+        )
+
+    def _read(self, narrowed: Any) -> Scan | None:
+        from sqlalchemy import select
+
+        scans = tables()["scans"]
+        query: Select[Any] = narrowed(select(scans.c.header, scans.c.ending, scans.c.targets))
+        with self.database.reading() as connection:
+            row = connection.execute(query.limit(1)).first()
+        return None if row is None else _scan(self.database, row)
+
+    def _unknown(self, summary: str) -> DiagnosticError:
+        hint = "run `imdsctl scan`, or leave the id out for the latest scan"
+        return DiagnosticError(Diagnostic("scan-unknown", summary, self.database.place, hint), exit_code=2)
 
 
-def _region(document: Mapping[str, Any]) -> RegionSeen:
-    defaults = document["defaults"]
-    return RegionSeen(
-        target=Target(**document["target"]),
-        defaults=None if defaults is None else _defaults(defaults),
-        instances=tuple(_instance(each) for each in document["instances"]),
-        templates=tuple(
-            TemplateVersionSeen(**{**each, "options": _options(each["options"]), "tags": _tags(each["tags"])})
-            for each in document["templates"]
-        ),
-        images=tuple(ImageSeen(**each) for each in document["images"]),
-        unseen=tuple(Unseen(**each) for each in document["unseen"]),
+class DatabaseWriter:
+    """Implements `fleet.ports.ScanWriter`: collects a few targets and writes them in one transaction."""
+
+    def __init__(self, database: Database, header: ScanHeader, done: frozenset[Target]) -> None:
+        self._database = database
+        self._header = header
+        self._done = done
+        self._accounts = frozenset(account.account_id for account in header.accounts)
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+        self._since = time.monotonic()
+
+    @property
+    def header(self) -> ScanHeader:
+        """What the scan began with."""
+        return self._header
+
+    @property
+    def done(self) -> Collection[Target]:
+        """The targets that an earlier run has written."""
+        return self._done
+
+    def add(self, region: RegionSeen) -> None:
+        """Keep one target, in place of what was kept of it before.
+
+        Raises DiagnosticError, and ValueError for an account that the scan does not visit.
+        """
+        if region.target.account_id not in self._accounts:
+            raise ValueError(f"{region.target} is not part of the scan {self._header.scan_id}")
+        row = target_row(self._header.scan_id, region)
+        if not self._rows:
+            self._since = time.monotonic()
+        self._rows.append(row)
+        self._bytes += len(row["document"])
+        if (
+            len(self._rows) >= TARGETS_BUFFERED_MAX
+            or self._bytes >= BYTES_BUFFERED_MAX
+            or time.monotonic() - self._since >= SECONDS_BUFFERED_MAX
+        ):
+            self.flush()
+
+    def flush(self) -> None:
+        """Everything added so far is kept, whatever happens next. Raises DiagnosticError."""
+        if not self._rows:
+            return
+        with self._database.writing() as connection:
+            self._write(connection)
+        self._rows, self._bytes = [], 0
+
+    def finish(self, end: ScanEnd) -> Scan:
+        """The scan is whole: nothing changes it from here on. Raises DiagnosticError."""
+        from sqlalchemy import select
+
+        scan_id = self._header.scan_id
+        scans = tables()["scans"]
+        with self._database.writing() as connection:
+            self._write(connection)
+            _finish(connection, scan_id, end)
+            row = connection.execute(
+                select(scans.c.header, scans.c.ending, scans.c.targets).where(scans.c.scan_id == scan_id)
+            ).one()
+        self._rows, self._bytes = [], 0
+        return _scan(self._database, row)
+
+    def _write(self, connection: Connection) -> None:
+        """The rows that wait, in this transaction. Raises DiagnosticError `scan-finished`, `scan-unknown`."""
+        from sqlalchemy import select
+        from sqlalchemy.dialects import postgresql, sqlite
+
+        scans, targets = tables()["scans"], tables()["targets"]
+        # The row is locked: nobody finishes the scan between this look and our commit.
+        query = select(scans.c.finished).where(scans.c.scan_id == self._header.scan_id).with_for_update()
+        row = connection.execute(query).first()
+        if row is None:
+            summary = f"the scan `{self._header.scan_id}` was deleted while it was taken"
+            raise DiagnosticError(Diagnostic("scan-unknown", summary, self._database.place, "run `imdsctl scan`"))
+        if row.finished is not None:
+            raise _finished(self._header.scan_id, self._database.place)
+        if not self._rows:
+            return
+        # A target that was added twice is written once: one statement may not touch a row twice.
+        rows = {(each["account_id"], each["region"]): each for each in self._rows}
+        insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(targets)
+        key = {"scan_id", "account_id", "region"}
+        replaced = {column.name: insert.excluded[column.name] for column in targets.c if column.name not in key}
+        statement = insert.on_conflict_do_update(index_elements=sorted(key), set_=replaced)
+        connection.execute(statement, list(rows.values()))
+
+
+def _finish(connection: Connection, scan_id: str, end: ScanEnd) -> None:
+    scans = tables()["scans"]
+    connection.execute(scans.update().where(scans.c.scan_id == scan_id), ending_values(connection, scan_id, end))
+
+
+def _finished(scan_id: str, place: str) -> DiagnosticError:
+    summary = f"the scan `{scan_id}` is finished, and a finished scan never changes"
+    return DiagnosticError(Diagnostic("scan-finished", summary, place, "take a new one: `imdsctl scan`"), exit_code=2)
+
+
+class StoredRegions(Collection[RegionSeen]):
+    """The targets of a finished scan, read anew at every iteration, a few accounts at a time.
+
+    No transaction stays open between two of them: a finished scan does not change, so the parts fit together.
+    """
+
+    def __init__(self, database: Database, header: ScanHeader, targets: int) -> None:
+        self._database = database
+        self._scan_id = header.scan_id
+        self._accounts = tuple(account.account_id for account in header.accounts)
+        self._targets = targets
+
+    def __len__(self) -> int:
+        return self._targets
+
+    def __iter__(self) -> Iterator[RegionSeen]:
+        """By account in the order of `Scan.accounts`, then Region. Raises DiagnosticError."""
+        return self._of(self._accounts)
+
+    def by_target(self) -> Iterator[RegionSeen]:
+        """By account id, then Region: the order of `Target`. Raises DiagnosticError."""
+        return self._of(sorted(self._accounts))
+
+    def __contains__(self, region: object) -> bool:
+        return isinstance(region, RegionSeen) and any(
+            each == region for each in self._of((region.target.account_id,)) if each.target == region.target
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """The same scan of the same database: it never changes, so its targets need not be compared."""
+        if not isinstance(other, StoredRegions):
+            return NotImplemented
+        return (self._scan_id, self._database.place) == (other._scan_id, other._database.place)
+
+    def __hash__(self) -> int:
+        return hash(self._scan_id)
+
+    def _of(self, accounts: Sequence[str]) -> Iterator[RegionSeen]:
+        from sqlalchemy import select
+
+        targets = tables()["targets"]
+        columns = (targets.c.account_id, targets.c.region, targets.c.document)
+        left = iter(dict.fromkeys(accounts))
+        while batch := list(islice(left, ACCOUNTS_PER_QUERY)):
+            query = select(*columns).where(targets.c.scan_id == self._scan_id, targets.c.account_id.in_(batch))
+            with self._database.reading() as connection:
+                rows = connection.execute(query).all()
+            order = {account_id: number for number, account_id in enumerate(batch)}
+            for row in sorted(rows, key=lambda row: (order[row.account_id], row.region)):
+                yield self._database.decoded(RegionSeen, row.document)
+
+
+class StoredEvidence(Mapping[tuple[Target, str], InstanceEvidence]):
+    """Evidence per instance, read a target at a time; the last few targets are held. Raises DiagnosticError."""
+
+    def __init__(self, database: Database, scan_id: str, instances: int) -> None:
+        self._database = database
+        self._scan_id = scan_id
+        self._instances = instances
+        self._held: OrderedDict[Target, dict[str, InstanceEvidence]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._instances
+
+    def __iter__(self) -> Iterator[tuple[Target, str]]:
+        from sqlalchemy import select
+
+        parts = tables()["evidence_targets"]
+        query = select(parts.c.account_id, parts.c.region).where(parts.c.scan_id == self._scan_id)
+        with self._database.reading() as connection:
+            found = [Target(*row) for row in connection.execute(query.order_by(parts.c.account_id, parts.c.region))]
+        for target in found:
+            for instance_id in self._of(target):
+                yield target, instance_id
+
+    def __getitem__(self, key: tuple[Target, str]) -> InstanceEvidence:
+        target, instance_id = key
+        try:
+            return self._of(target)[instance_id]
+        except KeyError:
+            raise KeyError(key) from None
+
+    def _of(self, target: Target) -> dict[str, InstanceEvidence]:
+        held = self._held.get(target)
+        if held is None:
+            held = self._held[target] = {each.instance_id: each for each in self._read(target)}
+            if len(self._held) > EVIDENCE_TARGETS_HELD:
+                self._held.popitem(last=False)
+        return held
+
+    def _read(self, target: Target) -> Iterable[InstanceEvidence]:
+        from sqlalchemy import select
+
+        parts = tables()["evidence_targets"]
+        query = select(parts.c.document).where(
+            parts.c.scan_id == self._scan_id,
+            parts.c.account_id == target.account_id,
+            parts.c.region == target.region,
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        return () if row is None else self._database.decoded(_EvidencePart, row.document).instances
+
+
+@dataclass(frozen=True, slots=True)
+class _EvidenceHead:
+    scan_id: str
+    taken: datetime
+    look_back: timedelta
+    unseen: tuple[tuple[Target, str], ...] = ()
+    metrics_requested: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _EvidencePart:
+    instances: tuple[InstanceEvidence, ...]
+
+
+def _scan(database: Database, row: Row[Any, Any, Any]) -> Scan:
+    header = database.decoded(ScanHeader, row.header)
+    return Scan.of(header, StoredRegions(database, header, row.targets), database.decoded(ScanEnd, row.ending))
+
+
+def _record(database: Database, row: RowMapping) -> ScanRecord:
+    header = database.decoded(ScanHeader, row["header"])
+    return ScanRecord(
+        scan_id=header.scan_id,
+        started=header.started,
+        finished=None if row["finished"] is None else datetime.fromisoformat(row["finished"]),
+        scope=header.scope,
+        accounts=row["accounts"],
+        targets=row["targets"] if row["finished"] is not None else row["so_far"],
+        unseen=row["unseen"],
+        counts=counts_of(row),
     )
-
-
-def _instance(each: Mapping[str, Any]) -> InstanceSeen:
-    launched = each["launch_time"]
-    return InstanceSeen(
-        **{
-            **each,
-            "options": _options(each["options"]),
-            "launch_time": None if launched is None else datetime.fromisoformat(launched),
-            "tags": _tags(each["tags"]),
-        }
-    )
-
-
-def _defaults(each: Mapping[str, Any]) -> AccountDefaults:
-    return AccountDefaults(
-        **{
-            **each,
-            "http_tokens": _enum(HttpTokens, each["http_tokens"]),
-            "http_endpoint": _enum(Switch, each["http_endpoint"]),
-            "instance_metadata_tags": _enum(Switch, each["instance_metadata_tags"]),
-            "http_tokens_enforced": _enum(Switch, each["http_tokens_enforced"]),
-        }
-    )
-
-
-def _options(each: Mapping[str, Any]) -> MetadataOptions:
-    return _shared_options(*each.values())
-
-
-@lru_cache(maxsize=1024)
-def _shared_options(
-    tokens: str | None, hop_limit: int | None, endpoint: str | None, ipv6: str | None, tags: str | None
-) -> MetadataOptions:
-    return MetadataOptions(
-        _enum(HttpTokens, tokens), hop_limit, _enum(Switch, endpoint), _enum(Switch, ipv6), _enum(Switch, tags)
-    )
-
-
-def _enum(kind: type[E], value: str | None) -> E | None:
-    return None if value is None else kind(value)
-
-
-def _tags(pairs: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((key, value) for key, value in pairs)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

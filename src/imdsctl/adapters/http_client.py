@@ -29,11 +29,17 @@ CONNECT_TIMEOUT_SECONDS = 10.0
 """For name, connection, proxy and TLS together."""
 READ_TIMEOUT_SECONDS = 60.0
 """Between one piece of a response and the next, as botocore counts it."""
+EXCHANGE_SECONDS_MAX = 300.0
+"""From a request to the end of its response, however lively the response is."""
 HEAD_BYTES_MAX = 65_536
 
 
 class Futile(Unreachable):
     """Asking again would end the same way: a certificate, a name or an address has to be put right first."""
+
+
+class NoAnswer(Unreachable):
+    """Nothing of a response arrived: no connection, a connection that was closed, or silence."""
 
 
 class Sink(Protocol):
@@ -101,8 +107,9 @@ class HttpClient:
         *,
         replayable: bool = True,
         open_sink: OpenSink | None = None,
+        seconds_max: float = EXCHANGE_SECONDS_MAX,
     ) -> HttpResponse:
-        """One exchange. `request.path` and `query` are as they go on the wire.
+        """One exchange, of `seconds_max` at most. `request.path` and `query` are as they go on the wire.
 
         A pooled connection that the host had closed before anything of the response arrived is replaced once, when
         the request is `replayable`. With a sink the response's `body` is empty.
@@ -117,12 +124,13 @@ class HttpClient:
             connection = await self._connection(origin, pool)
             reused = connection.exchanges > 0
             try:
-                response = await connection.exchange(data, open_sink, self._read_timeout_seconds)
+                response = await connection.exchange(data, open_sink, self._read_timeout_seconds, seconds_max)
             except _Lost as lost:
-                if reused and not lost.answered and (replayable or not lost.sent):
+                if reused and lost.closed and not lost.answered and (replayable or not lost.sent):
                     pool.drop_idle()  # they are as old as this one: what closed it has closed them
                     continue
-                raise Unreachable(origin.host, lost.reason, _RETRY_LATER, maybe_done=lost.sent) from None
+                kind = Unreachable if lost.answered else NoAnswer
+                raise kind(origin.host, lost.reason, _RETRY_LATER, maybe_done=lost.sent) from None
             finally:
                 pool.give_back(connection)
             return response
@@ -161,7 +169,7 @@ class HttpClient:
         except ssl.SSLError as error:
             reason = f"TLS failed ({error.reason or error})"
         except socket.gaierror as error:
-            kind = Unreachable if error.errno == socket.EAI_AGAIN else Futile
+            kind = NoAnswer if error.errno == socket.EAI_AGAIN else Futile
             raise kind(
                 host,
                 f"its name cannot be resolved ({error.strerror})",
@@ -180,7 +188,7 @@ class HttpClient:
         except _Lost as lost:
             reason = lost.reason
         via = f" through the proxy `{urlsplit(proxy).hostname}`" if proxy else ""
-        raise Unreachable(
+        raise NoAnswer(
             host, reason + via, "check the network, the proxy settings and AWS_ENDPOINT_URL", maybe_done=False
         )
 
@@ -244,13 +252,15 @@ class HttpClient:
 
 
 class _Lost(Exception):
-    """The connection broke. `answered`: something of the response had arrived; `sent`: the request had left."""
+    """The connection broke. `answered`: something of the response had arrived; `sent`: the request had left;
+    `closed`: the other end did it."""
 
-    def __init__(self, reason: str, *, answered: bool, sent: bool = True) -> None:
+    def __init__(self, reason: str, *, answered: bool, sent: bool = True, closed: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.answered = answered
         self.sent = sent
+        self.closed = closed
 
 
 class _Pool:
@@ -334,6 +344,7 @@ class _Connection(asyncio.Protocol):
         self._open_sink: OpenSink | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard_at = 0.0
+        self._over_at = 0.0
         self._timeout_seconds = 0.0
         self._forget()
 
@@ -347,19 +358,22 @@ class _Connection(asyncio.Protocol):
         self._complete = False
         self._keep_alive = False
 
-    async def exchange(self, data: bytes, open_sink: OpenSink | None, timeout_seconds: float) -> HttpResponse:
+    async def exchange(
+        self, data: bytes, open_sink: OpenSink | None, timeout_seconds: float, seconds_max: float
+    ) -> HttpResponse:
         """Write a request, await its response. Raises `_Lost`; the connection is then closed."""
         if self.closed or self._transport is None:
-            raise _Lost("the connection was closed", answered=False, sent=False)
+            raise _Lost("the connection was closed", answered=False, sent=False, closed=True)
         loop = asyncio.get_running_loop()
         self.exchanges += 1
         self._forget()
         self._open_sink = open_sink
         self._waiter = loop.create_future()
         self._heard_at = loop.time()
+        self._over_at = self._heard_at + seconds_max
         self._timeout_seconds = timeout_seconds
         if self._timer is None:
-            self._timer = loop.call_later(timeout_seconds, self._look_at_time)
+            self._timer = loop.call_later(min(timeout_seconds, seconds_max), self._look_at_time)
         self._transport.write(data)
         self._traffic.bytes_sent += len(data)
         try:
@@ -408,7 +422,8 @@ class _Connection(asyncio.Protocol):
         if self._waiter is None or self._waiter.done():
             return
         if not self._answered:
-            self._fail(_Lost(f"the connection was closed before a reply{_because(error)}", answered=False))
+            reason = f"the connection was closed before a reply{_because(error)}"
+            self._fail(_Lost(reason, answered=False, closed=True))
         elif error is None and self._headers and not self._sized:
             self._finish()  # a body that ends with the connection
         else:
@@ -485,11 +500,14 @@ class _Connection(asyncio.Protocol):
         if self._waiter is None or self._waiter.done():
             return
         loop = asyncio.get_running_loop()
-        left = self._heard_at + self._timeout_seconds - loop.time()
-        if left <= 0:
+        now = loop.time()
+        quiet_until = self._heard_at + self._timeout_seconds
+        if now >= quiet_until:
             self._fail(_Lost(f"silent for {self._timeout_seconds:g} s", answered=self._answered))
+        elif now >= self._over_at:
+            self._fail(_Lost("the time for the call was over before the reply was", answered=self._answered))
         else:
-            self._timer = loop.call_later(left, self._look_at_time)
+            self._timer = loop.call_at(min(quiet_until, self._over_at), self._look_at_time)
 
 
 class _Tunnel(asyncio.Protocol):

@@ -1,7 +1,8 @@
 """HTTP/1.1 for a synchronous, fast handler: an asyncio protocol over httptools.
 
 Keep-alive, pipelining answered in order, `Expect: 100-continue`, chunked bodies, limits on headers and body. A response
-that depends on a write is held until the journal says that the write is on disk; one fsync serves all that wait.
+that depends on a write is held until the journal says that the write is on disk; one fsync serves all that wait. Who
+wants it (`imdsctl.local.adversary`) has a response sent late, in part or not at all; other connections do not wait.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
@@ -16,6 +18,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from imdsctl.local.adversary import Delivery, Manner
 from imdsctl.wire.http import HttpRequest, HttpResponse
 
 Handler = Callable[[HttpRequest], HttpResponse]
@@ -28,6 +31,8 @@ COPIED_BYTES_MAX = 64 * 1024
 """Up to here a response is put together; beyond, its pieces are sent as they are, if they are worth it."""
 PIECE_BYTES_MIN = 1024
 CLOSE_SECONDS_MAX = 5.0
+DRIPS = 10
+"""The pieces of an answer that drips."""
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -47,11 +52,18 @@ class Journal(Protocol):
 class HttpServer:
     """Serves `handler` on one socket; `journal` is None when nothing is kept.
 
-    When the journal cannot be written, the responses that wait for it are never sent, and `failure` holds the OSError.
+    `deliver`, where there is one, is asked in the handler's place, and says how its response is to be sent. When the
+    journal cannot be written, the responses that wait for it are never sent, and `failure` holds the OSError.
     """
 
-    def __init__(self, handler: Handler, journal: Journal | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        journal: Journal | None = None,
+        deliver: Callable[[HttpRequest], Delivery] | None = None,
+    ) -> None:
         self.handler = handler
+        self.deliver = deliver
         self.failure: OSError | None = None
         self.stopped = asyncio.Event()
         self._journal = journal
@@ -225,13 +237,23 @@ class Connection(asyncio.Protocol):
         method = self._parser.get_method().decode("latin-1")
         server = self._server
         before = server.position
-        response = server.handler(HttpRequest(method, path, query, self._headers, body))
+        request = HttpRequest(method, path, query, self._headers, body)
         keep_alive = self._parser.should_keep_alive()
-        answer = _Answer(_encode(response, keep_alive, head=method == "HEAD"), keep_alive)
+        late = 0.0
+        if server.deliver is None:
+            answer = _Answer(_encode(server.handler(request), keep_alive, head=method == "HEAD"), keep_alive)
+        else:
+            delivery = server.deliver(request)
+            late = delivery.delay_seconds
+            data = _encode(delivery.response, keep_alive, head=method == "HEAD") if delivery.response else []
+            answer = _Answer(data, keep_alive, manner=delivery.manner, over_seconds=delivery.over_seconds)
         reached = server.position
         if reached != before:
             self._waiting.append(answer)
-            server.when_durable(reached, lambda: self._ready(answer))
+            server.when_durable(reached, lambda: self._ready_in(answer, late))
+        elif late:
+            self._waiting.append(answer)
+            self._ready_in(answer, late)
         else:
             answer.ready = True
             self._answer(answer)
@@ -247,6 +269,12 @@ class Connection(asyncio.Protocol):
         else:
             self._write(answer)
 
+    def _ready_in(self, answer: _Answer, seconds: float) -> None:
+        if seconds:
+            asyncio.get_running_loop().call_later(seconds, self._ready, answer)
+        else:
+            self._ready(answer)
+
     def _ready(self, answer: _Answer) -> None:
         answer.ready = True
         while self._waiting and self._waiting[0].ready:
@@ -255,12 +283,41 @@ class Connection(asyncio.Protocol):
     def _write(self, answer: _Answer) -> None:
         if self._transport is None:
             return
+        if answer.manner is not Manner.WHOLE:
+            self._spoil(answer)
+            return
         if len(answer.data) == 1:
             self._transport.write(answer.data[0])
         else:
             self._transport.writelines(answer.data)
         if not answer.keep_alive:
             self.close()
+
+    def _spoil(self, answer: _Answer) -> None:
+        """Send an answer as it is not meant to be sent."""
+        assert self._transport is not None
+        data = b"".join(answer.data)
+        match answer.manner:
+            case Manner.HALF:
+                self._transport.write(data[: len(data) // 2])
+                self.close()
+            case Manner.RESET:
+                connected = self._transport.get_extra_info("socket")
+                if connected is not None:
+                    # Lingering for no time makes the kernel send a reset where it would say goodbye.
+                    with contextlib.suppress(OSError):
+                        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self._closing = True
+                self._transport.abort()
+            case Manner.DRIP:
+                step = -(-len(data) // DRIPS)
+                pieces = [_Answer([data[at : at + step]], keep_alive=True) for at in range(0, len(data), step)]
+                pieces[-1].keep_alive = answer.keep_alive
+                self._waiting.extendleft(reversed(pieces))
+                for number, piece in enumerate(pieces, 1):
+                    self._ready_in(piece, number * answer.over_seconds / DRIPS)
+            case _:
+                self._closing = True  # silence
 
     def _refuse(self, status: int) -> None:
         """Answer what cannot be read as a request, after the answers that are still due, and hang up."""
@@ -284,12 +341,22 @@ class _Refused(Exception):
 
 
 class _Answer:
-    __slots__ = ("data", "keep_alive", "ready")
+    __slots__ = ("data", "keep_alive", "manner", "over_seconds", "ready")
 
-    def __init__(self, data: list[bytes], keep_alive: bool, *, ready: bool = False) -> None:
+    def __init__(
+        self,
+        data: list[bytes],
+        keep_alive: bool,
+        *,
+        ready: bool = False,
+        manner: Manner = Manner.WHOLE,
+        over_seconds: float = 0.0,
+    ) -> None:
         self.data = data
         self.keep_alive = keep_alive
         self.ready = ready
+        self.manner = manner
+        self.over_seconds = over_seconds
 
 
 def _path_and_query(target: bytes) -> tuple[str, str]:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,39 +15,40 @@ import orjson
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.journal import (
     Entry,
+    Fold,
     Progress,
     check_header,
     damaged,
     entry_from_plain,
     entry_to_plain,
     header_to_plain,
-    replay,
 )
 
 
 class JournalFile:
     """An open journal. Entries of many tasks that wait at the same time reach the disk with one fsync."""
 
-    def __init__(self, file: BinaryIO, path: Path, progress: Progress, sync: Callable[[int], None] = os.fsync) -> None:
+    def __init__(self, file: BinaryIO, path: Path, known: Fold, sync: Callable[[int], None] = os.fsync) -> None:
         self._file = file
         self._path = path
-        self._progress = progress
+        self._known = known
         self._sync = sync
-        self._waiting: list[bytes] = []
+        self._waiting: list[Entry] = []
         self._flush: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
+        self._broken: OSError | None = None
 
     @property
     def progress(self) -> Progress:
-        """What an earlier run left."""
-        return self._progress
+        """All that is on the disk, from earlier runs and from this one."""
+        return self._known.progress
 
     async def append(self, entry: Entry) -> None:
         """Record one entry; returns when it is on the disk.
 
         Raises DiagnosticError `journal-unwritable` when the disk does not take it.
         """
-        self._waiting.append(orjson.dumps(entry_to_plain(entry)) + b"\n")
+        self._waiting.append(entry)
         if self._flush is None:
             self._flush = asyncio.create_task(self._flush_waiting())
         await asyncio.shield(self._flush)
@@ -55,16 +56,30 @@ class JournalFile:
     async def _flush_waiting(self) -> None:
         async with self._writing:
             # Whoever comes from here on waits for the next flush.
-            lines, self._waiting, self._flush = self._waiting, [], None
+            entries, self._waiting, self._flush = self._waiting, [], None
+            lines = b"".join(orjson.dumps(entry_to_plain(entry)) + b"\n" for entry in entries)
             try:
-                await asyncio.to_thread(self._write, b"".join(lines))
+                await asyncio.to_thread(self._write, lines)
             except OSError as error:
                 raise _unwritable(self._path, error, "free the disk; then the same command goes on") from None
+            for entry in entries:
+                self._known.add(entry)
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._file.flush()
-        self._sync(self._file.fileno())
+        if self._broken is not None:
+            raise self._broken
+        whole = self._file.tell()
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+            self._file.flush()
+            self._sync(self._file.fileno())
+        except OSError as error:
+            # Half a line must not stand before whole ones: take it away, and write no more.
+            self._broken = error
+            with suppress(OSError):
+                os.ftruncate(self._file.fileno(), whole)
+            raise
 
 
 @contextmanager
@@ -76,17 +91,18 @@ def open_journal(path: Path, plan_digest: str, at: str) -> Iterator[JournalFile]
     torn last line is dropped: its entry was never acted on), `journal-unwritable`.
     """
     try:
-        file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")  # noqa: SIM115 (closed below)
+        # Unbuffered: what the disk did not take must not be tried once more when the file is closed.
+        file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)  # noqa: SIM115 (closed below)
     except OSError as error:
         raise _unwritable(path, error, "name another file with `--journal FILE`") from None
     with file:
         _lock(file, path)
         try:
-            progress = _continue(file, plan_digest, at)
+            known = _continue(file, plan_digest, at)
         except DiagnosticError as error:
             raise DiagnosticError([each.about(str(path)) for each in error.diagnostics]) from None
         _sync_folder(path.parent)
-        yield JournalFile(file, path, progress)
+        yield JournalFile(file, path, known)
 
 
 def _unwritable(path: Path, error: OSError, hint: str) -> DiagnosticError:
@@ -94,7 +110,8 @@ def _unwritable(path: Path, error: OSError, hint: str) -> DiagnosticError:
     return DiagnosticError(Diagnostic("journal-unwritable", why, str(path), hint))
 
 
-def _continue(file: BinaryIO, plan_digest: str, at: str) -> Progress:
+def _continue(file: BinaryIO, plan_digest: str, at: str) -> Fold:
+    known = Fold()
     content = file.read()
     whole = content.rfind(b"\n") + 1
     lines = content[:whole].splitlines()
@@ -104,13 +121,14 @@ def _continue(file: BinaryIO, plan_digest: str, at: str) -> Progress:
         file.write(orjson.dumps(header_to_plain(plan_digest, at)) + b"\n")
         file.flush()
         os.fsync(file.fileno())
-        return Progress()
+        return known
     decoded = [_decode(line, number) for number, line in enumerate(lines, 1)]
     check_header(decoded[0], plan_digest)
-    progress = replay(entry_from_plain(value, number) for number, value in enumerate(decoded[1:], 2))
+    for number, value in enumerate(decoded[1:], 2):
+        known.add(entry_from_plain(value, number))
     file.seek(whole)
     file.truncate()
-    return progress
+    return known
 
 
 def _decode(line: bytes, number: int) -> object:
@@ -134,7 +152,7 @@ def _lock(file: BinaryIO, path: Path) -> None:
         raise DiagnosticError(
             Diagnostic(
                 "apply-running",
-                "another `imdsctl apply` works on this plan",
+                "another `imdsctl apply` or `rollback` works on this plan",
                 str(path),
                 "wait until it has ended; the same command then goes on from its journal",
             )

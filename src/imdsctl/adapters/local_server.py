@@ -25,19 +25,17 @@ from imdsctl.adapters.models import load_service
 from imdsctl.adapters.state_directory import StateDirectory
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.local import account, autoscaling, ec2, iam, sts
-from imdsctl.local.appstream import operations as appstream
+from imdsctl.local.adversary import Adversary
 from imdsctl.local.call import Operations
 from imdsctl.local.cloudtrail import operations as cloudtrail
 from imdsctl.local.cloudwatch import operations as cloudwatch
-from imdsctl.local.emr import operations as emr
+from imdsctl.local.faults import Faults
 from imdsctl.local.generator import make_world
-from imdsctl.local.imagebuilder import operations as imagebuilder
-from imdsctl.local.lightsail import operations as lightsail
+from imdsctl.local.later import Later
 from imdsctl.local.metadata.control import Control
 from imdsctl.local.metadata.operations import OPERATIONS as OWN_OPERATIONS
 from imdsctl.local.organizations import operations as organizations
 from imdsctl.local.pipeline import OWN, LocalAws
-from imdsctl.local.sqs import operations as sqs
 from imdsctl.local.ssm import operations as ssm
 from imdsctl.local.throttle import Throttle, Throttling
 from imdsctl.local.world import World, WorldSpec
@@ -53,11 +51,15 @@ OPERATIONS: Mapping[str, Operations] = {
     "ssm": ssm.OPERATIONS,
     "monitoring": cloudwatch.OPERATIONS,
     "cloudtrail": cloudtrail.OPERATIONS,
-    "appstream": appstream.OPERATIONS,
-    "elasticmapreduce": emr.OPERATIONS,
-    "imagebuilder": imagebuilder.OPERATIONS,
-    "lightsail": lightsail.OPERATIONS,
-    "sqs": sqs.OPERATIONS,
+    "appstream": Later("imdsctl.local.appstream.operations"),
+    "ecs": Later("imdsctl.local.ecs.operations"),
+    "eks": Later("imdsctl.local.eks.operations"),
+    "elasticbeanstalk": Later("imdsctl.local.beanstalk.operations"),
+    "elasticmapreduce": Later("imdsctl.local.emr.operations"),
+    "imagebuilder": Later("imdsctl.local.imagebuilder.operations"),
+    "lightsail": Later("imdsctl.local.lightsail.operations"),
+    "sagemaker": Later("imdsctl.local.sagemaker.operations"),
+    "sqs": Later("imdsctl.local.sqs.operations"),
 }
 """What the local AWS implements, by signing name."""
 
@@ -99,6 +101,9 @@ class Settings:
     registry: Registry
     log: str | None = None
     throttling: Throttling = Throttling.WRITES
+    latency_seconds: float = 0.0
+    """How late every answer of AWS's APIs is."""
+    faults: Faults | None = None
 
 
 def report_bug(text: str) -> None:
@@ -205,14 +210,18 @@ async def _serve(
             "accounts": len(world.accounts),
             "writes": world.sequence,
             "regions_touched": sum(1 for _ in world.touched()),
+            "faults": adversary.faults.hit if adversary is not None else [],
         }
 
+    adversary: Adversary | None = None
     aws = local_aws(world, state, status=status, throttle=Throttle(settings.throttling))
+    if settings.faults is not None or settings.latency_seconds:
+        adversary = Adversary(aws, settings.faults, settings.latency_seconds, MODEL_NAMES)
     for name in ("ec2", "sts"):
         load_service(name)
     listeners = Listeners(aws.metadata, settings.host, entry.host, listen, report_bug)
     aws.control = Control(aws.metadata, entry.control, listeners.open, aws.write)
-    server = HttpServer(aws.handle, state)
+    server = HttpServer(aws.handle, state, adversary.deliver if adversary is not None else None)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stopped.set)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imdsctl.adapters.database import data_directory
+from imdsctl.adapters.data_directory import data_directory
 from imdsctl.adapters.event_loop import loop_factory
 from imdsctl.adapters.identity_keys import LazySigner, kept_signer
 from imdsctl.adapters.metadata_server import BACKLOG, MetadataServer, Peer

@@ -44,6 +44,15 @@ def load_partitions() -> dict[str, Any]:
 
 
 @cache
+def load_endpoints() -> dict[str, Any]:
+    """Which service is where, partition by partition."""
+    content = _read(data_folder() / "endpoints")
+    if content is None:
+        raise KeyError("botocore has no `endpoints`")
+    return content
+
+
+@cache
 def data_folder() -> Path:
     """Where botocore is installed keeps its data. Raises `ModuleNotFoundError` when botocore is missing."""
     spec = find_spec("botocore")

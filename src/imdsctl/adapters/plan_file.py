@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.domain.plan import Plan, plan_from_plain, plan_to_plain
+from imdsctl.domain.plan import Plan, plan_from_plain, plan_pieces
 
 
 def write_plan(plan: Plan, path: Path) -> str:
@@ -21,13 +23,11 @@ def write_plan(plan: Plan, path: Path) -> str:
         # Renaming a file onto /dev/stdout, as root, would replace the device.
         hint = "name a file; `imdsctl plan --json` prints the plan"
         raise DiagnosticError(Diagnostic("plan-unwritable", "this is not a file", str(path), hint), exit_code=2)
-    plain = plan_to_plain(plan)
-    content = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with open(descriptor, "wb") as file:
-                file.write(content)
+                digest = _write(plan, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -38,7 +38,18 @@ def write_plan(plan: Plan, path: Path) -> str:
         why = (error.strerror or str(error)).lower()
         hint = "name a file in a folder that you can write to"
         raise DiagnosticError(Diagnostic("plan-unwritable", why, str(path), hint), exit_code=2) from None
-    return str(plain["digest"])
+    return digest
+
+
+def _write(plan: Plan, file: BinaryIO) -> str:
+    digest = ""
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal digest
+        digest = yield from plan_pieces(plan)
+
+    file.writelines(pieces())
+    return digest
 
 
 def read_plan(path: Path) -> Plan:

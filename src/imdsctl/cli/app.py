@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 COMMANDS = (
     "demo",
     "scan",
+    "evidence",
     "explain",
     "plan",
     "apply",
+    "rollback",
     "verify",
     "watch",
     "report",

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imdsctl.cli import options
 from imdsctl.cli.dependencies import Dependencies, of
-from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, interruptible, report
+from imdsctl.cli.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_GATE_CLOSED,
+    EXIT_GATE_FAILED,
+    EXIT_INTERRUPTED,
+    interruptible,
+    report,
+)
+from imdsctl.cli.writing import Access, command_line, confirmed, may_write, user
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.fleet.targets import ROLE_NAME
 
 if TYPE_CHECKING:
     from imdsctl.adapters.journal_file import JournalFile
     from imdsctl.domain.plan import Plan
-    from imdsctl.fleet.apply import Event, Report
+    from imdsctl.domain.waves import PlannedWave
+    from imdsctl.fleet.apply_gates import Approval, Approve
+    from imdsctl.fleet.apply_report import Report
 
 
 def command(
@@ -31,6 +38,11 @@ def command(
     confirm: Annotated[
         int | None, typer.Option("--confirm", help="How many changes the plan makes: the answer to the question.")
     ] = None,
+    approve: Annotated[
+        list[str] | None,
+        typer.Option("--approve", metavar="WAVE", help="Let this wave begin, where its gate asks for approval."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for maintenance windows instead of ending.")] = False,
     journal: Annotated[
         Path | None, typer.Option("--journal", help="The memory of this apply. Default: FILE.journal.")
     ] = None,
@@ -39,19 +51,38 @@ def command(
     ] = False,
     role: options.Role = ROLE_NAME,
     profile: options.Profile = None,
+    db: options.Lock = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON, one object a line.")] = False,
 ) -> int:
-    """Carry out a plan in waves. Stopped at any point, the same command goes on from its journal."""
+    """Carry out a plan in waves. Stopped at any point, the same command goes on from its journal.
+
+    Exit codes: 0 done, 1 failed, 2 wrong command line or input, 4 a gate is not open yet (approval, maintenance
+    window), 5 a gate failed, 130 interrupted.
+    """
     from imdsctl.adapters.journal_file import open_journal
     from imdsctl.adapters.plan_file import read_plan
     from imdsctl.views.apply import report_diagnostics, report_json, report_text
 
     dependencies = of(context)
     plan = read_plan(file)
+    approved = options.listed(approve)
+    _known_waves(plan, approved, file)
     count = len(plan.ready)
-    _confirmed(confirm, count, file)
+    again = command_line(
+        "imdsctl",
+        "apply",
+        str(file),
+        confirm=count,
+        journal=journal,
+        role=None if role == ROLE_NAME else role,
+        profile=profile,
+        db=db,
+        keep_going=keep_going,
+        wait=wait,
+    )
+    asked = command_line("imdsctl", "apply", str(file))
+    confirmed(confirm, count, file, command=asked, what="changes that this plan makes")
     where = journal or file.with_name(file.name + ".journal")
-    again = _again(file, count, journal, role=role, profile=profile, keep_going=keep_going)
     with (
         interruptible("calls that were under way are in the journal", hint=f"`{again}` reads them back and goes on"),
         open_journal(where, plan.digest, dependencies.now().isoformat()) as opened,
@@ -59,9 +90,17 @@ def command(
         done, doubt = len(opened.progress.done), len(opened.progress.in_doubt)
         if (done or doubt) and not as_json:
             print(f"Going on from {where}: {done} done, {doubt} in doubt (read back from AWS first).", file=sys.stderr)
-        ended = options.run_async(
-            _run(dependencies, plan, opened, role, profile, keep_going=keep_going, as_json=as_json)
+        work = _run(
+            dependencies,
+            plan,
+            opened,
+            Access(role, profile, db),
+            approved,
+            keep_going=keep_going,
+            wait=wait,
+            as_json=as_json,
         )
+        ended = options.run_async(work)
     if as_json:
         sys.stdout.write(report_json(ended).decode() + "\n")
     else:
@@ -78,47 +117,27 @@ def command(
         )
     if found:
         report(found)
+    return _exit_code(ended)
+
+
+def _exit_code(ended: Report) -> int:
+    from imdsctl.fleet.apply_report import GateVerdict
+
     if ended.interrupted:
         return EXIT_INTERRUPTED
+    if ended.gate is not None:
+        return EXIT_GATE_CLOSED if ended.gate.verdict is GateVerdict.CLOSED else EXIT_GATE_FAILED
     return EXIT_DONE if ended.done else EXIT_FAILED
 
 
-def _again(file: Path, count: int, journal: Path | None, *, role: str, profile: str | None, keep_going: bool) -> str:
-    """The command line that goes on from here, with the options that it depends on."""
-    words = ["imdsctl", "apply", str(file), "--confirm", str(count)]
-    words += ["--journal", str(journal)] if journal else []
-    words += ["--role", role] if role != ROLE_NAME else []
-    words += ["--profile", profile] if profile else []
-    words += ["--keep-going"] if keep_going else []
-    return shlex.join(words)
-
-
-def _confirmed(confirm: int | None, count: int, file: Path) -> None:
-    """The count is asked for on a terminal, and given with --confirm anywhere. Raises DiagnosticError."""
-    if confirm is None and count and sys.stdin.isatty() and sys.stderr.isatty():
-        print(
-            f"This plan makes {count} changes in AWS. Type the number to go on: ", end="", file=sys.stderr, flush=True
-        )
-        typed = sys.stdin.readline().strip()
-        confirm = int(typed) if typed.isdecimal() else -1
-    if confirm is None and count:
+def _known_waves(plan: Plan, names: tuple[str, ...], file: Path) -> None:
+    known = [wave.name for wave in plan.waves]
+    if unknown := [name for name in names if name not in known]:
         raise DiagnosticError(
-            Diagnostic(
-                "confirm-missing",
-                f"this plan makes {count} changes, and nobody has confirmed them",
-                str(file),
-                f"read it, then run `imdsctl apply {shlex.quote(str(file))} --confirm {count}`",
-            ),
-            exit_code=2,
-        )
-    if confirm is not None and confirm != count:
-        raise DiagnosticError(
-            Diagnostic(
-                "confirm-mismatch",
-                f"the number given is not the {count} changes that this plan makes; nothing was changed",
-                str(file),
-                "is it the plan that you read? its last line says the number",
-            ),
+            [
+                Diagnostic("wave-unknown", f"the plan has no wave `{name}`", str(file), f"it has: {', '.join(known)}")
+                for name in unknown
+            ],
             exit_code=2,
         )
 
@@ -127,73 +146,45 @@ async def _run(
     dependencies: Dependencies,
     plan: Plan,
     journal: JournalFile,
-    role: str,
-    profile: str | None,
+    access: Access,
+    approved: tuple[str, ...],
     *,
     keep_going: bool,
+    wait: bool,
     as_json: bool,
 ) -> Report:
     from imdsctl.adapters.clock import SystemClock
     from imdsctl.fleet.apply import Applying
-    from imdsctl.fleet.sessions import Sessions
-    from imdsctl.fleet.targets import who_am_i
 
-    async with dependencies.aws(profile) as aws:
-        caller = await who_am_i(aws)
-        with _stopping() as stopped, _listening(as_json=as_json) as listener:
-            applying = Applying(
-                plan=plan,
-                aws=aws,
-                enter=Sessions(aws, caller, role, dependencies.now),
-                journal=journal,
-                clock=SystemClock(),
-                listener=listener,
-                stopped=stopped,
-                keep_going=keep_going,
-            )
-            return await applying.run()
-
-
-@contextmanager
-def _listening(*, as_json: bool) -> Iterator[Callable[[Event], None]]:
-    from imdsctl.views.apply import ProgressLines, event_json
-
-    def write(stream: TextIO, text: str) -> None:
-        # A reader that went away (`| head`) must not leave a change half made: go on without telling.
-        with suppress(BrokenPipeError):
-            stream.write(text)
-            stream.flush()
-
-    if as_json:
-        yield lambda event: write(sys.stdout, event_json(event).decode() + "\n")
-        return
-    lines = ProgressLines(lambda text: write(sys.stderr, text), moving=sys.stderr.isatty())
-    try:
-        yield lines
-    finally:
-        lines.close()
+    async with may_write("apply", dependencies, access, journal, as_json=as_json) as writing:
+        applying = Applying(
+            plan=plan,
+            aws=writing.aws,
+            enter=writing.enter,
+            journal=journal,
+            clock=SystemClock(),
+            listener=writing.listener,
+            stopped=writing.stopped,
+            keep_going=keep_going,
+            approve=_approver(approved, writing.caller.arn),
+            wait=wait,
+            lease=writing.lease,
+        )
+        return await applying.run()
 
 
-@contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C (or SIGTERM) asks to stop; the second one stops at once, which the journal survives as well."""
-    loop = asyncio.get_running_loop()
-    asked = False
+def _approver(approved: tuple[str, ...], arn: str) -> Approve:
+    """Says yes for the waves named on the command line; on a terminal it asks for the others."""
+    from imdsctl.fleet.apply_gates import Approval
 
-    def stop() -> None:
-        nonlocal asked
-        asked = True
-        print("\nStopping: nothing new is begun, what is under way is finished...", file=sys.stderr, flush=True)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+    async def approve(wave: PlannedWave, changes: int) -> Approval | None:
+        if wave.name in approved:
+            return Approval(arn, user(), "--approve")
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return None
+        question = f"Wave {wave.name} ({changes} changes) waits for approval. Type its name to let it begin: "
+        print(question, end="", file=sys.stderr, flush=True)
+        typed = await asyncio.to_thread(sys.stdin.readline)
+        return Approval(arn, user(), "typed") if typed.strip() == wave.name else None
 
-    if sys.platform == "win32":  # Its event loop has no such handlers: there Ctrl-C stops at once.
-        yield lambda: False
-        return
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
-    try:
-        yield lambda: asked
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+    return approve

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 if TYPE_CHECKING:
-    from imdsctl.fleet.ports import Aws, ScanStore
+    from imdsctl.fleet.ports import Aws, HeldLease, ScanStore
+
+
+def _everywhere(service: str, region: str) -> bool:
+    return True
+
+
+def _nobodys(url: str, owner: str) -> AbstractAsyncContextManager[HeldLease]:
+    raise AssertionError("this command was not given a lease")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,10 @@ class Dependencies:
     """The time, aware, in UTC."""
     new_id: Callable[[], str]
     """A new scan's id; ids sort by time."""
+    serves: Callable[[str, str], bool] = _everywhere
+    """Whether a service exists in a Region."""
+    lease: Callable[[str, str], AbstractAsyncContextManager[HeldLease]] = _nobodys
+    """The right to write at a database URL, for an owner (a clause that says who and where)."""
 
 
 def of(context: typer.Context) -> Dependencies:

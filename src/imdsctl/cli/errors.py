@@ -16,6 +16,10 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_FOUND = 3
 """`--fail-on` of `run` and `trace` found what it was to look for."""
+EXIT_GATE_CLOSED = 4
+"""`apply`: a gate is not open yet. Nothing is wrong; the same command goes on later."""
+EXIT_GATE_FAILED = 5
+"""`apply`: a gate says no, or nobody can tell."""
 EXIT_INTERRUPTED = 130
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]

@@ -92,7 +92,7 @@ def certificate() -> int:
 
     The first is for `signature` and `rsa2048` (RSA), the second for `pkcs7` (DSA).
     """
-    from imdsctl.adapters.database import data_directory
+    from imdsctl.adapters.data_directory import data_directory
     from imdsctl.adapters.identity_keys import kept_signer
 
     sys.stdout.write(kept_signer(data_directory()).certificates_pem())

@@ -79,6 +79,13 @@ def up(
             min=0.0, max=3600.0, help="How long changes of state take; 0: done at the next request (default: 0)."
         ),
     ] = None,
+    latency_ms: Annotated[
+        float, typer.Option("--latency-ms", min=0.0, max=60_000.0, help="How late every answer is, in milliseconds.")
+    ] = 0.0,
+    faults: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Rules for calls that go wrong, in TOML or JSON: docs/local-aws.md, Faults."),
+    ] = None,
     v1_percent: Annotated[
         int | None,
         typer.Option(min=0, max=100, help="How many of 100 instances with optional tokens use IMDSv1 (default: 55)."),
@@ -101,8 +108,11 @@ def up(
     if no_throttle:
         throttle = Throttling.NONE
     if detach:
-        return _detach([*_up_arguments(host, port, state, regions, asked), "--throttle", throttle], state)
-    return _serve_here(host, port, state, throttle, asked)
+        arguments = [*_up_arguments(host, port, state, regions, asked), "--throttle", throttle]
+        arguments += ["--latency-ms", str(latency_ms)] if latency_ms else []
+        arguments += ["--faults", str(faults)] if faults is not None else []
+        return _detach(arguments, state)
+    return _serve_here(host, port, state, throttle, asked, latency_seconds=latency_ms / 1000, faults=faults)
 
 
 @app.command()
@@ -244,19 +254,32 @@ def _unknown_region(name: str) -> Diagnostic:
     )
 
 
-def _serve_here(host: str, port: int, path: Path | None, throttle: Throttling, asked: dict[str, Any]) -> int:
+def _serve_here(
+    host: str,
+    port: int,
+    path: Path | None,
+    throttle: Throttling,
+    asked: dict[str, Any],
+    *,
+    latency_seconds: float,
+    faults: Path | None,
+) -> int:
     import gc
 
     # Loading makes hundreds of thousands of objects that all stay: looking for garbage among them, again and again, is
     # a sixth of the start. The server switches it on again.
     gc.disable()
+    from imdsctl.adapters.faults_file import read_faults
     from imdsctl.adapters.local_server import Settings, serve
     from imdsctl.adapters.state_directory import StateDirectory
 
+    rules = None if faults is None else read_faults(faults)
     state = None if path is None else StateDirectory(path.expanduser())
     try:
         spec = _spec(state, asked)
-        serve(spec, state, Settings(host, port, registry_here(), os.environ.get(_LOG_VARIABLE), throttle), _announce)
+        log = os.environ.get(_LOG_VARIABLE)
+        settings = Settings(host, port, registry_here(), log, throttle, latency_seconds, rules)
+        serve(spec, state, settings, _announce)
     finally:
         if state is not None:
             state.close()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine, Iterable
+from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import typer
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.fleet.targets import ROLE_NAME, Selection
+from imdsctl.fleet.targets import ROLE_NAME, ListedAccount, Selection
 
 T = TypeVar("T")
 
@@ -20,6 +23,15 @@ _LIST = "repeat it or separate by commas"
 Profile: TypeAlias = Annotated[
     str | None,
     typer.Option("--profile", metavar="NAME", help="Profile of the AWS configuration.", rich_help_panel=_ACCESS),
+]
+Profiles: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="Profile of the AWS configuration; of several, each brings the accounts that it finds.",
+        rich_help_panel=_ACCESS,
+    ),
 ]
 Role: TypeAlias = Annotated[
     str,
@@ -67,6 +79,15 @@ ExcludeUnits: TypeAlias = Annotated[
         rich_help_panel=_WHERE,
     ),
 ]
+AccountsFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--accounts-file",
+        metavar="FILE",
+        help="Only the accounts of this file: one id a line, CSV or JSON; each may have a role of its own.",
+        rich_help_panel=_WHERE,
+    ),
+]
 Database: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -74,6 +95,15 @@ Database: TypeAlias = Annotated[
         metavar="URL",
         envvar="IMDSCTL_DB",
         help="Where scans are kept: a database URL or a SQLite file. Without it, a file in your data directory.",
+    ),
+]
+Lock: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        metavar="URL",
+        envvar="IMDSCTL_DB",
+        help="The team's database: nobody else who names it can write at the same time.",
     ),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
@@ -95,8 +125,12 @@ def selection(
     exclude_accounts: list[str] | None = None,
     exclude_regions: list[str] | None = None,
     exclude_ou: list[str] | None = None,
+    accounts_file: Path | None = None,
 ) -> Selection:
-    """The options of "where to look" as one value. Raises DiagnosticError for an option that is given but empty."""
+    """The options of "where to look" as one value.
+
+    Raises DiagnosticError for an option that is given but empty, and for a file of accounts that cannot be used.
+    """
     given = {
         "--accounts": accounts,
         "--regions": regions,
@@ -124,13 +158,48 @@ def selection(
         exclude_accounts=listed(exclude_accounts),
         exclude_regions=listed(exclude_regions),
         exclude_ous=listed(exclude_ou),
+        listed=_accounts_of(accounts_file),
     )
 
 
+def _accounts_of(path: Path | None) -> tuple[ListedAccount, ...]:
+    if path is None:
+        return ()
+    from imdsctl.cli.accounts_file import read_accounts_file
+
+    return read_accounts_file(path)
+
+
+_DURATION = re.compile(r"(?:[0-9]{1,6}[smhd])+|[0-9]{1,9}")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration(option: str, text: str | None) -> timedelta | None:
+    """`90`, `90s`, `30m`, `1h30m` as a time. Raises DiagnosticError `duration-invalid`."""
+    if text is None:
+        return None
+    seconds = 0
+    if _DURATION.fullmatch(text):
+        parts = re.findall(r"([0-9]+)([smhd]?)", text)
+        seconds = sum(int(number) * _UNIT_SECONDS[unit or "s"] for number, unit in parts)
+    if not seconds:
+        raise DiagnosticError(
+            Diagnostic("duration-invalid", f"`{option} {text}` is no time", hint="write it like `30s`, `5m` or `2h`"),
+            exit_code=2,
+        )
+    return timedelta(seconds=seconds)
+
+
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end. A diagnostic from inside a task group comes out as itself, not inside a group."""
+    """Run a coroutine to its end, in the fastest event loop there is.
+
+    A diagnostic from inside a task group comes out as itself, not inside a group.
+    """
+    from imdsctl.adapters.event_loop import loop_factory
+
     try:
-        return asyncio.run(work)
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(work)
     except BaseExceptionGroup as group:
         found = tuple(_diagnostics(group))
         if not found:

@@ -144,7 +144,7 @@ def command(
 
 def _alone(asked: MetadataOptions, role: str | None, config: Path | None) -> Instance:
     """An instance that does not exist, as `imds serve` has it."""
-    from imdsctl.adapters.database import data_directory
+    from imdsctl.adapters.data_directory import data_directory
     from imdsctl.adapters.identity_keys import LazySigner, kept_signer
     from imdsctl.adapters.mock_service import read_mock_file
     from imdsctl.imds.mock import MockSource

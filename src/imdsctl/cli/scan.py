@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,13 +13,15 @@ import typer
 
 from imdsctl.cli import dependencies, options
 from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, interruptible, report, wants_colour
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError, Severity
 from imdsctl.fleet.targets import ROLE_NAME, Selection
 
 if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
     from imdsctl.domain.observations import Scan
     from imdsctl.domain.verdicts import ScanSummary
-    from imdsctl.fleet.ports import ScanStore
+    from imdsctl.fleet.ports import Aws, ScanStore, ScanWriter
+    from imdsctl.fleet.targets import Visit
 
 
 class FailOn(StrEnum):
@@ -29,26 +33,56 @@ class FailOn(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """The command line of `scan`, checked."""
+    """The command line of `scan`, checked. `resume` is a scan's id, or "" for the unfinished one that began last."""
 
     selection: Selection
     profile: str | None = None
     database: str | None = None
     json: bool = False
     fail_on: frozenset[FailOn] = frozenset()
+    more_profiles: tuple[str, ...] = ()
+    services: bool = True
+    time_limit: timedelta | None = None
+    resume: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A scan, or the part of one that was read before it was stopped; then it is not `complete`.
+
+    `earlier` targets of an unfinished scan were read by an earlier run, and are in its store only.
+    """
+
+    scan: Scan
+    summary: ScanSummary
+    complete: bool = True
+    earlier: int = 0
+    not_reached: int = 0
 
 
 def command(
     ctx: typer.Context,
+    scan_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="With `--resume`: the unfinished scan; else the last begun.")
+    ] = None,
     accounts: options.Accounts = None,
     regions: options.Regions = None,
     ou: options.Units = None,
     exclude_accounts: options.ExcludeAccounts = None,
     exclude_regions: options.ExcludeRegions = None,
     exclude_ou: options.ExcludeUnits = None,
-    profile: options.Profile = None,
+    accounts_file: options.AccountsFile = None,
+    profile: options.Profiles = None,
     role: options.Role = ROLE_NAME,
     current_account: options.CurrentAccount = False,
+    services: Annotated[
+        bool, typer.Option("--services/--no-services", help="Read the settings of other services (EKS, ECS, ...) too.")
+    ] = True,
+    time_limit: Annotated[
+        str | None,
+        typer.Option("--time-limit", metavar="TIME", help="Stop after `90s`, `30m`, `2h`; `--resume` goes on."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a scan that was stopped.")] = False,
     db: options.Database = None,
     json: options.Json = False,
     fail_on: Annotated[
@@ -58,7 +92,8 @@ def command(
 ) -> int:
     """See where every account stands in every Region. Reads only; the result is kept for `plan`.
 
-    Exit codes: 0 scanned, 1 failed or `--fail-on` found something, 2 wrong command line or input, 130 interrupted.
+    Exit codes: 0 scanned, 1 failed, stopped by `--time-limit`, or `--fail-on` found something, 2 wrong command line or
+    input, 130 interrupted.
     """
     chosen = options.selection(
         role=role,
@@ -69,47 +104,156 @@ def command(
         exclude_accounts=exclude_accounts,
         exclude_regions=exclude_regions,
         exclude_ou=exclude_ou,
+        accounts_file=accounts_file,
     )
-    return run(ScanOptions(chosen, profile, db, json, frozenset(fail_on or ())), dependencies.of(ctx))
+    _check_resume(chosen, resume, scan_id)
+    profiles = options.listed(profile)
+    asked = ScanOptions(
+        chosen,
+        profiles[0] if profiles else None,
+        db,
+        json,
+        frozenset(fail_on or ()),
+        profiles[1:],
+        services,
+        options.duration("--time-limit", time_limit),
+        (scan_id or "") if resume else None,
+    )
+    return run(asked, dependencies.of(ctx))
+
+
+def _check_resume(chosen: Selection, resume: bool, scan_id: str | None) -> None:
+    if scan_id is not None and not resume:
+        raise DiagnosticError(
+            Diagnostic("usage", f"`{scan_id}` goes with `--resume`", hint=f"imdsctl scan --resume {scan_id}"),
+            exit_code=2,
+        )
+    narrowed = [name for name, _ in chosen.scope() if name != "accounts-file"]
+    if resume and narrowed:
+        names = " and ".join(f"`--{name}`" for name in narrowed)
+        raise DiagnosticError(
+            Diagnostic(
+                "option-conflict",
+                f"{names} cannot be changed for a scan that is gone on with",
+                hint="leave it out: the scan knows where it looks",
+            ),
+            exit_code=2,
+        )
 
 
 def run(asked: ScanOptions, deps: Dependencies) -> int:
     """Scan, keep the scan, print it, and give the exit code."""
-    from imdsctl.domain.verdicts import scan_summary
-
-    with interruptible("nothing was changed, a scan only reads; nothing was kept of this one"):
+    kept = "nothing was changed, a scan only reads, and what it has read is kept"
+    with interruptible(kept, hint="`imdsctl scan --resume` goes on with it"):
         store = deps.scans(asked.database)
         store.prepare()
-        scan = options.run_async(take(asked, deps, store))
-    summary = scan_summary(scan)
-    _show(scan, summary, asked)
-    return EXIT_FAILED if _fails(summary, asked.fail_on) else EXIT_DONE
+        taken = options.run_async(take_summed(asked, deps, store))
+        _show(taken, asked)
+    if not taken.complete:
+        _report_stop(taken, asked)
+        return EXIT_FAILED
+    return EXIT_FAILED if _fails(taken.summary, asked.fail_on) else EXIT_DONE
 
 
 async def take(asked: ScanOptions, deps: Dependencies, store: ScanStore) -> Scan:
     """Sweep the selection into the store, with progress on standard error. Raises DiagnosticError."""
-    from imdsctl.fleet.scan import header_of, sweep
-    from imdsctl.fleet.targets import find_accounts
+    return (await take_summed(asked, deps, store)).scan
+
+
+async def take_summed(asked: ScanOptions, deps: Dependencies, store: ScanStore) -> Taken:
+    """The same, summed up on the way. Raises DiagnosticError."""
+    import asyncio
+
+    from imdsctl.domain.observations import Scan, ScanEnd
+    from imdsctl.domain.verdicts import Summing, scan_summary
+    from imdsctl.fleet.scan import SweepStopped, header_of, sweep
+    from imdsctl.fleet.services import READERS
     from imdsctl.views.progress import listening
 
-    async with deps.aws(asked.profile) as aws:
-        visit = await find_accounts(aws, asked.selection)
-        if visit.notices:
-            report(visit.notices)
-        with listening(sys.stderr) as tell:
-            writer = store.begin(header_of(asked.selection, visit, scan_id=deps.new_id(), started=deps.now()))
-            return await sweep(aws, asked.selection, visit, writer, now=deps.now, tell=tell)
+    async with AsyncExitStack() as stack:
+        doors = [await stack.enter_async_context(deps.aws(each)) for each in (asked.profile, *asked.more_profiles)]
+        visit, selection, writer = await _begin(asked, deps, store, doors)
+        if writer is None:
+            writer = store.begin(header_of(selection, visit, scan_id=deps.new_id(), started=deps.now()))
+        earlier = len(writer.done)
+        summing, stop = Summing(), asyncio.Event()
+        if asked.time_limit is not None:
+            asyncio.get_running_loop().call_later(asked.time_limit.total_seconds(), stop.set)
+        try:
+            with listening(sys.stderr) as tell:
+                scan = await sweep(
+                    doors[0],
+                    selection,
+                    visit,
+                    writer,
+                    now=deps.now,
+                    tell=tell,
+                    services=READERS if asked.services else {},
+                    serves=deps.serves,
+                    summing=summing,
+                    stop=stop,
+                )
+        except SweepStopped as stopped:
+            header = writer.header
+            partial = Scan.of(header, (), ScanEnd(deps.now(), stopped.unseen, calls=stopped.calls))
+            summary = summing.summary(header.accounts, stopped.unseen)
+            return Taken(partial, summary, complete=False, earlier=earlier, not_reached=stopped.not_reached)
+    # What an earlier run has read was summed up by nobody yet: such a scan is gone through in its store.
+    return Taken(scan, scan_summary(scan) if earlier else summing.summary(scan.accounts, scan.unseen))
 
 
-def _show(scan: Scan, summary: ScanSummary, asked: ScanOptions) -> None:
+async def _begin(
+    asked: ScanOptions, deps: Dependencies, store: ScanStore, doors: list[Aws]
+) -> tuple[Visit, Selection, ScanWriter | None]:
+    """Whom to visit; and the writer, when it is that of an earlier run."""
+    from imdsctl.fleet.targets import find_accounts, find_accounts_through, go_on
+
+    if asked.resume is not None:
+        writer = store.resume(asked.resume or None)
+        selection = Selection.from_scope(writer.header.scope, asked.selection.role)
+        selection = replace(selection, listed=asked.selection.listed or selection.listed)
+        visit = await go_on(doors[0], selection, writer.header.accounts)
+        if len(doors) > 1:
+            visit = replace(visit, doors=(await find_accounts_through(doors, selection)).doors)
+        return visit, selection, writer
+    if len(doors) > 1:
+        visit = await find_accounts_through(doors, asked.selection)
+    else:
+        visit = await find_accounts(doors[0], asked.selection)
+    if visit.notices:
+        report(visit.notices)
+    return visit, asked.selection, None
+
+
+def _show(taken: Taken, asked: ScanOptions) -> None:
     if asked.json:
         from imdsctl.views.json import scan_json
 
-        sys.stdout.write(scan_json(scan, summary))
+        for piece in scan_json(taken.scan, taken.summary, complete=taken.complete):
+            sys.stdout.write(piece)
     else:
         from imdsctl.views.text import scan_text
 
-        print(scan_text(scan, summary, colour=wants_colour(sys.stdout)))
+        colour = wants_colour(sys.stdout)
+        print(scan_text(taken.scan, taken.summary, colour=colour, earlier=taken.earlier))
+
+
+def _report_stop(taken: Taken, asked: ScanOptions) -> None:
+    limit = f"its time limit of {asked.time_limit}" if asked.time_limit else "a limit"
+    seen = len(taken.summary.targets) + taken.earlier
+    report(
+        [
+            Diagnostic(
+                "scan-unfinished",
+                f"the scan was stopped by {limit}: {seen:,} Regions were read, {taken.not_reached:,} accounts or "
+                "Regions were not reached",
+                taken.scan.scan_id,
+                f"`imdsctl scan --resume {taken.scan.scan_id}` reads what is missing; until then `plan` takes the scan "
+                "before it",
+                severity=Severity.WARNING,
+            )
+        ]
+    )
 
 
 def _fails(summary: ScanSummary, fail_on: frozenset[FailOn]) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,7 +20,7 @@ from imdsctl.cli import dependencies, options
 from imdsctl.cli.errors import EXIT_DONE, EXIT_INTERRUPTED, interruptible, report
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.intent import Intent
-from imdsctl.fleet.targets import ROLE_NAME, Selection
+from imdsctl.fleet.targets import ACTIVE, ROLE_NAME, Selection
 
 if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
@@ -34,10 +34,7 @@ if TYPE_CHECKING:
     from imdsctl.fleet.watch_repairs import Repaired
 
 INTERVAL = "1h"
-INTERVAL_SECONDS_MIN = 1
 ACCOUNTS_ASKED_EVERY = timedelta(minutes=1)
-_DURATION = re.compile(r"(\d{1,9})([smhd]?)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +130,7 @@ def command(
         intent=read_intent(intent) if intent else Intent(),
         profile=profile,
         database=db,
-        interval=None if by_events and interval is None else duration(interval or INTERVAL, "--interval"),
+        interval=options.duration("--interval", interval or (None if by_events else INTERVAL)),
         count=count,
         once=once,
         queue=queue,
@@ -159,18 +156,6 @@ def run(asked: WatchOptions, deps: Dependencies) -> int:
         )
         return EXIT_INTERRUPTED
     return EXIT_DONE
-
-
-def duration(text: str, option: str) -> timedelta:
-    """`90s`, `15m`, `1h` or `1d` as a time; a number alone has seconds. Raises DiagnosticError `duration-invalid`."""
-    found = _DURATION.fullmatch(text.strip())
-    seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
-    if not INTERVAL_SECONDS_MIN <= seconds <= 366 * 86400:
-        raise DiagnosticError(
-            Diagnostic("duration-invalid", f"`{text}` is not a time", option, "write it like 90s, 15m, 1h or 1d"),
-            exit_code=2,
-        )
-    return timedelta(seconds=seconds)
 
 
 def _check(
@@ -284,24 +269,22 @@ class _World:
         self._asked_at: datetime | None = None
 
     async def scan(self) -> Scan:
-        """One sweep into the store, as `imdsctl scan` makes it."""
-        from imdsctl.fleet.scan import header_of, sweep
-        from imdsctl.fleet.targets import find_accounts
-        from imdsctl.views.progress import listening
+        """One sweep into the store: `imdsctl scan`."""
+        from imdsctl.cli.scan import ScanOptions, take
 
-        selection = self._asked.selection
-        visit = await find_accounts(self._aws, selection)
-        self._accounts = {each.account_id: each for each in visit.accounts}
-        header = header_of(selection, visit, scan_id=self._deps.new_id(), started=self._deps.now())
-        with listening(sys.stderr) as tell:
-            writer = self._store.begin(header)
-            return await sweep(self._aws, selection, visit, writer, now=self._deps.now, tell=tell)
+        asked = self._asked
+        scan = await take(ScanOptions(asked.selection, asked.profile, asked.database), self._deps, self._store)
+        self._accounts = {each.account_id: each for each in scan.accounts if each.state == ACTIVE}
+        return scan
 
     async def read(self, target: Target) -> RegionSeen:
         """One target, as a sweep reads it."""
-        from imdsctl.fleet.scan import PublicImages, read_target
+        from imdsctl.fleet.services import READERS
+        from imdsctl.fleet.target_reader import PublicImages, read_target
 
-        return await read_target(self._aws, await self._sessions(target.account_id), target, PublicImages())
+        services = [each for each in READERS.values() if self._deps.serves(each.service, target.region)]
+        credentials = await self._sessions(target.account_id)
+        return await read_target(self._aws, credentials, target, PublicImages(), services)
 
     async def watched(self, target: Target) -> Account | None:
         """The account when the selection has it and the Region.
@@ -334,7 +317,10 @@ class _World:
         from imdsctl.adapters.clock import SystemClock
         from imdsctl.adapters.journal_file import open_journal
         from imdsctl.adapters.plan_file import read_plan, write_plan
-        from imdsctl.fleet.apply import GOOD, Applying
+        from imdsctl.cli.writing import leased
+        from imdsctl.domain.journal import RunBegan
+        from imdsctl.fleet.apply import Applying
+        from imdsctl.fleet.apply_report import GOOD
         from imdsctl.fleet.watch_events import ChangeRepaired
         from imdsctl.fleet.watch_repairs import Repaired
 
@@ -343,17 +329,22 @@ class _World:
         write_plan(plan, file)
         written = read_plan(file)
         journal = file.with_name(file.name + ".journal")
-        with open_journal(journal, written.digest, self._deps.now().isoformat()) as opened:
-            applying = Applying(
-                plan=written,
-                aws=self._aws,
-                enter=self._sessions,
-                journal=opened,
-                clock=SystemClock(),
-                stopped=self._stop.is_set,
-                keep_going=True,
-            )
-            ended = await applying.run()
+        arn, host = self._caller.arn, f"{socket.gethostname()} process {os.getpid()}"
+        async with leased(self._deps, self._asked.database, f"{arn} on {host}") as lease:
+            with open_journal(journal, written.digest, self._deps.now().isoformat()) as opened:
+                number = None if lease is None else lease.number
+                await opened.append(RunBegan("watch", arn, host, number, self._deps.now().isoformat()))
+                applying = Applying(
+                    plan=written,
+                    aws=self._aws,
+                    enter=self._sessions,
+                    journal=opened,
+                    clock=SystemClock(),
+                    stopped=self._stop.is_set,
+                    keep_going=True,
+                    lease=lease,
+                )
+                ended = await applying.run()
         return Repaired(
             tuple(ChangeRepaired(each.change.id, str(each.outcome), each.detail) for each in ended.results),
             frozenset(each.change.id for each in ended.results if each.outcome in GOOD),
@@ -363,7 +354,7 @@ class _World:
 
 def _repairs_folder(asked: Path | None) -> Path:
     """Where repairs are kept, for the user's eyes only. Raises DiagnosticError `plan-unwritable`."""
-    from imdsctl.adapters.database import data_directory
+    from imdsctl.adapters.data_directory import data_directory
 
     folder = asked if asked is not None else data_directory() / "repairs"
     try:

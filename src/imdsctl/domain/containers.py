@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 CONTAINER_TAG_PREFIXES = (
     "kubernetes.io/",
@@ -23,7 +24,9 @@ CONTAINER_WORDS = frozenset(
 )
 """Words that in a name say "containers run here". A heuristic: the cost of a false yes is one hop more."""
 
-_WORD = re.compile(r"[a-z0-9]+")
+_CONTAINER_WORD = re.compile(rf"(?<![a-z0-9])({'|'.join(sorted(CONTAINER_WORDS))})(?![a-z0-9])")
+KEYS_REMEMBERED_MAX = 4096
+"""A million instances have few tag keys between them."""
 
 
 def container_evidence(tags: Iterable[tuple[str, str]], *names: str) -> str | None:
@@ -33,10 +36,12 @@ def container_evidence(tags: Iterable[tuple[str, str]], *names: str) -> str | No
     its PUT (the token) is dropped (EC2 User Guide, "Considerations for using the IMDS", container environments).
     """
     for key, value in tags:
-        lowered = key.lower()
-        if lowered.startswith(CONTAINER_TAG_PREFIXES) or lowered in CONTAINER_TAG_KEYS:
-            return f"tag {key}"
-        if lowered == "name" and (word := _container_word(value)):
+        kind = _tag_kind(key)
+        if kind is None:
+            continue
+        if kind:
+            return kind
+        if word := _container_word(value):
             return f"`{word}` in its name"
     for name in names:
         if word := _container_word(name):
@@ -44,5 +49,15 @@ def container_evidence(tags: Iterable[tuple[str, str]], *names: str) -> str | No
     return None
 
 
+@lru_cache(maxsize=KEYS_REMEMBERED_MAX)
+def _tag_kind(key: str) -> str | None:
+    """Why a tag of this key means containers; an empty text for `Name`, whose value may; None for all others."""
+    lowered = key.lower()
+    if lowered.startswith(CONTAINER_TAG_PREFIXES) or lowered in CONTAINER_TAG_KEYS:
+        return f"tag {key}"
+    return "" if lowered == "name" else None
+
+
 def _container_word(name: str) -> str | None:
-    return next((word for word in _WORD.findall(name.lower()) if word in CONTAINER_WORDS), None)
+    found = _CONTAINER_WORD.search(name.lower())
+    return found[1] if found else None

@@ -86,7 +86,7 @@ class CoverageMaker:
         for kind, count in kinds_of(summary):
             total += count
             self.by_kind[kind] = self.by_kind.get(kind, Count()) + count
-        target = summary.region.target
+        target = summary.target
         self.cells[target.account_id, target.region] = Cell(total)
 
     def coverage(self, scan: Scan) -> Coverage:
@@ -110,6 +110,14 @@ def kinds_of(summary: TargetSummary) -> Iterator[tuple[str, Count]]:
     yield "instances", summary.instances
     yield "launch template versions", summary.templates
     yield "images", summary.images
+    for kind, count in (
+        ("launch configurations", summary.counts.configurations),
+        ("Auto Scaling groups", summary.counts.groups),
+        ("fleets and Spot requests", summary.counts.fleets),
+        ("resources of other services", summary.counts.services),
+    ):
+        if count.total:
+            yield kind, count
 
 
 def coverage_of(scan: Scan) -> Coverage:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.observations import Account, RegionSeen, Scan, Target
@@ -90,6 +90,17 @@ def _concerns(what: str, change_id: str) -> bool:
     """Whether a part of a look ("template versions in use") is where a change's surface (`launch-template`) is seen."""
     surface = change_id.split("/")[2]
     return any(word.rstrip("s") in surface for word in what.lower().split())
+
+
+def without_soak(plan: Plan) -> Plan:
+    """The plan with the gates that come before a change, and none that watches for hours after it.
+
+    A repair gives back what was so before; approvals, maintenance windows and evidence hold it back all the same.
+    """
+    waves = tuple(
+        replace(wave, gates=replace(wave.gates, soak=timedelta(0), rejected_calls_max=None)) for wave in plan.waves
+    )
+    return replace(plan, waves=waves)
 
 
 def only(plan: Plan, drifted: Iterable[Drift], most: int) -> Plan:

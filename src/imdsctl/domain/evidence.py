@@ -8,7 +8,7 @@ Guide, "CloudTrail userIdentity element" (ec2RoleDelivery).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -44,7 +44,7 @@ class InstanceEvidence:
     since: datetime | None = None
     """From when the evidence speaks, when that is later than the look-back's start (a young instance)."""
     reason: str = ""
-    """Why it is unknown, in a clause."""
+    """Why it is unknown, or what the evidence leaves out ("no datapoints after ..."), in a clause."""
 
     @property
     def use(self) -> Use:
@@ -81,3 +81,29 @@ def combined_use(uses: Iterable[Use]) -> Use:
     if Use.USED in seen:
         return Use.USED
     return Use.UNUSED if seen == {Use.UNUSED} else Use.UNKNOWN
+
+
+def joined(earlier: Evidence | None, now: Evidence) -> Evidence:
+    """Evidence of a part of a scan, with what was gathered of the rest before.
+
+    The whole is as old as its older part. What looked back over another time is dropped: it answers another question.
+    """
+    if earlier is None or earlier.look_back != now.look_back:
+        return now
+    asked = {target for target, _ in now.instances} | {target for target, _ in now.unseen}
+    kept = {key: each for key, each in earlier.instances.items() if key[0] not in asked}
+    unseen = [each for each in earlier.unseen if each[0] not in asked]
+    return replace(
+        now,
+        taken=min(earlier.taken, now.taken),
+        instances=dict(sorted({**kept, **now.instances}.items())),
+        unseen=tuple(sorted((*unseen, *now.unseen))),
+        metrics_requested=earlier.metrics_requested + now.metrics_requested,
+    )
+
+
+def is_missing(earlier: Evidence, target: Target, instance_ids: Iterable[str]) -> bool:
+    """Whether a target is still to be asked: some of the instances were not, or AWS did not answer there."""
+    if any(target == unseen for unseen, _ in earlier.unseen):
+        return True
+    return any((target, each) not in earlier.instances for each in instance_ids)

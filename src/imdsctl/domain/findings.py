@@ -13,8 +13,16 @@ from enum import StrEnum
 
 from imdsctl.domain.evidence import Evidence, InstanceEvidence, Use
 from imdsctl.domain.exposure import Exposure, Verdict, instance_exposure
+from imdsctl.domain.launches import (
+    configuration_exposure,
+    fleet_exposure,
+    group_exposure,
+    image_exposure,
+    service_exposure,
+    template_exposure,
+)
 from imdsctl.domain.observations import InstanceSeen, RegionSeen, Scan, Target, Unseen
-from imdsctl.domain.verdicts import NOT_INSPECTABLE, image_exposure, region_default_exposure, template_exposure
+from imdsctl.domain.verdicts import NOT_INSPECTABLE, region_default_exposure
 
 
 class Severity(StrEnum):
@@ -75,6 +83,39 @@ IMAGE = Rule(
     "Other",
     "image",
 )
+LAUNCH_CONFIGURATION = Rule(
+    "launch-configuration",
+    "The next launch from this launch configuration allows IMDSv1",
+    "A launch configuration cannot be changed: whatever uses it needs a launch template instead.",
+    Severity.MEDIUM,
+    "AwsAutoScalingLaunchConfiguration",
+    "launch configuration",
+    ("AutoScaling.3",),
+)
+AUTO_SCALING_GROUP = Rule(
+    "auto-scaling-group",
+    "The Auto Scaling group's next instances may answer IMDSv1",
+    "One of the templates or configurations that it launches from, overrides included, allows IMDSv1.",
+    Severity.MEDIUM,
+    "AwsAutoScalingAutoScalingGroup",
+    "Auto Scaling group",
+)
+FLEET = Rule(
+    "fleet",
+    "The fleet's or Spot request's next instances may answer IMDSv1",
+    "A launch specification of Spot cannot say metadata options: the Region default, the image or enforcement decide.",
+    Severity.MEDIUM,
+    "Other",
+    "fleet",
+)
+SERVICE = Rule(
+    "service",
+    "Another service's instances may answer IMDSv1",
+    "The service makes instances of its own, with the setting that its resource carries or refers to.",
+    Severity.MEDIUM,
+    "Other",
+    "resource of another service",
+)
 UNSEEN = Rule(
     "unseen",
     "Something could not be inspected",
@@ -83,7 +124,17 @@ UNSEEN = Rule(
     "AwsAccount",
     "place",
 )
-RULES = (REGION_DEFAULT, INSTANCE, LAUNCH_TEMPLATE, IMAGE, UNSEEN)
+RULES = (
+    REGION_DEFAULT,
+    INSTANCE,
+    LAUNCH_TEMPLATE,
+    LAUNCH_CONFIGURATION,
+    AUTO_SCALING_GROUP,
+    FLEET,
+    SERVICE,
+    IMAGE,
+    UNSEEN,
+)
 """Every rule, in the order of reports."""
 
 
@@ -204,6 +255,18 @@ def _judged(region: RegionSeen, evidence: Evidence | None, accepts: Accepts) -> 
         resource = f"{template.template_id}:{template.version}"
         said = Exposure(exposure.verdict, version)
         yield found(LAUNCH_TEMPLATE, resource, said, template.template_name, template.tags)
+    for configuration in region.configurations:
+        exposure = configuration_exposure(region, configuration)
+        said = Exposure(exposure.verdict, exposure.reason if configuration.in_use else f"unused: {exposure.reason}")
+        yield found(LAUNCH_CONFIGURATION, configuration.name, said, configuration.name)
+    for group in region.groups:
+        yield found(AUTO_SCALING_GROUP, group.name, group_exposure(region, group), name_of(group.tags), group.tags)
+    for fleet in region.fleets:
+        yield found(FLEET, fleet.fleet_id, fleet_exposure(region, fleet), name_of(fleet.tags), fleet.tags)
+    for service in region.services:
+        exposure = service_exposure(region, service)
+        said = Exposure(exposure.verdict, f"{service.kind}: {exposure.reason}")
+        yield found(SERVICE, service.resource, said, service.name, service.tags)
     for image in region.images:
         if image.owned:
             yield found(IMAGE, image.image_id, image_exposure(region, image), image.name)

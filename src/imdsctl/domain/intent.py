@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from enum import StrEnum
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.domain.intent_match import EVERYWHERE, Home
+from imdsctl.domain.intent_parts import Exemption, Scope, WaveRule, said_to_plain
+from imdsctl.domain.intent_reader import Reader
+from imdsctl.domain.intent_settings import AUTO, HOP_AT_LEAST, HOP_EXACTLY, SETTINGS, TOP, Images, Said
 from imdsctl.domain.observations import Target
-from imdsctl.domain.options import HOP_LIMIT_MAX, HOP_LIMIT_MIN, HttpTokens, MetadataOptions, Switch
-from imdsctl.domain.toml_text import parse_toml, place
+from imdsctl.domain.options import HttpTokens, MetadataOptions
+from imdsctl.domain.toml_text import KeyPath, parse_toml, place
+
+__all__ = ["Images", "Intent", "Wanted", "expired", "parse_document", "parse_intent"]
 
 INTENT_VERSION = 1
-E = TypeVar("E", bound=StrEnum)
 _REQUIRED = MetadataOptions(http_tokens=HttpTokens.REQUIRED)
-
-
-class Images(StrEnum):
-    """What to do with the account's own images. `v2.0` cannot be undone: AWS has no way back."""
-
-    LEAVE = "leave"
-    V2 = "v2.0"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What one surface should say. An option that is None is left as it is; the hop limit is only ever raised."""
+    """What one surface should say. An option that is None is left as it is; the hop limit is only ever raised, unless
+    the intent says an exact number."""
 
     options: MetadataOptions = _REQUIRED
     """Never the hop limit, and never `optional`: this tool does not open what is closed."""
     hop_limit_at_least: int | None = None
+    hop_limit_auto: bool = False
+    """The floor is what containers need where containers run, else 1; `hop_limit_at_least` is then None."""
+    hop_limit_exactly: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,56 +42,115 @@ class Intent:
 
     region_defaults: Wanted = Wanted(hop_limit_at_least=2)
     enforce: bool = True
-    """Turn on HttpTokensEnforced, as the last wave. False leaves it as it is."""
+    """Turn on HttpTokensEnforced, as the last stage. False leaves it as it is."""
     instances: Wanted = Wanted()
     launch_templates: Wanted = Wanted()
     explicit_templates: bool = False
     """True: a template has to say the options itself, though the Region default would decide the same."""
     images: Images = Images.LEAVE
     container_hop_limit_at_least: int | None = 2
+    refresh_groups: bool = False
+    """True: an Auto Scaling group's exposed instances are replaced, by an instance refresh, not changed in place."""
     exclude_accounts: frozenset[str] = frozenset()
     exclude_regions: frozenset[str] = frozenset()
     exclude_resources: frozenset[str] = frozenset()
+    scopes: tuple[Scope, ...] = ()
+    waves: tuple[WaveRule, ...] = ()
+    exemptions: tuple[Exemption, ...] = ()
 
     def excludes(self, target: Target) -> bool:
         """True when the whole account or Region is left alone."""
         return target.account_id in self.exclude_accounts or target.region in self.exclude_regions
 
+    def at(self, home: Home) -> Intent:
+        """What is wanted of an account in a Region as a whole: with the scopes that name no single resource."""
+        return self.with_scopes(each for each in self.scopes if not each.match.narrow and each.match.holds_at(home))
+
+    def with_scopes(self, scopes: Iterable[Scope]) -> Intent:
+        """What is wanted where these scopes match. The most specific wins, option by option; of two that are equally
+        specific, the one that the file says later."""
+        intent = self
+        for scope in sorted(scopes, key=lambda each: each.match.specificity):
+            for said in scope.said:
+                intent = _set(intent, said)
+        return intent
+
     def to_plain(self) -> dict[str, Any]:
         """The intent in the words of its file, with nothing left to a default; `parse_document` reads it back."""
-        return {
+        said = tuple(
+            (table, key, value)
+            for table, keys in SETTINGS.items()
+            for key in keys
+            for value in [_get(self, table, key)]
+        )
+        spoken = tuple(each for each in said if each[1] != HOP_EXACTLY or each[2] is not None)
+        exact = {table for table, key, _ in spoken if key == HOP_EXACTLY}
+        plain: dict[str, Any] = {
             "version": INTENT_VERSION,
-            "enforce": self.enforce,
-            "region-defaults": _wanted_to_plain(self.region_defaults, _DEFAULTS_OPTIONS),
-            "instances": _wanted_to_plain(self.instances, _ALL_OPTIONS),
-            "launch-templates": {
-                **_wanted_to_plain(self.launch_templates, _ALL_OPTIONS),
-                "explicit": self.explicit_templates,
-            },
-            "images": {"imds-support": str(self.images)},
-            "containers": {_HOP: self.container_hop_limit_at_least or LEAVE},
+            **said_to_plain(tuple(each for each in spoken if not (each[1] == HOP_AT_LEAST and each[0] in exact))),
             "exclude": {
                 name: sorted(getattr(self, f"exclude_{name}")) for name in ("accounts", "regions", "resources")
             },
         }
+        lists: dict[str, tuple[Scope | WaveRule | Exemption, ...]] = {
+            "scope": self.scopes,
+            "wave": self.waves,
+            "exception": self.exemptions,
+        }
+        return plain | {name: [each.to_plain() for each in entries] for name, entries in lists.items() if entries}
 
 
-LEAVE = "leave"
-_HOP = "hop-limit-at-least"
-_OPTION_KEYS: dict[str, tuple[str, type[StrEnum], tuple[str, ...]]] = {
-    "http-tokens": ("http_tokens", HttpTokens, ("required",)),
-    "http-endpoint": ("http_endpoint", Switch, ("disabled",)),
-    "http-protocol-ipv6": ("http_protocol_ipv6", Switch, ("enabled", "disabled")),
-    "instance-metadata-tags": ("instance_metadata_tags", Switch, ("enabled", "disabled")),
+_WANTED = {"region-defaults": "region_defaults", "instances": "instances", "launch-templates": "launch_templates"}
+_FIELDS = {
+    (TOP, "enforce"): "enforce",
+    ("launch-templates", "explicit"): "explicit_templates",
+    ("images", "imds-support"): "images",
+    ("containers", HOP_AT_LEAST): "container_hop_limit_at_least",
+    ("groups", "refresh"): "refresh_groups",
 }
-"""Key to (field, enumeration, values that may be wanted). `optional` would allow IMDSv1, and wanting every endpoint
-`enabled` would switch on those that somebody switched off: neither can be said."""
-_ALL_OPTIONS = tuple(_OPTION_KEYS)
-_DEFAULTS_OPTIONS = ("http-tokens", "http-endpoint", "instance-metadata-tags")
-"""A Region default has no HttpProtocolIpv6."""
-_ACCOUNT = re.compile(r"\d{12}")
-_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
-_RESOURCE = re.compile(r"(i|lt|ami)-[0-9a-f]{8,17}")
+
+
+def _set(intent: Intent, said: Said) -> Intent:
+    table, key, value = said
+    if (table, key) in _FIELDS:
+        return replace(intent, **{_FIELDS[table, key]: value})
+    wanted: Wanted = getattr(intent, _WANTED[table])
+    if key == HOP_EXACTLY:
+        wanted = replace(wanted, hop_limit_at_least=None, hop_limit_auto=False, hop_limit_exactly=value)
+    elif key == HOP_AT_LEAST:
+        floor = None if value == AUTO else value
+        wanted = replace(wanted, hop_limit_at_least=floor, hop_limit_auto=value == AUTO, hop_limit_exactly=None)
+    else:
+        options = replace(wanted.options, **{SETTINGS[table][key].field: value})
+        wanted = replace(wanted, options=options)
+    changed: dict[str, Any] = {_WANTED[table]: wanted}
+    return replace(intent, **changed)
+
+
+def _get(intent: Intent, table: str, key: str) -> Any:
+    if (table, key) in _FIELDS:
+        return getattr(intent, _FIELDS[table, key])
+    wanted: Wanted = getattr(intent, _WANTED[table])
+    if key == HOP_EXACTLY:
+        return wanted.hop_limit_exactly
+    if key == HOP_AT_LEAST:
+        return AUTO if wanted.hop_limit_auto else wanted.hop_limit_at_least
+    return getattr(wanted.options, SETTINGS[table][key].field)
+
+
+ACCOUNT_FORM = re.compile(r"\d{12}")
+REGION_FORM = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
+RESOURCE_FORM = re.compile(r"(i|lt|ami)-[0-9a-f]{8,17}")
+EXCLUDE_KEYS = ("accounts", "regions", "resources")
+TOP_KEYS = (
+    "version",
+    "enforce",
+    *(table for table in SETTINGS if table != TOP),
+    "exclude",
+    "scope",
+    "wave",
+    "exception",
+)
 
 
 def parse_intent(text: str, name: str = "intent") -> Intent:
@@ -98,142 +159,74 @@ def parse_intent(text: str, name: str = "intent") -> Intent:
     Raises DiagnosticError (exit code 2) with every problem found: `intent-syntax` or `intent-invalid`.
     """
     document = parse_toml(text, name, code="intent-syntax", hint="see docs/guide.md, Intent file")
-    return parse_document(document, lambda path: place(text, name, path))
+    return _parse(document, lambda path: place(text, name, path), with_places=False)
 
 
-def parse_document(document: Mapping[str, Any], place: Callable[[tuple[str, ...]], str] = ".".join) -> Intent:
-    """A decoded intent (TOML or the copy inside a plan) to an Intent; `place` turns a key's path into a subject.
+def parse_document(document: Mapping[str, Any]) -> Intent:
+    """The copy of an intent inside a plan (`to_plain`). Raises DiagnosticError (exit code 2) with every problem."""
+    return _parse(document, lambda path: ".".join(str(key) for key in path), with_places=True)
 
-    Raises DiagnosticError (exit code 2) with every problem found.
-    """
-    reader = _Reader(place)
-    top = reader.table(document, (), ("version", "enforce", *_TABLES))
+
+def _parse(document: Mapping[str, Any], place: Callable[[KeyPath], str], *, with_places: bool) -> Intent:
+    reader = Reader(place)
+    reader.known(document, (), TOP_KEYS)
     version = document.get("version")
     if version is None:
         reader.problem(("version",), "`version` is missing", f"start the file with `version = {INTENT_VERSION}`")
     elif type(version) is not int or version != INTENT_VERSION:
         reader.problem(("version",), f"version `{version}` is not known", f"use `version = {INTENT_VERSION}`")
-    for name, keys in _TABLES.items():
-        if name in top:
-            reader.table(top[name], (name,), keys)
-    built_in = Intent()
-    templates = reader.subtable(top, "launch-templates")
-    images = reader.subtable(top, "images")
-    containers = reader.subtable(top, "containers")
-    exclude = reader.subtable(top, "exclude")
+    exclude = reader.table(document.get("exclude", {}), ("exclude",))
+    reader.known(exclude, ("exclude",), EXCLUDE_KEYS)
     intent = Intent(
-        region_defaults=reader.wanted(top, "region-defaults", built_in.region_defaults, _DEFAULTS_OPTIONS),
-        enforce=reader.boolean(top, ("enforce",), built_in.enforce),
-        instances=reader.wanted(top, "instances", built_in.instances, _ALL_OPTIONS),
-        launch_templates=reader.wanted(top, "launch-templates", built_in.launch_templates, _ALL_OPTIONS),
-        explicit_templates=reader.boolean(templates, ("launch-templates", "explicit"), built_in.explicit_templates),
-        images=reader.choice(images, ("images", "imds-support"), Images, tuple(Images)) or built_in.images,
-        container_hop_limit_at_least=reader.hop_limit(
-            containers, ("containers", _HOP), built_in.container_hop_limit_at_least
+        exclude_accounts=reader.names(exclude, ("exclude", "accounts"), ACCOUNT_FORM, "twelve digits in quotes"),
+        exclude_regions=reader.names(exclude, ("exclude", "regions"), REGION_FORM, "a Region such as `eu-west-1`"),
+        exclude_resources=reader.names(
+            exclude, ("exclude", "resources"), RESOURCE_FORM, "an id such as `i-0123456789abcdef0`"
         ),
-        exclude_accounts=reader.names(exclude, "accounts", _ACCOUNT, "twelve digits in quotes"),
-        exclude_regions=reader.names(exclude, "regions", _REGION, "a Region such as `eu-west-1`"),
-        exclude_resources=reader.names(exclude, "resources", _RESOURCE, "an id such as `i-0123456789abcdef0`"),
+        scopes=tuple(reader.scope(each, ("scope", n)) for n, each in enumerate(reader.tables(document, "scope"))),
+        waves=tuple(reader.wave(each, ("wave", n)) for n, each in enumerate(reader.tables(document, "wave"))),
+        exemptions=tuple(
+            reader.exemption(each, ("exception", n), with_place=with_places)
+            for n, each in enumerate(reader.tables(document, "exception"))
+        ),
     )
+    for said in reader.said(document, ()):
+        intent = _set(intent, said)
+    _check_waves(reader, intent.waves)
     if reader.problems:
-        raise DiagnosticError(reader.problems, exit_code=2)
+        raise DiagnosticError(sorted(reader.problems, key=_line), exit_code=2)
     return intent
 
 
-_TABLES: dict[str, tuple[str, ...]] = {
-    "region-defaults": (*_DEFAULTS_OPTIONS, _HOP),
-    "instances": (*_ALL_OPTIONS, _HOP),
-    "launch-templates": (*_ALL_OPTIONS, _HOP, "explicit"),
-    "images": ("imds-support",),
-    "containers": (_HOP,),
-    "exclude": ("accounts", "regions", "resources"),
-}
+def _check_waves(reader: Reader, waves: tuple[WaveRule, ...]) -> None:
+    seen: dict[str, int] = {}
+    for number, rule in enumerate(waves):
+        if rule.wave.name and rule.wave.name in seen:
+            hint = "give every wave a name of its own"
+            reader.problem(("wave", number, "name"), f"there are two waves `{rule.wave.name}`", hint)
+        seen.setdefault(rule.wave.name, number)
+        if rule.match == EVERYWHERE and number < len(waves) - 1:
+            summary = f"wave `{rule.wave.name}` matches everything, so that those after it stay empty"
+            reader.problem(("wave", number), summary, "give it a `match`, or put it last")
 
 
-class _Reader:
-    """Takes a document apart and collects what is wrong instead of stopping at the first problem."""
+def _line(problem: Diagnostic) -> int:
+    line = (problem.subject or "").rpartition(":")[2]
+    return int(line) if line.isdecimal() else 0
 
-    def __init__(self, place: Callable[[tuple[str, ...]], str]) -> None:
-        self.place = place
-        self.problems: list[Diagnostic] = []
 
-    def problem(self, path: tuple[str, ...], summary: str, hint: str) -> None:
-        self.problems.append(Diagnostic("intent-invalid", summary, self.place(path), hint))
-
-    def table(self, value: Any, path: tuple[str, ...], known: tuple[str, ...]) -> Mapping[str, Any]:
-        if not isinstance(value, Mapping):
-            self.problem(path, f"`{'.'.join(path)}` has to be a table", f"write `[{'.'.join(path)}]` on its own line")
-            return {}
-        for key in value:
-            if key not in known:
-                self.problem((*path, key), f"`{key}` is not known here", f"known: {', '.join(known)}")
-        return value
-
-    def subtable(self, top: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-        value = top.get(name, {})
-        return value if isinstance(value, Mapping) else {}
-
-    def wanted(self, top: Mapping[str, Any], name: str, built_in: Wanted, keys: tuple[str, ...]) -> Wanted:
-        table = self.subtable(top, name)
-        given: dict[str, StrEnum | None] = {
-            field.name: getattr(built_in.options, field.name) for field in fields(MetadataOptions)
-        }
-        for key in keys:
-            field_name, kind, allowed = _OPTION_KEYS[key]
-            if key in table:
-                given[field_name] = self.choice(table, (name, key), kind, (*allowed, LEAVE))
-        return Wanted(
-            MetadataOptions(**given),  # type: ignore[arg-type]
-            self.hop_limit(table, (name, _HOP), built_in.hop_limit_at_least),
+def expired(intent: Intent, at: datetime) -> tuple[Diagnostic, ...]:
+    """Exceptions that no longer hold: what they match is planned again, and `verify` fails until somebody decides."""
+    return tuple(
+        Diagnostic(
+            "exception-expired",
+            f"the exception of {each.owner} for {each.match} expired on {each.expires.isoformat()} ({each.reason})",
+            each.place or None,
+            "carry the change out and delete the entry, or agree with its owner on a new `expires`",
         )
-
-    def boolean(self, table: Mapping[str, Any], path: tuple[str, ...], built_in: bool) -> bool:
-        value = table.get(path[-1], built_in)
-        if isinstance(value, bool):
-            return value
-        self.problem(path, f"`{path[-1]}` is `{value}`", "use true or false, without quotes")
-        return built_in
-
-    def choice(
-        self, table: Mapping[str, Any], path: tuple[str, ...], kind: type[E], allowed: tuple[str, ...]
-    ) -> E | None:
-        value = table.get(path[-1])
-        if value is None:
-            return None
-        if not isinstance(value, str) or value not in allowed:
-            self.problem(path, f"`{path[-1]}` is `{value}`", "use " + " or ".join(f'"{each}"' for each in allowed))
-            return None
-        return None if value == LEAVE and LEAVE not in tuple(kind) else kind(value)
-
-    def hop_limit(self, table: Mapping[str, Any], path: tuple[str, ...], built_in: int | None) -> int | None:
-        value = table.get(path[-1], built_in)
-        if value is None or value == LEAVE:
-            return None
-        if type(value) is int and HOP_LIMIT_MIN <= value <= HOP_LIMIT_MAX:
-            return value
-        self.problem(
-            path,
-            f"`{path[-1]}` is `{value}`",
-            f'use a whole number from {HOP_LIMIT_MIN} to {HOP_LIMIT_MAX}, or "{LEAVE}"',
-        )
-        return built_in
-
-    def names(self, table: Mapping[str, Any], key: str, form: re.Pattern[str], example: str) -> frozenset[str]:
-        value = table.get(key, [])
-        path = ("exclude", key)
-        if not isinstance(value, list):
-            self.problem(path, f"`{key}` has to be a list", f"use [...] with {example}")
-            return frozenset()
-        for each in value:
-            if not isinstance(each, str) or not form.fullmatch(each):
-                self.problem(path, f"`{each}` in `{key}` is not valid", f"use {example}")
-        return frozenset(each for each in value if isinstance(each, str))
+        for each in intent.exemptions
+        if not each.holds(at)
+    )
 
 
-def _wanted_to_plain(wanted: Wanted, keys: tuple[str, ...]) -> dict[str, Any]:
-    plain: dict[str, Any] = {}
-    for key in keys:
-        value = getattr(wanted.options, _OPTION_KEYS[key][0])
-        plain[key] = LEAVE if value is None else str(value)
-    plain[_HOP] = wanted.hop_limit_at_least or LEAVE
-    return plain
+assert {field.name for field in fields(Intent)} >= {*_WANTED.values(), *_FIELDS.values()}

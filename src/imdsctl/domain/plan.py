@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Any
 
@@ -37,6 +37,8 @@ class Surface(StrEnum):
     """Never written: it cannot be changed. Planned as deferred, with the way out."""
     SERVICE = "service"
     """Never written: another service's setting. Planned as deferred, with the command that changes it."""
+    FLEET = "fleet"
+    """Never written: an EC2 Fleet, a Spot Fleet or a Spot request. Planned as deferred, with the way out."""
 
 
 class Stage(Enum):
@@ -88,6 +90,8 @@ class Change:
     """What is known of IMDSv1 use, in a clause. Empty: evidence says nothing about such a thing."""
     blast_radius: tuple[str, ...] = ()
     """What launches from it, or runs on it: one clause each, with counts."""
+    gate: str = ""
+    """What has to hold before its wave begins, and after it, for a person; apply obeys the wave's own `gates`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +104,33 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Exempt:
+    """A change that is wanted and not planned, because the intent's register of exceptions covers the resource."""
+
+    id: str
+    """The change's address."""
+    reason: str
+    """Why it would change."""
+    owner: str
+    why: str
+    expires: date
+    place: str = ""
+    """The line of the intent that says so."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that apply needs, and what a reviewer has to know. `changes` are in order, deferred ones included."""
 
     scan_id: str
     scan_digest: str
+    """Over the scan's header and, for each target, its default, what was not read, and how much of each kind was."""
     made_at: datetime
     intent: Intent
     changes: tuple[Change, ...] = ()
     unknown: tuple[Gap, ...] = ()
     waves: tuple[PlannedWave, ...] = (EVERYTHING,)
+    exempt: tuple[Exempt, ...] = ()
     digest: str = field(default="", compare=False)
 
     @property
@@ -165,7 +186,35 @@ def digest_of(value: Any) -> str:
 
 def plan_to_plain(plan: Plan) -> dict[str, Any]:
     """A plan as JSON values, with its digest over everything else."""
-    body: dict[str, Any] = {
+    body = {"changes": [change_to_plain(change) for change in plan.changes], **_rest(plan)}
+    return {**body, "digest": digest_of(body)}
+
+
+def plan_pieces(plan: Plan) -> Generator[bytes, None, str]:
+    """The same as the text of a plan file, piece by piece, a change a line: a plan of any size is never whole in memory
+    as text. The file's members are in canonical order, with the digest among them; the generator returns it."""
+    digest = hashlib.sha256(b'{"changes":[')
+    yield b'{"changes":['
+    separator = b""
+    for start in range(0, len(plan.changes), CHANGES_PER_PIECE):
+        lines = [canonical(change_to_plain(change)) for change in plan.changes[start : start + CHANGES_PER_PIECE]]
+        digest.update(separator + b",".join(lines))
+        yield separator + b"\n" + b",\n".join(lines)
+        separator = b","
+    rest = {name: canonical(member) for name, member in sorted(_rest(plan).items())}
+    digest.update(b"]" + b"".join(b',"%s":%s' % (name.encode(), member) for name, member in rest.items()) + b"}")
+    found = f"sha256:{digest.hexdigest()}"
+    rest["digest"] = canonical(found)
+    yield b"\n]" + b"".join(b',\n"%s":%s' % (name.encode(), rest[name]) for name in sorted(rest)) + b"}\n"
+    return found
+
+
+CHANGES_PER_PIECE = 1000
+
+
+def _rest(plan: Plan) -> dict[str, Any]:
+    """Everything of a plan but its changes and its digest. (In canonical order, `changes` comes first.)"""
+    return {
         "format": PLAN_FORMAT,
         "format_version": PLAN_FORMAT_VERSION,
         "made_at": plan.made_at.isoformat(),
@@ -174,10 +223,21 @@ def plan_to_plain(plan: Plan) -> dict[str, Any]:
         "complete": plan.complete,
         "unknown": [{"subject": gap.subject, "what": gap.what, "reason": gap.reason} for gap in plan.unknown],
         "waves": [wave_to_plain(wave) for wave in plan.waves],
-        "changes": [change_to_plain(change) for change in plan.changes],
-        "count": len(plan.ready),
+        "exempt": [exempt_to_plain(each) for each in plan.exempt],
+        "count": sum(not change.held for change in plan.changes),
     }
-    return {**body, "digest": digest_of(body)}
+
+
+def exempt_to_plain(exempt: Exempt) -> dict[str, Any]:
+    """An exempt resource as JSON values."""
+    return {
+        "id": exempt.id,
+        "reason": exempt.reason,
+        "owner": exempt.owner,
+        "why": exempt.why,
+        "expires": exempt.expires.isoformat(),
+        "place": exempt.place,
+    }
 
 
 def change_to_plain(change: Change) -> dict[str, Any]:
@@ -198,6 +258,7 @@ def change_to_plain(change: Change) -> dict[str, Any]:
         "held": change.held,
         "evidence": change.evidence,
         "blast_radius": list(change.blast_radius),
+        "gate": change.gate,
     }
 
 
@@ -242,6 +303,7 @@ def plan_from_plain(value: Any) -> Plan:
             changes=tuple(_change(each) for each in value["changes"]),
             unknown=tuple(Gap(each["subject"], each["what"], each["reason"]) for each in value["unknown"]),
             waves=tuple(_wave(each) for each in value["waves"]),
+            exempt=tuple(_exempt(each) for each in value["exempt"]),
             digest=digest,
         )
     except (KeyError, TypeError, ValueError, AttributeError, DiagnosticError) as error:
@@ -294,7 +356,11 @@ def _change(value: Mapping[str, Any]) -> Change:
     )
 
 
-_TEXTS = ("id", "resource", "reason", "risk", "held", "name", "account", "region", "wave", "evidence")
+_TEXTS = ("id", "resource", "reason", "risk", "held", "name", "account", "region", "wave", "evidence", "gate")
+
+
+def _exempt(value: Mapping[str, Any]) -> Exempt:
+    return Exempt(**{**value, "expires": date.fromisoformat(value["expires"])})
 
 
 def _invalid(why: str) -> DiagnosticError:

@@ -1,18 +1,29 @@
-"""Verdicts on what a scan saw of a target: its templates, its images, and the target as a whole.
+"""A scan judged and counted: per target, and as a whole, with everything that stayed unknown.
 
-These join the observations with the one precedence rule. Where a layer was not seen and would have mattered, the
-verdict is `unknown`, never `enforced`.
+`Summing` takes one target after the other and keeps numbers only, so that a fleet of any size can be summed up while
+it is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-from imdsctl.domain.exposure import Exposure, Verdict, instance_exposure, launch_exposure, region_exposure
-from imdsctl.domain.observations import AccountUnseen, ImageSeen, RegionSeen, Scan, TemplateVersionSeen, Unseen
-from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
-from imdsctl.domain.precedence import image_options, resolve
+from imdsctl.domain.exposure import Exposure, Verdict, instance_exposure, region_exposure
+from imdsctl.domain.launches import (
+    configuration_exposure,
+    fleet_exposure,
+    group_exposure,
+    service_exposure,
+    why_unseen,
+)
+from imdsctl.domain.launches import image_exposure as image_exposure
+from imdsctl.domain.launches import template_exposure as template_exposure
+from imdsctl.domain.observations import Account, AccountUnseen, InstanceSeen, RegionSeen, Scan, Target, Unseen
+from imdsctl.domain.options import AccountDefaults
+
+T = TypeVar("T")
 
 ACCOUNT_NOT_ACTIVE = "AccountNotActive"
 REGION_NOT_ENABLED = "RegionNotEnabled"
@@ -22,64 +33,15 @@ NOT_INSPECTABLE = frozenset({ACCOUNT_NOT_ACTIVE, REGION_NOT_ENABLED})
 AWS says of a disabled Region that its resources stay and stay billed, so these are reported and counted on their own,
 neither as clean nor as unknown: no command of this tool, and nothing in the account, can change or launch there.
 """
+NOT_REACHED = "NotReached"
+"""`Unseen.code` of what a scan that was stopped had not read yet: `scan --resume` goes on with it."""
 
 
 def region_default_exposure(region: RegionSeen) -> Exposure:
     """The verdict on the Region's default, `unknown` when it was not read."""
     if region.defaults is None:
-        return Exposure(Verdict.UNKNOWN, _why(region, "defaults"))
+        return Exposure(Verdict.UNKNOWN, why_unseen(region, "defaults"))
     return region_exposure(region.defaults)
-
-
-def template_exposure(region: RegionSeen, template: TemplateVersionSeen) -> Exposure:
-    """What the next launch from this template version would be, resolved through Region default and image."""
-    if region.defaults is None:
-        return _without_default(template.options, _why(region, "defaults"))
-    if template.image_id is None:
-        exposure = _launch(template.options, region.defaults, None)
-        if exposure.verdict is Verdict.EXPOSED and _says_nothing(template.options, region.defaults):
-            return Exposure(Verdict.EXPOSED, "no layer speaks, and the template leaves the image open")
-        return exposure
-    return _with_image(template.options, region.defaults, region.image(template.image_id), template.image_id)
-
-
-def image_exposure(region: RegionSeen, image: ImageSeen) -> Exposure:
-    """What a launch from this image that says nothing itself would be."""
-    if region.defaults is None:
-        return _without_default(MetadataOptions(), _why(region, "defaults"))
-    return _with_image(MetadataOptions(), region.defaults, image, image.image_id)
-
-
-def _with_image(
-    options: MetadataOptions, defaults: AccountDefaults, image: ImageSeen | None, image_id: str
-) -> Exposure:
-    if image is not None and image.found:
-        return _launch(options, defaults, image.imds_support)
-    # The image only matters where nobody stronger speaks: try both things that it can say.
-    plain = _launch(options, defaults, None)
-    if plain.verdict is _launch(options, defaults, "v2.0").verdict:
-        return plain
-    if image_id.startswith("ami-"):
-        return Exposure(Verdict.UNKNOWN, f"image {image_id} was not found, and nothing stronger decides")
-    return Exposure(Verdict.UNKNOWN, f"image {image_id} is a name to look up at launch, and nothing stronger decides")
-
-
-def _launch(options: MetadataOptions, defaults: AccountDefaults, imds_support: str | None) -> Exposure:
-    return launch_exposure(resolve(MetadataOptions(), defaults, image_options(imds_support), launch_template=options))
-
-
-def _says_nothing(options: MetadataOptions, defaults: AccountDefaults) -> bool:
-    return options.http_tokens is None and defaults.http_tokens is None
-
-
-def _without_default(options: MetadataOptions, why: str) -> Exposure:
-    if options.http_tokens is HttpTokens.REQUIRED or options.http_endpoint is Switch.DISABLED:
-        return _launch(options, AccountDefaults(), None)
-    return Exposure(Verdict.UNKNOWN, f"the Region's default was not read: {why}")
-
-
-def _why(region: RegionSeen, what: str) -> str:
-    return next((each.reason for each in region.unseen if each.what == what), "not read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +63,7 @@ class Count:
                 exposed += 1
             else:
                 unknown += 1
-        return cls(enforced, exposed, unknown)
+        return cls(enforced, exposed, unknown) if enforced or exposed or unknown else NONE
 
     def __add__(self, other: Count) -> Count:
         return Count(self.enforced + other.enforced, self.exposed + other.exposed, self.unknown + other.unknown)
@@ -112,34 +74,139 @@ class Count:
         return self.enforced + self.exposed + self.unknown
 
 
-_TEMPLATE_PARTS = frozenset({"templates", "template versions in use"})
+NONE = Count()
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Numbers by surface. A list that was not read counts as one unknown of its kind."""
+
+    instances: Count = NONE
+    templates: Count = NONE
+    images: Count = NONE
+    configurations: Count = NONE
+    groups: Count = NONE
+    fleets: Count = NONE
+    services: Count = NONE
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.instances + other.instances,
+            self.templates + other.templates,
+            self.images + other.images,
+            self.configurations + other.configurations,
+            self.groups + other.groups,
+            self.fleets + other.fleets,
+            self.services + other.services,
+        )
+
+    @property
+    def sources(self) -> Count:
+        """Launch configurations, Auto Scaling groups, fleets and Spot requests together."""
+        return self.configurations + self.groups + self.fleets
+
+    @property
+    def exposed(self) -> int:
+        """All that allow IMDSv1."""
+        surfaces = (self.instances, self.templates, self.images, self.sources, self.services)
+        return sum(each.exposed for each in surfaces)
+
+    @property
+    def total(self) -> int:
+        """Everything, whatever its verdict."""
+        surfaces = (self.instances, self.templates, self.images, self.sources, self.services)
+        return sum(each.total for each in surfaces)
 
 
 @dataclass(frozen=True, slots=True)
 class TargetSummary:
-    """One target in numbers. A list that was not read counts as one unknown of its kind."""
+    """One target in numbers."""
 
-    region: RegionSeen
+    target: Target
     default: Exposure
-    instances: Count
-    templates: Count
-    images: Count
+    defaults: AccountDefaults | None
+    counts: Counts
+    instances_seen: int
+    parts_unseen: int
+
+    @property
+    def instances(self) -> Count:
+        """Its instances."""
+        return self.counts.instances
+
+    @property
+    def templates(self) -> Count:
+        """Its launch template versions."""
+        return self.counts.templates
+
+    @property
+    def images(self) -> Count:
+        """Its own images."""
+        return self.counts.images
+
+
+_PARTS = {
+    "instances": ("instances",),
+    "templates": ("templates", "template versions in use"),
+    "images": ("images",),
+    "configurations": ("launch configurations",),
+    "groups": ("Auto Scaling groups",),
+    "fleets": ("EC2 Fleets", "Spot Fleet requests", "Spot requests"),
+}
+"""The parts of a reading by the surface that they belong to; any other part is a service's."""
+_OTHERS = frozenset(
+    {"defaults", "template tags", "images in use", *(part for parts in _PARTS.values() for part in parts)}
+)
 
 
 def target_summary(region: RegionSeen) -> TargetSummary:
     """Judge everything that was seen of a target, and count what was not."""
     missing = {each.what for each in region.unseen}
+
+    def unread(surface: str) -> int:
+        return sum(part in missing for part in _PARTS[surface]) if missing else 0
+
+    def counted(items: Sequence[T], judge: Callable[[RegionSeen, T], Exposure], unknown: int) -> Count:
+        if not items and not unknown:
+            return NONE
+        count = Count.of(judge(region, each).verdict for each in items)
+        return count + Count(unknown=unknown) if unknown else count
+
+    instances = _instances(region.instances)
+    counts = Counts(
+        instances + Count(unknown=unread("instances")) if missing else instances,
+        counted(region.templates, template_exposure, min(unread("templates"), 1)),
+        counted([each for each in region.images if each.owned], image_exposure, unread("images")),
+        counted(region.configurations, configuration_exposure, unread("configurations")),
+        counted(region.groups, group_exposure, unread("groups")),
+        counted(region.fleets, fleet_exposure, unread("fleets")),
+        counted(region.services, service_exposure, _services_unread(missing)),
+    )
     return TargetSummary(
-        region,
+        region.target,
         region_default_exposure(region),
-        _count((instance_exposure(each.options).verdict for each in region.instances), "instances" in missing),
-        _count((template_exposure(region, each).verdict for each in region.templates), bool(missing & _TEMPLATE_PARTS)),
-        _count((image_exposure(region, each).verdict for each in region.images if each.owned), "images" in missing),
+        region.defaults,
+        counts,
+        len(region.instances),
+        len(region.unseen),
     )
 
 
-def _count(verdicts: Iterable[Verdict], unread: bool) -> Count:
-    return Count.of(verdicts) + Count(unknown=int(unread))
+def _services_unread(missing: set[str]) -> int:
+    # What stands behind a single resource ("instance i-1", "template lt-1:2") is counted where the resource is.
+    return sum(not each.startswith(("instance ", "template ", "launch configuration ")) for each in missing - _OTHERS)
+
+
+def _instances(instances: Iterable[InstanceSeen]) -> Count:
+    """Instances share their options: each set of them is judged once."""
+    known: dict[int, Verdict] = {}
+    verdicts = []
+    for each in instances:
+        verdict = known.get(id(each.options))
+        if verdict is None:
+            verdict = known[id(each.options)] = instance_exposure(each.options).verdict
+        verdicts.append(verdict)
+    return Count.of(verdicts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,46 +223,114 @@ class ScanSummary:
 
     targets: tuple[TargetSummary, ...]
     defaults: Count
-    instances: Count
-    templates: Count
-    images: Count
+    counts: Counts
     unknowns: tuple[Unknown, ...]
     not_inspectable: tuple[AccountUnseen, ...]
 
     @property
+    def instances(self) -> Count:
+        """All instances."""
+        return self.counts.instances
+
+    @property
+    def templates(self) -> Count:
+        """All launch template versions."""
+        return self.counts.templates
+
+    @property
+    def images(self) -> Count:
+        """All images that the accounts own."""
+        return self.counts.images
+
+    @property
     def exposed(self) -> int:
         """How many findings allow IMDSv1."""
-        return self.defaults.exposed + self.instances.exposed + self.templates.exposed + self.images.exposed
+        return self.defaults.exposed + self.counts.exposed
+
+
+@dataclass(slots=True)
+class Summing:
+    """Sums a scan up, target by target, in any order."""
+
+    _targets: dict[Target, tuple[TargetSummary, tuple[Unknown, ...]]] = field(default_factory=dict)
+
+    def add(self, region: RegionSeen) -> TargetSummary:
+        """Take one target; a target that comes again replaces what was said of it before."""
+        summary = target_summary(region)
+        uncertain = summary.parts_unseen or summary.default.verdict is Verdict.UNKNOWN
+        counts = summary.counts
+        surfaces = (counts.instances, counts.templates, counts.images, counts.sources, counts.services)
+        unknowns: tuple[Unknown, ...] = ()
+        if uncertain or any(each.unknown for each in surfaces):
+            unknowns = tuple(_unknowns(region))
+        self._targets[region.target] = (summary, unknowns)
+        return summary
+
+    def summary(self, accounts: Iterable[Account], unseen: Sequence[AccountUnseen]) -> ScanSummary:
+        """The whole, in the order of `accounts`; `unseen` are the accounts and Regions that were not read."""
+        order = {each.account_id: number for number, each in enumerate(accounts)}
+        ordered = sorted(
+            self._targets.values(),
+            key=lambda each: (order.get(each[0].target.account_id, len(order)), each[0].target.region),
+        )
+        targets = tuple(summary for summary, _ in ordered)
+        outside = (
+            Unknown(each.account_id if each.region is None else f"{each.account_id}/{each.region}", each.unseen)
+            for each in unseen
+            if each.unseen.code not in NOT_INSPECTABLE
+        )
+        return ScanSummary(
+            targets,
+            Count.of(each.default.verdict for each in targets),
+            _total([each.counts for each in targets]),
+            (*outside, *(unknown for _, unknowns in ordered for unknown in unknowns)),
+            tuple(each for each in unseen if each.unseen.code in NOT_INSPECTABLE),
+        )
 
 
 def scan_summary(scan: Scan) -> ScanSummary:
-    """Judge a whole scan."""
-    targets = tuple(target_summary(region) for region in scan.regions)
-    return ScanSummary(
-        targets,
-        Count.of(each.default.verdict for each in targets),
-        sum((each.instances for each in targets), Count()),
-        sum((each.templates for each in targets), Count()),
-        sum((each.images for each in targets), Count()),
-        tuple(_unknowns(scan)),
-        tuple(each for each in scan.unseen if each.unseen.code in NOT_INSPECTABLE),
-    )
-
-
-def _unknowns(scan: Scan) -> Iterable[Unknown]:
-    for account in scan.unseen:
-        if account.unseen.code not in NOT_INSPECTABLE:
-            where = account.account_id if account.region is None else f"{account.account_id}/{account.region}"
-            yield Unknown(where, account.unseen)
+    """Judge a whole scan; its targets are gone through once, and none is kept."""
+    summing = Summing()
     for region in scan.regions:
-        for unseen in region.unseen:
-            yield Unknown(str(region.target), unseen)
-        for instance in region.instances:
-            exposure = instance_exposure(instance.options)
-            if exposure.verdict is Verdict.UNKNOWN:
-                yield Unknown(f"{region.target}/{instance.instance_id}", Unseen("instance", exposure.reason))
-        for template in region.templates:
-            exposure = template_exposure(region, template)
-            if exposure.verdict is Verdict.UNKNOWN and region.defaults is not None:
-                subject = f"{region.target}/{template.template_id}:{template.version}"
-                yield Unknown(subject, Unseen("template", exposure.reason))
+        summing.add(region)
+    return summing.summary(scan.accounts, scan.unseen)
+
+
+def _total(counts: Sequence[Counts]) -> Counts:
+    return sum(counts, Counts())
+
+
+def _unknowns(region: RegionSeen) -> Iterable[Unknown]:
+    """Everything of a target that could not be judged. What only follows from an unread default is not said again."""
+    for unseen in region.unseen:
+        yield Unknown(str(region.target), unseen)
+    for instance in region.instances:
+        exposure = instance_exposure(instance.options)
+        if exposure.verdict is Verdict.UNKNOWN:
+            yield _unknown(region, instance.instance_id, "instance", exposure)
+    if region.defaults is None:
+        return
+    for template in region.templates:
+        yield from _if_unknown(
+            region, f"{template.template_id}:{template.version}", "template", template_exposure(region, template)
+        )
+    for configuration in region.configurations:
+        exposure = configuration_exposure(region, configuration)
+        yield from _if_unknown(region, configuration.name, "launch configuration", exposure)
+    for group in region.groups:
+        yield from _if_unknown(region, group.name, "Auto Scaling group", group_exposure(region, group))
+    for fleet in region.fleets:
+        yield from _if_unknown(region, fleet.fleet_id, str(fleet.kind), fleet_exposure(region, fleet))
+    for service in region.services:
+        yield from _if_unknown(
+            region, service.name or service.resource, str(service.kind), service_exposure(region, service)
+        )
+
+
+def _if_unknown(region: RegionSeen, name: str, what: str, exposure: Exposure) -> Iterable[Unknown]:
+    if exposure.verdict is Verdict.UNKNOWN:
+        yield _unknown(region, name, what, exposure)
+
+
+def _unknown(region: RegionSeen, name: str, what: str, exposure: Exposure) -> Unknown:
+    return Unknown(f"{region.target}/{name}", Unseen(what, exposure.reason))

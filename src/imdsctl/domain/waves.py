@@ -40,6 +40,24 @@ class Gates:
     """After: how many rejected IMDSv1 calls (MetadataNoTokenRejected) of what was changed, in the soak, are too many
     when there is one more. None: they are not counted."""
 
+    @property
+    def text(self) -> str:
+        """The gates for a person, in a clause; empty when there are none."""
+        parts = []
+        if self.no_v1_calls is not None:
+            unknown = "unknown evidence stops it" if self.unknown_evidence is OnUnknown.STOP else "unknown is allowed"
+            parts.append(f"no IMDSv1 call in {duration_text(self.no_v1_calls)} ({unknown})")
+        if self.approval:
+            parts.append("approval")
+        if self.windows:
+            parts.append(f"only {' or '.join(self.windows)}")
+        if self.soak:
+            counted = (
+                "" if self.rejected_calls_max is None else f" with at most {self.rejected_calls_max} rejected calls"
+            )
+            parts.append(f"a soak of {duration_text(self.soak)}{counted}")
+        return "; ".join(parts)
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedWave:
@@ -52,3 +70,21 @@ class PlannedWave:
 
 EVERYTHING = PlannedWave("all")
 """The only wave of a plan whose intent names none: no gates."""
+
+UNASSIGNED = "no wave"
+"""The name of the wave, without gates and without a change that can be made, that holds what no wave of the intent
+matches: nothing is changed that nobody has put into a wave."""
+
+
+DURATION_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+
+
+def duration_text(duration: timedelta) -> str:
+    """`14d`, `1d12h`, `90s`: in the largest units that say it exactly, as an intent writes it."""
+    seconds = int(duration.total_seconds())
+    parts = []
+    for unit, length in DURATION_UNITS.items():
+        count, seconds = divmod(seconds, length)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"

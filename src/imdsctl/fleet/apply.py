@@ -1,142 +1,47 @@
-"""Carry out a plan, and nothing but the plan: read again, compare, record, call, record, read until it is so."""
+"""Carry out a plan, and nothing but the plan: wave by wave behind its gates, stage by stage within a wave."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Protocol, TypeAlias
+from itertools import groupby
 
-from imdsctl.domain.journal import Applied, Began, Entry, Failed, Progress
-from imdsctl.domain.observations import Target
-from imdsctl.domain.options import InvalidOption
-from imdsctl.domain.plan import Change, Plan, Stage
-from imdsctl.fleet.ports import Aws, Credentials, Unreachable
-from imdsctl.fleet.surfaces import HANDLERS, Ec2, Seen, Standing, standing
-from imdsctl.wire.errors import ServiceError
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.domain.journal import WaveBegan, WaveEnded, WaveRollbackBegan, WaveRollbackEnded
+from imdsctl.domain.options import HttpTokens, Switch
+from imdsctl.domain.plan import Change, Plan, Stage, Surface
+from imdsctl.domain.waves import OnFailure, PlannedWave
+from imdsctl.fleet.apply_changes import READ_ERRORS, Changes, Clock, Enter, Journal
+from imdsctl.fleet.apply_gates import Approve, Gatekeeper, Interrupted, Watched, nobody
+from imdsctl.fleet.apply_report import (
+    GOOD,
+    STOPS,
+    ChangeEnded,
+    GateReport,
+    GateVerdict,
+    Listener,
+    Outcome,
+    Report,
+    Result,
+    RollbackOfWaveBegan,
+    StageBegan,
+)
+from imdsctl.fleet.ports import Aws, Gauge, Lease
+from imdsctl.fleet.refreshes import group_instances
+from imdsctl.fleet.rollback import RollingBack
+from imdsctl.fleet.surfaces import Ec2
 
-TARGETS_CONCURRENT_MAX = 32
-"""Accounts and Regions written to at the same time; within one, calls come one after another, because EC2's buckets
-are per account and Region (ModifyInstanceMetadataDefaults 2 a second, ModifyInstanceMetadataOptions 5 a second)."""
-CHANGES_PER_READ_MAX = 20
-"""Resources of a target that are re-read in one call: few enough that the answer is still true at the last one."""
-SETTLE_SECONDS_MAX = 120.0
-"""How long to wait for AWS to show a change as applied before it is left in doubt."""
-POLL_SECONDS_MIN = 0.2
-POLL_SECONDS_MAX = 5.0
-"""The pause between two looks, doubled each time."""
-
-
-class Clock(Protocol):
-    """Time, so that a test can have its own."""
-
-    def now(self) -> datetime:
-        """Aware, UTC."""
-        ...
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        ...
-
-
-class Journal(Protocol):
-    """The plan's memory. `append` returns when the entry would survive a power cut."""
-
-    @property
-    def progress(self) -> Progress:
-        """What an earlier run left."""
-        ...
-
-    async def append(self, entry: Entry) -> None:
-        """Record one entry durably."""
-        ...
-
-
-Enter: TypeAlias = Callable[[str], Awaitable[Credentials | None]]
-"""Credentials for an account id; raises ServiceError or Unreachable. Called often: it remembers."""
-
-
-class Outcome(StrEnum):
-    """How a change ended."""
-
-    APPLIED = "applied"
-    EARLIER = "applied earlier"
-    """The journal of an earlier run has it."""
-    ALREADY = "already so"
-    """Somebody else did it, or the call of a killed run arrived."""
-    GONE = "gone"
-    """AWS no longer has the resource: nothing is left to change."""
-    STALE = "stale"
-    """Neither `before` nor `after`: refused."""
-    FAILED = "failed"
-    IN_DOUBT = "in doubt"
-    """The call was made and its end was not seen. The same command reads it back."""
-    HELD_BACK = "held back"
-    """Not begun because something else went wrong."""
-    NOT_REACHED = "not reached"
-    """Not begun because the run was stopped."""
-
-
-GOOD = frozenset({Outcome.APPLIED, Outcome.EARLIER, Outcome.ALREADY, Outcome.GONE})
-"""Outcomes after which the resource needs nothing more."""
-_STOPS = frozenset({Outcome.FAILED, Outcome.IN_DOUBT})
-"""Outcomes that stop a plan before its next wave. A stale change does not: its resource was left alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How one change ended, and why."""
-
-    change: Change
-    outcome: Outcome
-    detail: str = ""
-    code: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class StageBegan:
-    """A stage of a wave starts, with so many changes."""
-
-    wave: str
-    stage: Stage
-    changes: int
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeEnded:
-    """A change came to its end."""
-
-    result: Result
-
-
-Event: TypeAlias = StageBegan | ChangeEnded
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How everything ended, in the plan's order."""
-
-    results: tuple[Result, ...]
-    interrupted: bool = False
-
-    def count(self, *outcomes: Outcome) -> int:
-        """How many changes ended so."""
-        return sum(result.outcome in outcomes for result in self.results)
-
-    @property
-    def done(self) -> bool:
-        """True when every change that the plan could make is made."""
-        return all(result.outcome in GOOD for result in self.results)
+Steps = Sequence[tuple[Stage, Sequence[Change]]]
+"""A wave's changes by stage, in order."""
 
 
 @dataclass
 class Applying:
     """One run of a plan.
 
-    `stopped` is asked before every change: once it says True nothing new is begun, and what is under way is finished.
-    With `keep_going` a failure holds back its own account's Region only; without, the plan ends with that wave.
+    `stopped` is asked before every change and while a gate waits: once it says True nothing new is begun, and what is
+    under way is finished. With `keep_going` a failure holds back its own account's Region only; without, the plan ends
+    with that stage. `wait` waits for maintenance windows.
     """
 
     plan: Plan
@@ -144,27 +49,116 @@ class Applying:
     enter: Enter
     journal: Journal
     clock: Clock
-    listener: Callable[[Event], None] = lambda event: None
+    listener: Listener = lambda event: None
     stopped: Callable[[], bool] = lambda: False
     keep_going: bool = False
+    gauge: Gauge | None = None
+    approve: Approve = nobody
+    wait: bool = False
+    lease: Lease | None = None
     results: dict[str, Result] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._changes = Changes(
+            self.plan.digest, self.aws, self.enter, self.journal, self.clock, self._end, self.stopped, self.lease
+        )
+        self._gates = Gatekeeper(
+            self.journal, self.clock, self.gauge, self.approve, self.listener, self.stopped, self.wait
+        )
+
     async def run(self) -> Report:
-        """Carry the plan out. Refusals of AWS are in the report; a bug, or a journal that cannot be written, raises."""
-        for wave, stage, changes in self.plan.steps():
-            left = self._undecided(stage, changes)
-            if left and not self.stopped():
-                self.listener(StageBegan(wave.name, stage, len(left)))
-            await self._stage(left)
-        interrupted = any(result.outcome is Outcome.NOT_REACHED for result in self.results.values())
-        return Report(tuple(self.results[change.id] for change in self.plan.ready), interrupted)
+        """Carry the plan out. Refusals of AWS are in the report; a bug, or a journal that cannot be written, raises.
+
+        Raises DiagnosticError `plan-rolled-back` when the plan, or a part of it, was rolled back.
+        """
+        gate = self._unfinished_rollback()
+        undone: Report | None = None
+        interrupted = False
+        for wave, parts in groupby(self.plan.steps(), key=lambda step: step[0]):
+            steps = [(stage, changes) for _, stage, changes in parts]
+            if gate is None and not interrupted:
+                try:
+                    gate = await self._wave(wave, steps)
+                except Interrupted:
+                    interrupted = True
+            if gate is not None and gate.wave == wave.name and self._is_to_be_rolled_back(wave, gate):
+                undone = await self._roll_back(wave, steps)
+            self._rest(steps, gate, interrupted=interrupted)
+        interrupted |= any(result.outcome is Outcome.NOT_REACHED for result in self.results.values())
+        interrupted |= undone is not None and undone.interrupted
+        return Report(tuple(self.results[change.id] for change in self.plan.ready), interrupted, gate, undone)
+
+    # -- one wave -----------------------------------------------------------------------------------------------------
+
+    async def _wave(self, wave: PlannedWave, steps: Steps) -> GateReport | None:
+        """Make a wave's changes and wait out its gates; the gate that did not let it pass, or None."""
+        known = self.journal.progress.wave(wave.name)
+        changes = [change for _, members in steps for change in members]
+        left = [change for change in changes if change.id not in self.journal.progress.done]
+        if left and not self._stopping() and not self.stopped():
+            asked = await self._instances(left) if wave.gates.no_v1_calls is not None else set()
+            gate = await self._gates.before(wave, len(left), asked)
+            if gate is not None:
+                return gate
+            await self.journal.append(WaveBegan(wave.name, self._at()))
+        for stage, members in steps:
+            undecided = self._undecided(stage, members)
+            if undecided and not self.stopped():
+                self.listener(StageBegan(wave.name, stage, len(undecided)))
+            await self._changes.make(undecided)
+        made = [self.results[change.id] for change in changes]
+        if self.stopped() or self._is_unfinished(made):
+            return None
+        if known.ended and not any(result.outcome is Outcome.APPLIED for result in made):
+            return None
+        through = [result.change for result in made if result.outcome in GOOD]
+        counted = await self._instances(through) if wave.gates.rejected_calls_max is not None else set()
+        gate = await self._gates.after(wave, counted)
+        if gate is None:
+            await self.journal.append(WaveEnded(wave.name, self._at()))
+        return gate
+
+    def _is_unfinished(self, made: Sequence[Result]) -> bool:
+        """Whether the wave's changes are still to come to their end, by another run: then it is not watched yet."""
+        waiting = [
+            result
+            for result in made
+            if result.outcome in STOPS | {Outcome.NOT_REACHED}
+            or (result.outcome is Outcome.HELD_BACK and result.change.stage is not Stage.ENFORCEMENT)
+        ]
+        return len(waiting) == len(made) if self.keep_going else bool(waiting)
+
+    async def _instances(self, changes: Sequence[Change]) -> set[Watched]:
+        """The instances on which IMDSv1 ends, or has ended, by some changes."""
+        found: set[Watched] = set()
+        for change in changes:
+            if change.surface is Surface.INSTANCE and _ends_v1(change):
+                found.add((change.target, change.resource))
+            if change.surface is Surface.AUTO_SCALING_GROUP:
+                found |= await self._members(change)
+        return found
+
+    async def _members(self, change: Change) -> set[Watched]:
+        try:
+            ec2 = Ec2(self.aws, await self.enter(change.target.account_id), change.target.region)
+            groups = await group_instances(ec2, [change.resource])
+        except READ_ERRORS:
+            # Unknown, then: an instance that nobody has figures of.
+            return {(change.target, change.resource)}
+        return {(change.target, each) for each in groups.get(change.resource, ())}
+
+    def _stopping(self) -> Result | None:
+        if self.keep_going:
+            return None
+        return next((result for result in self.results.values() if result.outcome in STOPS), None)
 
     def _undecided(self, stage: Stage, changes: Sequence[Change]) -> list[Change]:
         """The changes of a stage that are to be made: not done in an earlier run, not held back by what went wrong."""
         bad = [result for result in self.results.values() if result.outcome not in GOOD]
-        stopping = [result for result in bad if result.outcome in _STOPS]
+        stopping = [result for result in bad if result.outcome in STOPS]
         bad_here = {result.change.target: result for result in bad}
         stopping_here = {result.change.target: result for result in stopping}
+        done = self.journal.progress.done
         left = []
         for change in changes:
             blocking = stopping_here.get(change.target) if self.keep_going else next(iter(stopping), None)
@@ -173,120 +167,73 @@ class Applying:
                 why = f"{blocking.change.id} is {blocking.outcome}"
             elif stage is Stage.ENFORCEMENT and (missing := bad_here.get(change.target)) is not None:
                 why = f"{missing.change.id} is {missing.outcome}: enforcement comes when all else in its Region is done"
-            if change.id in self.journal.progress.done:
+            if change.id in done:
                 self._end(Result(change, Outcome.EARLIER))
             elif why and self.stopped():
-                self._not_reached([change])
+                self._end(Result(change, Outcome.NOT_REACHED, "the run was stopped before it"))
             elif why:
                 self._end(Result(change, Outcome.HELD_BACK, why))
             else:
                 left.append(change)
         return left
 
-    async def _stage(self, changes: Sequence[Change]) -> None:
-        by_target: dict[Target, list[Change]] = {}
-        for change in changes:
-            by_target.setdefault(change.target, []).append(change)
-        turn = asyncio.Semaphore(TARGETS_CONCURRENT_MAX)
+    def _rest(self, steps: Steps, gate: GateReport | None, *, interrupted: bool) -> None:
+        """What has no result yet was not begun: say why."""
+        for change in (change for _, members in steps for change in members if change.id not in self.results):
+            if change.id in self.journal.progress.done:
+                self._end(Result(change, Outcome.EARLIER))
+            elif interrupted or gate is None:
+                self._end(Result(change, Outcome.NOT_REACHED, "the run was stopped before it"))
+            else:
+                self._end(Result(change, Outcome.HELD_BACK, f"wave {gate.wave}, {gate.gate}: {gate.detail}"))
 
-        async def in_turn(target: Target) -> None:
-            async with turn:
-                await self._target(target, by_target[target])
+    # -- rolled back --------------------------------------------------------------------------------------------------
 
-        async with asyncio.TaskGroup() as group:
-            for target in by_target:
-                group.create_task(in_turn(target))
+    def _unfinished_rollback(self) -> GateReport | None:
+        """A wave whose rollback an earlier run has begun and not ended. Raises DiagnosticError `plan-rolled-back`."""
+        progress = self.journal.progress
+        for wave in self.plan.waves:
+            known = progress.wave(wave.name)
+            failed = known.rollback_began or (known.soaks_failed and wave.on_failure is OnFailure.ROLLBACK)
+            if failed and not known.rollback_ended:
+                detail = "it failed in an earlier run, whose rollback goes on"
+                return GateReport(wave.name, "after the wave", GateVerdict.FAILED, detail)
+        if progress.rolled_back or progress.rollback_in_doubt:
+            raise DiagnosticError(
+                Diagnostic(
+                    "plan-rolled-back",
+                    f"{len(progress.rolled_back)} changes of this plan were rolled back: it is not applied again",
+                    hint="run `imdsctl scan` and `imdsctl plan -o FILE` again, then apply the new file; "
+                    "`imdsctl rollback` goes on with the rollback",
+                )
+            )
+        return None
 
-    async def _target(self, target: Target, changes: Sequence[Change]) -> None:
-        for start in range(0, len(changes), CHANGES_PER_READ_MAX):
-            await self._batch(target, changes[start : start + CHANGES_PER_READ_MAX])
+    def _is_to_be_rolled_back(self, wave: PlannedWave, gate: GateReport) -> bool:
+        """Only figures that say no undo a wave, never that nobody can tell; and only a wave that is changed."""
+        after = self.journal.progress.wave(wave.name).soaks_failed > 0
+        return wave.on_failure is OnFailure.ROLLBACK and gate.verdict is GateVerdict.FAILED and after
 
-    async def _batch(self, target: Target, changes: Sequence[Change]) -> None:
-        if self.stopped():
-            self._not_reached(changes)
-            return
-        handler = HANDLERS[changes[0].surface]
-        try:
-            ec2 = Ec2(self.aws, await self.enter(target.account_id), target.region)
-            seen = await handler.read(ec2, changes, self.plan.digest)
-        except (ServiceError, Unreachable, InvalidOption) as error:
-            # Nothing was sent. What an earlier run left in doubt stays so: the journal is not touched.
-            for change in changes:
-                self._end(_failed(change, error))
-            return
-        called = [change for change in changes if await self._one(ec2, change, seen.get(change.id))]
-        await self._settle(ec2, called)
-
-    async def _one(self, ec2: Ec2, change: Change, seen: Seen | None) -> bool:
-        """One change up to its call. True when AWS was called and its effect has to be read back."""
-        if self.stopped():
-            self._not_reached([change])
-            return False
-        if seen is None:
-            await self.journal.append(Applied(change.id, {}, self._at()))
-            self._end(Result(change, Outcome.GONE, "AWS no longer has it"))
-            return False
-        match standing(change, seen):
-            case Standing.DONE:
-                if seen.settled:
-                    await self.journal.append(Applied(change.id, seen.values, self._at()))
-                    self._end(Result(change, Outcome.ALREADY))
-                return not seen.settled
-            case Standing.STALE:
-                self._end(Result(change, Outcome.STALE, stale_detail(change, seen.values), "plan-stale"))
-                return False
-            case Standing.READY:
-                return await self._call(ec2, change, seen)
-
-    async def _call(self, ec2: Ec2, change: Change, seen: Seen) -> bool:
-        await self.journal.append(Began(change.id, seen.values, self._at()))
-        try:
-            await HANDLERS[change.surface].write(ec2, change, seen, self.plan.digest)
-        except ServiceError as error:
-            if error.fault == "server":
-                return True  # AWS may have done it all the same: read it back.
-            await self._record_failure(change, error)
-            return False
-        except Unreachable as error:
-            if error.maybe_done:
-                return True
-            await self._record_failure(change, error)
-            return False
-        return True
-
-    async def _record_failure(self, change: Change, error: ServiceError | Unreachable) -> None:
-        result = _failed(change, error)
-        await self.journal.append(Failed(change.id, result.code, result.detail, self._at()))
-        self._end(result)
-
-    async def _settle(self, ec2: Ec2, changes: Sequence[Change]) -> None:
-        """Read until AWS says what the plan wants, and record it. What does not come to it stays in doubt."""
-        waiting = list(changes)
-        deadline = self.clock.now() + timedelta(seconds=SETTLE_SECONDS_MAX)
-        pause = POLL_SECONDS_MIN
-        why = "AWS does not show the change yet"
-        while waiting:
-            try:
-                seen = await HANDLERS[waiting[0].surface].read(ec2, waiting, self.plan.digest)
-            except (ServiceError, Unreachable, InvalidOption) as error:
-                why = f"it could not be read back: {error}"
-                break
-            for change in tuple(waiting):
-                now = seen.get(change.id)
-                if now is None or (now.settled and standing(change, now) is Standing.DONE):
-                    waiting.remove(change)
-                    await self.journal.append(Applied(change.id, now.values if now else {}, self._at()))
-                    self._end(Result(change, Outcome.APPLIED if now else Outcome.GONE))
-            if not waiting or self.clock.now() >= deadline:
-                break
-            await self.clock.sleep(pause)
-            pause = min(2 * pause, POLL_SECONDS_MAX)
-        for change in waiting:
-            self._end(Result(change, Outcome.IN_DOUBT, why, "in-doubt"))
-
-    def _not_reached(self, changes: Sequence[Change]) -> None:
-        for change in changes:
-            self._end(Result(change, Outcome.NOT_REACHED, "the run was stopped before it"))
+    async def _roll_back(self, wave: PlannedWave, steps: Steps) -> Report:
+        changes = [change for _, members in steps for change in members]
+        if not self.journal.progress.wave(wave.name).rollback_began:
+            await self.journal.append(WaveRollbackBegan(wave.name, self._at()))
+        self.listener(RollbackOfWaveBegan(wave.name, len(changes)))
+        rolling = RollingBack(
+            plan=self.plan,
+            aws=self.aws,
+            enter=self.enter,
+            journal=self.journal,
+            clock=self.clock,
+            listener=self.listener,
+            stopped=self.stopped,
+            lease=self.lease,
+            only=frozenset(change.id for change in changes),
+        )
+        report = await rolling.run()
+        if not any(each.outcome in STOPS | {Outcome.NOT_REACHED, Outcome.HELD_BACK} for each in report.results):
+            await self.journal.append(WaveRollbackEnded(wave.name, self._at()))
+        return report
 
     def _end(self, result: Result) -> None:
         self.results[result.change.id] = result
@@ -296,20 +243,6 @@ class Applying:
         return self.clock.now().isoformat()
 
 
-def stale_detail(change: Change, values: Mapping[str, object]) -> str:
-    """What is no longer as the plan saw it."""
-    names = sorted({*values, *change.before})
-    differing = [
-        f"{name} was {change.before.get(name, 'unset')}, is {values.get(name, 'unset')}"
-        for name in names
-        if change.before.get(name) != values.get(name)
-    ]
-    return "it changed after the plan was made: " + "; ".join(differing)
-
-
-def _failed(change: Change, error: ServiceError | Unreachable | InvalidOption) -> Result:
-    if isinstance(error, ServiceError):
-        return Result(change, Outcome.FAILED, error.message, error.code)
-    if isinstance(error, InvalidOption):
-        return Result(change, Outcome.FAILED, str(error), "unknown-value")
-    return Result(change, Outcome.FAILED, f"{error.host}: {error.reason}", "unreachable")
+def _ends_v1(change: Change) -> bool:
+    after = change.after
+    return after.get("HttpTokens") == HttpTokens.REQUIRED or after.get("HttpEndpoint") == Switch.DISABLED

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.domain.evidence import Evidence, InstanceEvidence
 from imdsctl.domain.observations import RegionSeen, Scan, ScanEnd, ScanHeader, Target
 from imdsctl.wire.service import Projection
@@ -14,12 +15,18 @@ from imdsctl.wire.service import Projection
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The keys that sign a request. `expires` (aware) is when AWS stops taking them; None when they do not expire."""
+    """The keys that sign a request. `expires` (aware) is when AWS stops taking them; None when they do not expire.
+
+    `account_id` is whose they are, where that is known. `renew` gets others in their place when AWS says that these
+    have expired; it raises ServiceError and Unreachable. None: there is nowhere to get others from.
+    """
 
     access_key: str
     secret_key: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
     expires: datetime | None = None
+    account_id: str = ""
+    renew: Callable[[], Awaitable[Credentials | None]] | None = field(default=None, repr=False, compare=False)
 
 
 class Unreachable(Exception):
@@ -45,7 +52,9 @@ class Aws(Protocol):
 
     Raises `imdsctl.wire.errors.ServiceError` when AWS refuses, `Unreachable` when AWS cannot be asked, and
     `imdsctl.domain.diagnostics.DiagnosticError` when the user's own credentials or settings are missing or wrong.
-    Throttling, server errors and broken connections are retried before they are raised.
+    Throttling, server errors and broken connections are retried before they are raised; credentials that have expired
+    are renewed and a clock that is off is corrected, and the call is sent again. A host that does not answer at all is
+    left alone for a while: until then its calls are `Unreachable` at once.
     """
 
     @property
@@ -149,4 +158,26 @@ class Gauge(Protocol):
         self, instances: Collection[tuple[Target, str]], since: datetime
     ) -> Mapping[tuple[Target, str], InstanceEvidence]:
         """IMDSv1 calls that were turned down (MetadataNoTokenRejected) of each instance since then."""
+        ...
+
+
+class Lease(Protocol):
+    """The right to write, held against operators on other machines."""
+
+    @property
+    def number(self) -> int:
+        """Grows with every owner: the fencing token that the journal records."""
+        ...
+
+    async def check(self) -> None:
+        """Before a write. Raises DiagnosticError `lease-lost` when the right is, or may be, somebody else's by now."""
+        ...
+
+
+class HeldLease(Lease, Protocol):
+    """A lease that has just been taken."""
+
+    @property
+    def taken_over(self) -> Diagnostic | None:
+        """A warning when the owner before had not given it back."""
         ...

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 from imdsctl.domain.options import AccountDefaults, MetadataOptions
 from imdsctl.domain.plan import Change, Surface, Values
@@ -19,19 +19,21 @@ STOPPED_STATES = frozenset({"stopped", "stopping"})
 
 @dataclass(frozen=True, slots=True)
 class Ec2:
-    """EC2 of one account in one Region."""
+    """EC2, or what stands beside it (`autoscaling`), of one account in one Region."""
 
     aws: Aws
     credentials: Credentials | None
     region: str
 
+    service: str = "ec2"
+
     async def call(self, operation: str, params: Mapping[str, Any], projection: Projection | None = None) -> Any:
         """One call. Raises ServiceError and Unreachable."""
-        return await self.aws.call(self.credentials, "ec2", self.region, operation, params, projection)
+        return await self.aws.call(self.credentials, self.service, self.region, operation, params, projection)
 
     def pages(self, operation: str, params: Mapping[str, Any], projection: Projection) -> AsyncIterator[dict[str, Any]]:
         """Every page of an answer. Raises ServiceError and Unreachable."""
-        return self.aws.paginate(self.credentials, "ec2", self.region, operation, params, projection)
+        return self.aws.paginate(self.credentials, self.service, self.region, operation, params, projection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,10 @@ class Seen:
     """False while AWS is still applying an earlier call."""
     made: Mapping[str, int] = field(default_factory=dict)
     """Launch template: the versions that this plan made before it was interrupted, by part."""
+    failure: tuple[str, str] | None = None
+    """Code and message of what was begun and has come to a bad end."""
+    busy: str = ""
+    """Why nothing may be begun, in a clause: somebody else is at work on it."""
 
 
 class Standing(Enum):
@@ -55,6 +61,8 @@ class Standing(Enum):
 
 def standing(change: Change, seen: Seen) -> Standing:
     """Compare what a resource says with a change: is it done, may it be made, or did somebody else change things?"""
+    if change.surface is Surface.AUTO_SCALING_GROUP:
+        return Standing.DONE if REFRESH in seen.values else Standing.STALE if seen.busy else Standing.READY
     if _satisfied(change, seen.values):
         return Standing.DONE
     return Standing.READY if seen.made or dict(seen.values) == dict(change.before) else Standing.STALE
@@ -70,10 +78,20 @@ def _says(values: Values, wanted: Values) -> bool:
     return all(values.get(name) == value for name, value in wanted.items())
 
 
+REFRESH = "Refresh"
+"""In what an Auto Scaling group says: the instance refresh that this plan began."""
+SETTLE_SECONDS_MAX = 120.0
+"""How long to wait for AWS to show a change as applied before it is left in doubt."""
+Begun: TypeAlias = Mapping[str, Values]
+"""What was recorded when the changes that are begun and not ended were begun last, by change id."""
+
+
 class Handler(Protocol):
     """One surface."""
 
-    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str) -> dict[str, Seen]:
+    settle_seconds_max: float
+
+    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str, begun: Begun) -> dict[str, Seen]:
         """What the resources of these changes say, by change id. One that AWS no longer has is left out."""
         ...
 
@@ -85,7 +103,9 @@ class Handler(Protocol):
 class RegionDefaults:
     """`GetInstanceMetadataDefaults` and `ModifyInstanceMetadataDefaults`, which leaves alone what is not sent."""
 
-    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str) -> dict[str, Seen]:
+    settle_seconds_max = SETTLE_SECONDS_MAX
+
+    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str, begun: Begun) -> dict[str, Seen]:
         answer = await ec2.call("GetInstanceMetadataDefaults", {})
         seen = Seen(AccountDefaults.from_aws(answer.get("AccountLevel")).to_aws())
         return {change.id: seen for change in changes}
@@ -97,12 +117,13 @@ class RegionDefaults:
 class Instances:
     """`DescribeInstances` and `ModifyInstanceMetadataOptions`, which leaves alone what is not sent."""
 
+    settle_seconds_max = SETTLE_SECONDS_MAX
     projection: ClassVar[Projection] = {
         "Reservations": {"Instances": {"InstanceId": None, "State": {"Name": None}, "MetadataOptions": None}},
         "NextToken": None,
     }
 
-    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str) -> dict[str, Seen]:
+    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str, begun: Begun) -> dict[str, Seen]:
         by_resource = {change.resource: change.id for change in changes}
         found: dict[str, Seen] = {}
         # A filter, not InstanceIds: one instance that is gone would make AWS refuse to speak of the others.
@@ -132,6 +153,7 @@ class LaunchTemplates:
     a client token, so that a second try finds what the first one made.
     """
 
+    settle_seconds_max = SETTLE_SECONDS_MAX
     projection: ClassVar[Projection] = {
         "LaunchTemplateVersions": {
             "VersionNumber": None,
@@ -142,7 +164,7 @@ class LaunchTemplates:
         "NextToken": None,
     }
 
-    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str) -> dict[str, Seen]:
+    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str, begun: Begun) -> dict[str, Seen]:
         return {
             change.id: seen
             for change in changes
@@ -165,13 +187,14 @@ class LaunchTemplates:
         seen = Seen(values)
         if standing(change, seen) is not Standing.STALE or values["DefaultVersion"] != change.before["DefaultVersion"]:
             return seen
-        newer = await self._versions(ec2, change, MinVersion=str(change.before["LatestVersion"] + 1))
-        marks = {mark(change, part, plan_digest): part for part in change.after}
-        made = {
-            part: _number(version) for version in newer if (part := marks.get(version.get("VersionDescription", "")))
-        }
+        newer = await self.newer(ec2, change)
+        made = made_by(change, newer, plan_digest)
         ours = bool(newer) and len(made) == len(newer) and list(change.after)[: len(made)] == list(made)
         return Seen(values, made=made if ours else {})
+
+    async def newer(self, ec2: Ec2, change: Change) -> list[dict[str, Any]]:
+        """The versions that came after the change was planned."""
+        return await self._versions(ec2, change, MinVersion=str(change.before["LatestVersion"] + 1))
 
     async def _versions(self, ec2: Ec2, change: Change, **which: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -214,9 +237,10 @@ class LaunchTemplates:
 class Images:
     """`DescribeImages` and `ModifyImageAttribute`, for which AWS knows no way back."""
 
+    settle_seconds_max = SETTLE_SECONDS_MAX
     projection: ClassVar[Projection] = {"Images": {"ImageId": None, "ImdsSupport": None}, "NextToken": None}
 
-    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str) -> dict[str, Seen]:
+    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str, begun: Begun) -> dict[str, Seen]:
         by_resource = {change.resource: change.id for change in changes}
         found: dict[str, Seen] = {}
         params = {"Owners": ["self"], "Filters": [{"Name": "image-id", "Values": sorted(by_resource)}]}
@@ -231,12 +255,12 @@ class Images:
         await ec2.call("ModifyImageAttribute", {"ImageId": change.resource, "ImdsSupport": wanted})
 
 
-HANDLERS: Mapping[Surface, Handler] = {
-    Surface.REGION_DEFAULT: RegionDefaults(),
-    Surface.INSTANCE: Instances(),
-    Surface.LAUNCH_TEMPLATE: LaunchTemplates(),
-    Surface.IMAGE: Images(),
-}
+def made_by(change: Change, versions: Iterable[Mapping[str, Any]], plan_digest: str) -> dict[str, int]:
+    """Those of some versions that a plan has made for a change, by part, the oldest first."""
+    marks = {mark(change, part, plan_digest): part for part in change.after}
+    return {
+        part: _number(version) for version in versions if (part := marks.get(version.get("VersionDescription", "")))
+    }
 
 
 def mark(change: Change, part: str, plan_digest: str) -> str:

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError, Severity
 from imdsctl.domain.observations import Account, AccountUnseen, Unseen
@@ -36,6 +36,15 @@ ACTIVE = "ACTIVE"
 
 
 @dataclass(frozen=True, slots=True)
+class ListedAccount:
+    """An account as a file names it; `role` is the role to assume in it, None: the one of the command line."""
+
+    account_id: str
+    name: str = ""
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """What the user narrowed a sweep to. Empty means everything."""
 
@@ -47,22 +56,47 @@ class Selection:
     exclude_accounts: tuple[str, ...] = ()
     exclude_regions: tuple[str, ...] = ()
     exclude_ous: tuple[str, ...] = ()
+    listed: tuple[ListedAccount, ...] = ()
+    """The accounts of a file: these and no others, whether the organization knows them or not."""
 
     def scope(self) -> tuple[tuple[str, str], ...]:
         """The narrowing options as given, for the record of a scan."""
         pairs: list[tuple[str, str]] = []
         if self.current_account:
             pairs.append(("current-account", "yes"))
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, tuple) and value:
-                pairs.append((field.name.replace("_", "-").replace("ous", "ou"), ",".join(value)))
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name != "listed" and isinstance(value, tuple) and value:
+                pairs.append((_scope_name(each.name), ",".join(value)))
+        if self.listed:
+            pairs.append(("accounts-file", ",".join(each.account_id for each in self.listed)))
         return tuple(pairs)
+
+    @classmethod
+    def from_scope(cls, scope: Iterable[tuple[str, str]], role: str = ROLE_NAME) -> Selection:
+        """The selection of which `scope()` was recorded; the role was not, it belongs to the way in."""
+        recorded = dict(scope)
+        narrowed = {
+            each.name: tuple(recorded[name].split(","))
+            for each in fields(cls)
+            if (name := _scope_name(each.name)) in recorded and each.name not in ("role", "listed", "current_account")
+        }
+        listed = tuple(ListedAccount(each) for each in recorded.get("accounts-file", "").split(",") if each)
+        return cls(role=role, current_account="current-account" in recorded, listed=listed, **narrowed)
+
+    @property
+    def narrows(self) -> bool:
+        """True when something is left out."""
+        return bool(self.scope())
 
     @property
     def needs_units(self) -> bool:
         """True when organizational units decide who is visited."""
         return bool(self.ous or self.exclude_ous)
+
+
+def _scope_name(field_name: str) -> str:
+    return field_name.replace("_", "-").replace("ous", "ou")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +113,30 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """Through whom an account is entered: a client with its own credentials, and who they say we are."""
+
+    aws: Aws
+    caller: Caller
+
+
+@dataclass(frozen=True, slots=True)
 class Visit:
-    """Whom a sweep visits: `accounts` are entered, `unseen` cannot be; `notices` are warnings for the user."""
+    """Whom a sweep visits: `accounts` are entered, `unseen` cannot be; `notices` are warnings for the user.
+
+    `doors` are the accounts that are not entered as `caller` (other profiles), `roles` those with a role of their own,
+    both by account id. `units` are the ids of the root and the units above an account, where the tree was seen.
+    """
 
     caller: Caller
     accounts: tuple[Account, ...]
     unseen: tuple[AccountUnseen, ...] = ()
     inactive: tuple[Account, ...] = ()
     notices: tuple[Diagnostic, ...] = ()
+    by_organization: bool = False
+    doors: Mapping[str, Door] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +189,115 @@ async def find_accounts(aws: Aws, selection: Selection) -> Visit:
     try:
         listed = await _list_accounts(aws)
     except (ServiceError, Unreachable) as error:
+        if selection.listed:
+            return _as_listed(caller, selection)
         return _without_organization(caller, selection, error)
     tree = await _tree_if_seen(aws, selection)
     if tree is not None:
         listed = [replace(each, ou_path=tree.path(each.account_id)) for each in listed]
+    if selection.listed:
+        listed = _enriched(selection.listed, listed)
     chosen = _choose(selection, listed, _left_out(selection, tree, listed))
+    return replace(
+        _visit(caller, chosen, selection),
+        by_organization=True,
+        units={} if tree is None else {each.account_id: tree.above(each.account_id) for each in chosen},
+    )
+
+
+async def find_accounts_through(doors: Sequence[Aws], selection: Selection) -> Visit:
+    """The same through several clients, each with a profile of its own: what the first of them finds is its own.
+
+    Raises DiagnosticError when none of them finds an account that the selection wants.
+    """
+    visits: list[tuple[Aws, Visit]] = []
+    problems: list[DiagnosticError] = []
+    for aws in doors:
+        try:
+            visits.append((aws, await find_accounts(aws, selection)))
+        except DiagnosticError as error:
+            if not _may_be_elsewhere(error):
+                raise
+            problems.append(error)
+    if not visits:
+        raise DiagnosticError(
+            tuple(dict.fromkeys(each for error in problems for each in error.diagnostics)),
+            exit_code=max(error.exit_code for error in problems),
+        )
+    (_, first), *others = visits
+    found = dict.fromkeys(each.account_id for each in (*first.accounts, *first.inactive))
+    joined = first
+    for aws, visit in others:
+        new = [each for each in visit.accounts if each.account_id not in found]
+        inactive = [each for each in visit.inactive if each.account_id not in found]
+        found.update(dict.fromkeys(each.account_id for each in (*new, *inactive)))
+        joined = replace(
+            joined,
+            accounts=(*joined.accounts, *new),
+            inactive=(*joined.inactive, *inactive),
+            unseen=(*joined.unseen, *(_inactive(each) for each in inactive)),
+            notices=tuple(dict.fromkeys((*joined.notices, *visit.notices))),
+            doors={**joined.doors, **{each.account_id: Door(aws, visit.caller) for each in new}},
+            units={**visit.units, **joined.units},
+        )
+    _refuse_unfound(selection, joined)
+    return joined
+
+
+def _may_be_elsewhere(error: DiagnosticError) -> bool:
+    """One profile need not know the accounts that another one does."""
+    return all(each.code in ("account-unknown", "nothing-selected") for each in error.diagnostics)
+
+
+def _refuse_unfound(selection: Selection, visit: Visit) -> None:
+    known = {name for each in (*visit.accounts, *visit.inactive) for name in (each.account_id, each.name)}
+    _refuse(
+        Diagnostic("account-unknown", f"none of the profiles finds the account `{name}`")
+        for name in dict.fromkeys(selection.accounts)
+        if name not in known
+    )
+
+
+async def go_on(aws: Aws, selection: Selection, accounts: Iterable[Account]) -> Visit:
+    """The visit of a scan that is gone on with: its accounts are those that it began with.
+
+    Raises DiagnosticError as `who_am_i` does.
+    """
+    caller = await who_am_i(aws)
+    visit = _visit(caller, list(accounts), selection)
+    if selection.current_account or selection.listed:
+        return visit
+    tree = await _tree_if_seen(aws, replace(selection, ous=(), exclude_ous=()))
+    if tree is None:
+        return visit
+    return replace(
+        visit, by_organization=True, units={each.account_id: tree.above(each.account_id) for each in visit.accounts}
+    )
+
+
+def _visit(caller: Caller, chosen: Sequence[Account], selection: Selection) -> Visit:
+    inactive = tuple(each for each in chosen if each.state != ACTIVE)
     return Visit(
         caller,
         tuple(each for each in chosen if each.state == ACTIVE),
-        tuple(_inactive(each) for each in chosen if each.state != ACTIVE),
-        tuple(each for each in chosen if each.state != ACTIVE),
+        tuple(_inactive(each) for each in inactive),
+        inactive,
+        roles={each.account_id: each.role for each in selection.listed if each.role},
     )
+
+
+def _enriched(listed: Iterable[ListedAccount], known: Iterable[Account]) -> list[Account]:
+    """The accounts of a file, with what the organization says of those it knows."""
+    by_id = {each.account_id: each for each in known}
+    return [by_id.get(each.account_id) or Account(each.account_id, each.name) for each in listed]
+
+
+def _as_listed(caller: Caller, selection: Selection) -> Visit:
+    """The accounts of a file without an organization: nobody else has to know them."""
+    if selection.needs_units:
+        raise _units_needed()
+    chosen = _choose(selection, [Account(each.account_id, each.name) for each in selection.listed], frozenset())
+    return _visit(caller, chosen, selection)
 
 
 async def enter(aws: Aws, caller: Caller, account_id: str, role: str) -> Credentials | None:
@@ -172,7 +320,14 @@ async def enter(aws: Aws, caller: Caller, account_id: str, role: str) -> Credent
         },
     )
     held = found["Credentials"]
-    return Credentials(held["AccessKeyId"], held["SecretAccessKey"], held["SessionToken"], held.get("Expiration"))
+    return Credentials(
+        held["AccessKeyId"],
+        held["SecretAccessKey"],
+        held["SessionToken"],
+        held.get("Expiration"),
+        account_id,
+        renew=lambda: enter(aws, caller, account_id, role),
+    )
 
 
 async def regions_of(
@@ -197,8 +352,7 @@ async def regions_of(
         if status in _ENABLED:
             enabled.append(name)
         elif status in _NOT_ENABLED:
-            reason = "the account has not enabled this Region; what may be left in it cannot be seen"
-            unseen_regions.append(AccountUnseen(account_id, name, Unseen("Region", reason, REGION_NOT_ENABLED)))
+            unseen_regions.append(AccountUnseen(account_id, name, _UNSEEN_REGION))
         else:
             reason = f"the Region is {status}; scan again when that is over"
             unseen_regions.append(AccountUnseen(account_id, name, Unseen("Region", reason, status)))
@@ -215,6 +369,9 @@ def code_of(error: ServiceError | Unreachable) -> str:
     return error.code if isinstance(error, ServiceError) else "Unreachable"
 
 
+_UNSEEN_REGION = Unseen(
+    "Region", "the account has not enabled this Region; what may be left in it cannot be seen", REGION_NOT_ENABLED
+)
 _ENABLED = frozenset({"ENABLED", "ENABLED_BY_DEFAULT", "opt-in-not-required", "opted-in"})
 _NOT_ENABLED = frozenset({"DISABLED", "not-opted-in"})
 
@@ -292,17 +449,21 @@ def _only(caller: Caller, selection: Selection, notices: tuple[Diagnostic, ...])
         if name != caller.account_id
     )
     if selection.needs_units:
-        raise DiagnosticError(
-            Diagnostic(
-                "organization-needed",
-                "`--ou` and `--exclude-ou` need the organization's tree, which this caller does not see",
-                hint="use credentials of the management account or of a delegated administrator, or name `--accounts`",
-            ),
-            exit_code=2,
-        )
+        raise _units_needed()
     if caller.account_id in selection.exclude_accounts:
         raise _nothing_left()
     return Visit(caller, (Account(caller.account_id, ""),), notices=notices)
+
+
+def _units_needed() -> DiagnosticError:
+    return DiagnosticError(
+        Diagnostic(
+            "organization-needed",
+            "`--ou` and `--exclude-ou` need the organization's tree, which this caller does not see",
+            hint="use credentials of the management account or of a delegated administrator, or name `--accounts`",
+        ),
+        exit_code=2,
+    )
 
 
 _NO_ORGANIZATION = "AWSOrganizationsNotInUseException"
@@ -453,8 +614,8 @@ def _choose(selection: Selection, accounts: list[Account], left_out: frozenset[s
     _refuse(
         Diagnostic(
             "account-unknown",
-            f"`{name}` is not an account of this organization",
-            hint=_closest(name, names) or "`aws organizations list-accounts` lists them",
+            f"`{name}` is not an account of {'the accounts file' if selection.listed else 'this organization'}",
+            hint=_closest(name, names) or _where_accounts_are(selection),
         )
         for name in dict.fromkeys((*selection.accounts, *selection.exclude_accounts))
         if name not in names
@@ -470,6 +631,12 @@ def _choose(selection: Selection, accounts: list[Account], left_out: frozenset[s
     if not chosen:
         raise _nothing_left()
     return chosen
+
+
+def _where_accounts_are(selection: Selection) -> str:
+    if selection.listed:
+        return "the file names all accounts that are visited"
+    return "`aws organizations list-accounts` lists them"
 
 
 def _nothing_left() -> DiagnosticError:

@@ -271,7 +271,12 @@ class Watching:
         now = self.clock.now()
         self.tell(RoundEnded(self._round, now, found.targets, tuple(drifted), tuple(found.blind), scan_id, events))
         if self._repairs is not None:
-            ended = await self._repairs.round(found.plans, drifted, self.clock.now)
+            try:
+                ended = await self._repairs.round(found.plans, drifted, self.clock.now)
+            except DiagnosticError as error:
+                for each in error.diagnostics:
+                    self.tell(Trouble(self.clock.now(), each.subject or "repair", f"{each.summary} ({each.code})"))
+                return
             if ended is not None:
                 self.tell(ended)
 
@@ -298,7 +303,7 @@ class Watching:
             return []
 
     def _owed(self) -> list[Target]:
-        return [] if self._repairs is None else self._repairs.owed
+        return [] if self._repairs is None else self._repairs.owed(self.clock.now())
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

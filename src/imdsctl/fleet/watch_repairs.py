@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from imdsctl.domain.drift import Drift, only, together
+from imdsctl.domain.diagnostics import DiagnosticError
+from imdsctl.domain.drift import Drift, only, together, without_soak
 from imdsctl.domain.observations import Target
 from imdsctl.domain.plan import Plan
+from imdsctl.fleet.apply_report import Outcome
 from imdsctl.fleet.watch_events import ChangeRepaired, RepairEnded
 
 REPAIRS_OF_ONE_MAX = 3
 """A change that has to be repaired more often is somebody else's will, or fails: it is told, and left alone."""
 HELD_ROUNDS_MAX = 5
 """A change that cannot be made now (the instance is starting, an earlier change is pending) is looked at so often."""
+REST = timedelta(minutes=5)
+"""After a repair that could not begin, or that a gate held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +44,27 @@ class Repairs:
         self._owed: dict[Target, set[str]] = {}
         self._done: Counter[str] = Counter()
         self._held: Counter[str] = Counter()
+        self._rests_until: datetime | None = None
 
-    @property
-    def owed(self) -> list[Target]:
-        """Targets in which something waits."""
+    def owed(self, now: datetime) -> list[Target]:
+        """Targets in which something waits, unless repairs rest."""
+        if self._rests_until is not None and now < self._rests_until:
+            return []
         return [target for target, changes in self._owed.items() if changes]
 
     async def round(
         self, plans: Mapping[Target, Plan], found: Sequence[Drift], now: Callable[[], datetime]
     ) -> RepairEnded | None:
-        """Make what the targets that were just read (`plans`) are owed; None when nothing is to be told."""
+        """Make what the targets that were just read (`plans`) are owed; None when nothing is to be told.
+
+        Raises DiagnosticError when nothing could be begun (somebody else applies, the disk is full): it rests a while.
+        """
         for drift in found:
             self._owed.setdefault(drift.change.target, set()).add(drift.change.id)
             self._held[drift.change.id] = 0
+        if self._rests_until is not None and now() < self._rests_until:
+            return None
+        self._rests_until = None
         given_up: list[str] = []
         parts: list[Plan] = []
         left, room = 0, self._most
@@ -66,9 +78,18 @@ class Repairs:
         plan_now = together(parts)
         if plan_now is None:
             return RepairEnded(now(), (), left, tuple(given_up)) if given_up or left else None
-        ended = await self._repair(plan_now)
+        try:
+            ended = await self._repair(without_soak(plan_now))
+        except DiagnosticError:
+            for change in plan_now.changes:
+                self._owed.setdefault(change.target, set()).add(change.id)
+            self._rests_until = now() + REST
+            raise
+        waits = {each.change_id for each in ended.changes if each.outcome in (Outcome.HELD_BACK, Outcome.NOT_REACHED)}
+        if waits:  # for a window to open, or somebody to approve
+            self._rests_until = now() + REST
         for change in plan_now.changes:
-            self._done[change.id] += 1
+            self._done[change.id] += change.id not in waits
             if change.id in ended.good:
                 self._mended(change.target, change.id)
             else:

@@ -10,6 +10,7 @@ import hmac
 import random
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ import orjson
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.local.authorization.authorizer import Authorizer
 from imdsctl.local.call import AwsError, Call, Caller, Ids, Operation, Operations
+from imdsctl.local.faults import Asked
 from imdsctl.local.log import Record, encode
 from imdsctl.local.metadata.control import CONTROL_PATH, Control
 from imdsctl.local.metadata.services import Services as MetadataServices
@@ -39,12 +41,14 @@ POLICY_SERVICES = frozenset({"iam", "organizations"})
 """Services whose writes may change what somebody is allowed to do."""
 OWN = "imdsctl"
 """The service of writes that are no AWS API's: what instances did, and what happened to them. No client may ask it."""
-REGION_STATE = frozenset({"ec2", "autoscaling", OWN})
+REGION_STATE = frozenset({"ec2", "autoscaling", "ecs", "eks", "elasticbeanstalk", OWN})
 """The services whose answers depend on what happened by itself in their Region."""
 
 TARGETS = {
     "AWSOrganizations": "organizations",
+    "AmazonEC2ContainerService": "ecs",
     "AmazonSSM": "ssm",
+    "SageMaker": "sagemaker",
     "com.amazonaws.cloudtrail": "cloudtrail",
     "GraniteServiceVersion": "monitoring",
     "AmazonSQS": "sqs",
@@ -53,7 +57,13 @@ TARGETS = {
     "PhotonAdminProxyService": "appstream",
 }
 """How `X-Amz-Target` begins, by service; for requests that no signature tells apart."""
-VERSIONS = {"2011-06-15": "sts", "2010-05-08": "iam", "2011-01-01": "autoscaling", "2010-08-01": "monitoring"}
+VERSIONS = {
+    "2010-05-08": "iam",
+    "2010-08-01": "monitoring",
+    "2010-12-01": "elasticbeanstalk",
+    "2011-01-01": "autoscaling",
+    "2011-06-15": "sts",
+}
 """The same for the `Version` of a form; every other one is EC2's."""
 
 
@@ -106,15 +116,21 @@ class LocalAws:
         self._latest = max(self._latest, self._clock())
         return self._latest
 
-    def handle(self, request: HttpRequest) -> HttpResponse:
-        """The response to one request. Never raises."""
+    def handle(
+        self, request: HttpRequest, *, ahead: timedelta = timedelta(), tolerance: timedelta | None = None
+    ) -> HttpResponse:
+        """The response to one request. Never raises.
+
+        Signatures are judged, and the answer is dated, by a clock that is `ahead` and allows for a difference of
+        `tolerance` (None: CLOCK_SKEW_MAX).
+        """
         try:
-            return self._handle(request)
+            return self._handle(request, ahead, tolerance or CLOCK_SKEW_MAX)
         except Exception:  # a bug, wherever it is; the client still gets an answer it can read
             self._report(traceback.format_exc())
             return HttpResponse(500, {"content-type": "text/plain"}, b"internal error\n")
 
-    def _handle(self, request: HttpRequest) -> HttpResponse:
+    def _handle(self, request: HttpRequest, ahead: timedelta, tolerance: timedelta) -> HttpResponse:
         if request.path == STATUS_PATH:
             return HttpResponse(200, {"content-type": "application/json"}, orjson.dumps(dict(self._status())))
         if self.control is not None and request.path.startswith(CONTROL_PATH):
@@ -128,7 +144,7 @@ class LocalAws:
         outcome: Mapping[str, Any] | AwsError | None = None
         try:
             authorization = _authorization(request, refusals_of(protocol))
-            credentials = self._authenticate(request, authorization, refusals_of(protocol), clock)
+            credentials = self._authenticate(request, authorization, refusals_of(protocol), clock + ahead, tolerance)
             if name not in self._services:
                 raise _not_here(name, request.headers.get("x-amz-target", "*").rpartition(".")[2])
             routed = service.route(request)
@@ -188,7 +204,7 @@ class LocalAws:
             self.world.trail.record(call, outcome, request.headers)
         return HttpResponse(
             response.status,
-            {**response.headers, "x-amzn-requestid": request_id, "date": self._http_date(clock)},
+            {**response.headers, "x-amzn-requestid": request_id, "date": self._http_date(clock + ahead)},
             response.pieces,
         )
 
@@ -300,7 +316,12 @@ class LocalAws:
         )
 
     def _authenticate(
-        self, request: HttpRequest, authorization: Authorization, refusals: Refusals, now: datetime
+        self,
+        request: HttpRequest,
+        authorization: Authorization,
+        refusals: Refusals,
+        now: datetime,
+        tolerance: timedelta,
     ) -> Credentials:
         """The credentials of a request whose signature is right; raises AWS's refusal otherwise."""
         if authorization.region not in KNOWN_REGIONS:
@@ -316,11 +337,11 @@ class LocalAws:
         if credentials.expires is not None and now >= credentials.expires:
             raise refusals.expired()
         signed = _moment(authorization.amz_date, refusals)
-        lifetime = CLOCK_SKEW_MAX
+        lifetime = tolerance
         if authorization.expires_seconds is not None:
             lifetime = timedelta(seconds=authorization.expires_seconds)
-        if now - signed > lifetime or signed - now > CLOCK_SKEW_MAX:
-            raise refusals.skewed(signed, now)
+        if now - signed > lifetime or signed - now > tolerance:
+            raise refusals.skewed(signed, now, tolerance)
         expected = expected_signature(
             authorization,
             request.method,
@@ -357,6 +378,33 @@ class LocalAws:
         form = request.query or request.body[:4096].decode("latin-1")
         version = next((value for key, value in parse_qsl(form) if key == "Version"), "")
         return VERSIONS.get(version, "ec2")
+
+    # -- for whoever stands before us ---------------------------------------------------------------------------------
+
+    def asked(self, request: HttpRequest) -> Asked:
+        """Who asks for what (the service by its signing name), as far as a request says so; nothing is checked."""
+        service, name, _ = self._guess(request)
+        operation = account_id = region = ""
+        with suppress(ServiceError, WireError):
+            operation = service.route(request).operation.name
+        with suppress(ServiceError):
+            claims = parse_authorization(request.headers, request.query)
+            region = claims.region
+            credentials = self.world.credentials(claims.access_key, claims.token)
+            account_id = credentials.caller.account_id if credentials is not None else ""
+        return Asked(name, operation, account_id, region)
+
+    def protocol_of(self, request: HttpRequest) -> str:
+        """The protocol that a request speaks."""
+        return self._guess(request)[2]
+
+    def refusal(self, request: HttpRequest, error: ServiceError) -> HttpResponse:
+        """A refusal in the form that a request's client reads. The world does not hear of the request."""
+        service, _, protocol = self._guess(request)
+        request_id = self._request_id()
+        response = service.encode_error(error, protocol, request_id)
+        own = {"x-amzn-requestid": request_id, "date": self._http_date(self._clock())}
+        return HttpResponse(response.status, {**response.headers, **own}, response.pieces)
 
     # -- small things ------------------------------------------------------------------------------------------------
 

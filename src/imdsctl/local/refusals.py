@@ -58,18 +58,19 @@ class Refusals:
         """Temporary credentials after their end."""
         return AwsError(*self.expired_token)
 
-    def skewed(self, signed: datetime, now: datetime) -> AwsError:
-        """A date stamp more than 15 minutes away from the server's clock."""
+    def skewed(self, signed: datetime, now: datetime, tolerance: timedelta = CLOCK_SKEW_MAX) -> AwsError:
+        """A date stamp further than `tolerance` away from the server's clock."""
         code, status = self.wrong_time
         if self.wrong_time_text is not None:
             return AwsError(code, self.wrong_time_text, status)
+        minutes = f"{tolerance / timedelta(minutes=1):.0f} min."
         if signed < now:
-            edge = now - CLOCK_SKEW_MAX
-            text = f"Signature expired: {_stamp(signed)} is now earlier than {_stamp(edge)} ({_stamp(now)} - 15 min.)"
+            edge = now - tolerance
+            text = f"Signature expired: {_stamp(signed)} is now earlier than {_stamp(edge)} ({_stamp(now)} - {minutes})"
         else:
-            edge = now + CLOCK_SKEW_MAX
+            edge = now + tolerance
             text = f"Signature not yet current: {_stamp(signed)} is still later than {_stamp(edge)} "
-            text += f"({_stamp(now)} + 15 min.)"
+            text += f"({_stamp(now)} + {minutes})"
         return AwsError(code, text, status)
 
     def scope(self, what: str) -> AwsError:

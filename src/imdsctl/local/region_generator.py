@@ -33,7 +33,7 @@ from imdsctl.local.ec2.resources import (
     Snapshot,
     derived,
 )
-from imdsctl.local.ec2.state import TERMINATED_VISIBLE, RegionState
+from imdsctl.local.ec2.state import TERMINATED_VISIBLE, Generated, RegionState
 
 if TYPE_CHECKING:
     from imdsctl.local.world import World, WorldSpec
@@ -135,7 +135,10 @@ def generate_region(world: World, account_id: str, region: str) -> RegionState:
         return state
     images = _own_images(state, rng, spec.created)
     templates = _templates(state, rng, spec.created, images, world.admin_credentials(account_id).caller.arn)
-    _instances(state, rng, spec.created, images, templates, count)
+    kinds = _instances(state, rng, spec.created, images, templates, count)
+    state.generated = Generated(
+        "eks-node" in kinds, "ecs-host" in kinds, templates["eks-workers"].id, templates["batch"].id
+    )
     state.last_generated = max(each.order for each in state.reservations.values())
     _launch_configurations(state, spec.created, images)
     return state
@@ -237,6 +240,7 @@ def _templates(
             },
             default_version=default,
             latest_version=len(versions),
+            last_number=len(versions),
         )
         state.add_template(template)
         templates[name] = template
@@ -283,11 +287,13 @@ def _instances(
     images: Mapping[str, Image],
     templates: Mapping[str, LaunchTemplate],
     count: int,
-) -> None:
-    """`count` instances in reservations of one to four that were launched together."""
+) -> set[str]:
+    """`count` instances in reservations of one to four that were launched together; gives the kinds there are."""
     left = count
+    kinds = set()
     while left:
         kind = rng.choices(KINDS, cum_weights=_WEIGHTS)[0]
+        kinds.add(kind.name)
         together = min(left, rng.choice((1, 1, 1, 2, 2, 3, 4)))
         left -= together
         image = _find(images, state.region, kind.image)
@@ -317,6 +323,7 @@ def _instances(
                 _stopped(instance, launched + (created - launched) * rng.random())
             else:
                 instance.state = RUNNING
+    return kinds
 
 
 def _version_of_the_day(template: LaunchTemplate, launched: datetime) -> tuple[int, MetadataOptions]:

@@ -1,16 +1,15 @@
 """Request throttling as EC2 does it: a token bucket for each account, Region and API.
 
-Source: EC2 Developer Guide, "Request throttling for the Amazon EC2 API" (bucket sizes and refill rates of request rate
-limiting, and of resource rate limiting for the calls that take many instances).
+The figures are in `imdsctl.domain.buckets`, where the client that keeps within them finds the same ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from imdsctl.domain.buckets import CALLS, EC2_WRITE, INSTANCES, Limit, instances_of, limit_of
 from imdsctl.local.call import AwsError
 
 BUCKETS_MAX = 50_000
@@ -24,49 +23,6 @@ class Throttling(StrEnum):
     WRITES = "writes"
     ALL = "all"
 
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A bucket: how many calls (or instances) at once, and how many more each second."""
-
-    capacity: float
-    refill_per_second: float
-
-
-READ = Limit(100, 20)
-READ_UNFILTERED = Limit(50, 10)
-"""A Describe call of those below that is neither filtered nor paginated nor given ids."""
-WRITE = Limit(50, 5)
-LIMITS = {
-    "CreateLaunchTemplateVersion": Limit(100, 5),
-    "DescribeDeclarativePoliciesReports": Limit(5, 5),
-    "ModifyImageAttribute": Limit(100, 5),
-    "ModifyInstanceMetadataDefaults": Limit(2, 2),
-    "ModifyInstanceMetadataOptions": Limit(100, 5),
-    "ModifyLaunchTemplate": Limit(100, 5),
-    "RunInstances": Limit(5, 2),
-    "StartDeclarativePoliciesReport": Limit(1, 1),
-    "StartInstances": Limit(5, 2),
-}
-UNFILTERED = frozenset(
-    {
-        "DescribeInstances",
-        "DescribeInstanceStatus",
-        "DescribeNetworkInterfaces",
-        "DescribeSecurityGroups",
-        "DescribeSnapshots",
-        "DescribeSpotInstanceRequests",
-        "DescribeVolumes",
-    }
-)
-NARROWING = ("Filters", "MaxResults", "NextToken")
-RESOURCES = {
-    "RunInstances": Limit(1000, 2),
-    "StartInstances": Limit(1000, 2),
-    "StopInstances": Limit(1000, 20),
-    "TerminateInstances": Limit(1000, 20),
-}
-"""Limits that count instances, beside the one that counts calls."""
 
 EXCEEDED = AwsError("RequestLimitExceeded", "Request limit exceeded.", 503)
 
@@ -87,9 +43,9 @@ class Throttle:
         """
         if self._throttling is Throttling.NONE or not (writes or self._throttling is Throttling.ALL):
             return
-        wanted = [(action, self._limit(action, params, writes), 1.0)]
-        if action in RESOURCES:
-            wanted.append((f"{action}/instances", RESOURCES[action], float(_instances(params))))
+        wanted = [(action, _limit(action, params, writes), 1.0)]
+        if action in INSTANCES:
+            wanted.append((f"{action}/instances", INSTANCES[action], float(instances_of(action, params))))
         left = {}
         for name, limit, cost in wanted:
             key = (account_id, region, name)
@@ -102,14 +58,6 @@ class Throttle:
         if len(self._buckets) > BUCKETS_MAX:
             self._forget(now)
 
-    def _limit(self, action: str, params: Mapping[str, Any], writes: bool) -> Limit:
-        if action in LIMITS:
-            return LIMITS[action]
-        if writes:
-            return WRITE
-        narrowed = any(params.get(name) for name in params if name in NARROWING or name.endswith("Ids"))
-        return READ_UNFILTERED if action in UNFILTERED and not narrowed else READ
-
     def _forget(self, now: float) -> None:
         self._buckets = {
             key: bucket
@@ -118,6 +66,10 @@ class Throttle:
         }
 
 
-def _instances(params: Mapping[str, Any]) -> int:
-    asked = params.get("MaxCount")
-    return asked if isinstance(asked, int) else len(params.get("InstanceIds") or ())
+def _limit(action: str, params: Mapping[str, Any], writes: bool) -> Limit:
+    """The bucket of a call. That an action changes the world is known here, whatever its name begins with."""
+    if writes and action not in CALLS["ec2"]:
+        return EC2_WRITE
+    limit = limit_of("ec2", action, params)
+    assert limit is not None, "EC2 has a bucket for everything"
+    return limit

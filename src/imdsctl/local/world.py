@@ -146,6 +146,7 @@ class Credentials:
 
 T = TypeVar("T")
 RegionGenerator = Callable[["World", str, str], "RegionState"]
+Kept = TypeVar("Kept")
 DefaultsGenerator = Callable[[WorldSpec, str, str], AccountDefaults]
 
 
@@ -185,7 +186,7 @@ class World:
         self._iam: dict[str, IamState] = {}
         self._parameters: dict[tuple[str, str], ParameterStore] = {}
         self._metrics: dict[tuple[str, str], Metrics] = {}
-        self._service_states: dict[tuple[Any, str, str], Any] = {}
+        self._kept: dict[tuple[Callable[..., Any], str, str], Any] = {}
         self.trail = Trail()
         self.identity_keys: bytes | None = None  # that sign identity documents (PEM); made when first needed
         self._sessions: dict[str, Credentials] = {}
@@ -382,9 +383,21 @@ class World:
         `make` is a module's function, and must be a function of the world's spec, the account and the Region only.
         """
         key = (make, account_id, region)
-        found: T | None = self._service_states.get(key)
+        found: T | None = self._kept.get(key)
         if found is None:
-            found = self._service_states[key] = make(self, account_id, region)
+            found = self._kept[key] = make(self, account_id, region)
+        return found
+
+    def kept(self, account_id: str, region: str, make: Callable[[WorldSpec, RegionState], Kept]) -> Kept:
+        """What a service keeps of an account in a Region; `make` makes it when it is asked for the first time.
+
+        When that is depends on reads, which no replay has: `make` may look at the spec and at what the Region's
+        `generated` says, and at nothing that a write can have changed.
+        """
+        key = (make, account_id, region)
+        found: Kept | None = self._kept.get(key)
+        if found is None:
+            found = self._kept[key] = make(self.spec, self.region(account_id, region))
         return found
 
     def first_defaults(self, account_id: str, region: str) -> AccountDefaults:

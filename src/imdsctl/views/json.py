@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from imdsctl import __version__
 from imdsctl.domain.exposure import Exposure, instance_exposure
+from imdsctl.domain.launches import (
+    configuration_exposure,
+    fleet_exposure,
+    group_exposure,
+    image_exposure,
+    service_exposure,
+    source_exposure,
+    template_exposure,
+)
 from imdsctl.domain.options import AWS_NAMES
-from imdsctl.domain.verdicts import image_exposure, template_exposure
+from imdsctl.domain.verdicts import region_default_exposure
 
 if TYPE_CHECKING:
-    from imdsctl.domain.observations import RegionSeen, Scan, Unseen
-    from imdsctl.domain.verdicts import Count, ScanSummary, TargetSummary
+    from imdsctl.domain.observations import LaunchSource, PolicySeen, RegionSeen, Scan, Unseen
+    from imdsctl.domain.verdicts import Count, ScanSummary
     from imdsctl.fleet.explain import Explanation
 
 FORMAT_VERSION = 1
@@ -25,11 +35,15 @@ def document(kind: str, **members: Any) -> str:
     return orjson.dumps({**head, **members}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
-def scan_json(scan: Scan, summary: ScanSummary) -> str:
-    """A scan with every verdict and its reason."""
-    return document(
+def scan_json(scan: Scan, summary: ScanSummary, *, complete: bool = True) -> Iterator[str]:
+    """A scan with every verdict and its reason, in pieces: the targets are read one by one from where they are kept.
+
+    A scan that was stopped is not `complete`: its targets stay in the database until it is resumed.
+    """
+    head = document(
         "scan",
         scan_id=scan.scan_id,
+        complete=complete,
         started=scan.started,
         finished=scan.finished,
         scope=dict(scan.scope),
@@ -37,9 +51,13 @@ def scan_json(scan: Scan, summary: ScanSummary) -> str:
         totals={
             "targets": len(summary.targets),
             "region_defaults": count_json(summary.defaults),
-            "instances": count_json(summary.instances),
-            "launch_templates": count_json(summary.templates),
-            "images": count_json(summary.images),
+            "instances": count_json(summary.counts.instances),
+            "launch_templates": count_json(summary.counts.templates),
+            "launch_configurations": count_json(summary.counts.configurations),
+            "auto_scaling_groups": count_json(summary.counts.groups),
+            "fleets": count_json(summary.counts.fleets),
+            "services": count_json(summary.counts.services),
+            "images": count_json(summary.counts.images),
             "unknown": len(summary.unknowns),
             "not_inspectable": len(summary.not_inspectable),
         },
@@ -47,13 +65,27 @@ def scan_json(scan: Scan, summary: ScanSummary) -> str:
             {"account_id": each.account_id, "name": each.name, "state": each.state, "ou_path": each.ou_path}
             for each in scan.accounts
         ],
-        targets=[_target(each) for each in summary.targets],
+        policies=[_policy(each) for each in scan.policies],
+        effective_policies=dict(scan.effective_policies),
         unknown=[{"subject": each.subject, **unseen_json(each.unseen)} for each in summary.unknowns],
         not_inspectable=[
             {"account_id": each.account_id, "region": each.region, **unseen_json(each.unseen)}
             for each in summary.not_inspectable
         ],
     )
+    yield head.removesuffix("\n}\n")
+    separator = ',\n  "targets": ['
+    for region in scan.regions:
+        yield separator + _indented(_target(region))
+        separator = ","
+    yield "\n  ]\n}\n" if separator == "," else f"{separator}]\n}}\n"
+
+
+def _indented(value: Any) -> str:
+    import orjson
+
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    return "\n    " + text.replace("\n", "\n    ")
 
 
 def count_json(count: Count) -> dict[str, int]:
@@ -70,13 +102,12 @@ def _exposure(exposure: Exposure) -> dict[str, str]:
     return {"verdict": str(exposure.verdict), "reason": exposure.reason}
 
 
-def _target(target: TargetSummary) -> dict[str, Any]:
-    region: RegionSeen = target.region
+def _target(region: RegionSeen) -> dict[str, Any]:
     return {
         "account_id": region.target.account_id,
         "region": region.target.region,
         "default": {
-            **_exposure(target.default),
+            **_exposure(region_default_exposure(region)),
             "options": None if region.defaults is None else region.defaults.to_aws(),
         },
         "instances": [
@@ -107,6 +138,51 @@ def _target(target: TargetSummary) -> dict[str, Any]:
             }
             for each in region.templates
         ],
+        "launch_configurations": [
+            {
+                "name": each.name,
+                "in_use": each.in_use,
+                **_exposure(configuration_exposure(region, each)),
+                "options": each.options.to_aws(),
+                "image_id": each.image_id,
+            }
+            for each in region.configurations
+        ],
+        "auto_scaling_groups": [
+            {
+                "name": each.name,
+                **_exposure(group_exposure(region, each)),
+                "sources": [_source(region, source) for source in each.sources],
+                "desired": each.desired,
+                "instance_ids": each.instance_ids,
+            }
+            for each in region.groups
+        ],
+        "fleets": [
+            {
+                "fleet_id": each.fleet_id,
+                "kind": str(each.kind),
+                "state": each.state,
+                **_exposure(fleet_exposure(region, each)),
+                "sources": [_source(region, source) for source in each.sources],
+            }
+            for each in region.fleets
+        ],
+        "services": [
+            {
+                "kind": str(each.kind),
+                "resource": each.resource,
+                "name": each.name,
+                **_exposure(service_exposure(region, each)),
+                "options": each.options.to_aws(),
+                "parent": each.parent,
+                "in_use": each.in_use,
+                "sources": [_source(region, source) for source in each.sources],
+                "group_names": each.group_names,
+                "instance_ids": each.instance_ids,
+            }
+            for each in region.services
+        ],
         "images": [
             {
                 "image_id": each.image_id,
@@ -118,6 +194,31 @@ def _target(target: TargetSummary) -> dict[str, Any]:
             if each.owned
         ],
         "unseen": [unseen_json(each) for each in region.unseen],
+    }
+
+
+def _source(region: RegionSeen, source: LaunchSource) -> dict[str, Any]:
+    named = {
+        "template_id": source.template_id,
+        "template_name": source.template_name,
+        "version": source.version,
+        "configuration": source.configuration,
+        "image_id": source.image_id,
+    }
+    return {
+        **{name: value for name, value in named.items() if value is not None},
+        **_exposure(source_exposure(region, source)),
+    }
+
+
+def _policy(policy: PolicySeen) -> dict[str, Any]:
+    return {
+        "policy_id": policy.policy_id,
+        "name": policy.name,
+        "kind": str(policy.kind),
+        "aws_managed": policy.aws_managed,
+        "targets": policy.targets,
+        "content": policy.content,
     }
 
 

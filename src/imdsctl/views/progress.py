@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from imdsctl.fleet.events import AccountEntered, AccountsFound, AccountSkipped, Event, Listener, TargetRead, ignore
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from imdsctl.fleet.evidence import TargetAsked
 
 
 @contextmanager
 def listening(stream: TextIO) -> Iterator[Listener]:
     """A listener that draws bars on `stream` when it is a terminal that can move its cursor."""
+    with _drawing(stream) as progress:
+        yield ignore if progress is None else Bars(progress).hear
+
+
+@contextmanager
+def asking(stream: TextIO, targets: int) -> Iterator[Callable[[TargetAsked], None]]:
+    """The same while CloudWatch is asked: one bar for the Regions."""
+    with _drawing(stream) as progress:
+        if progress is None:
+            yield lambda event: None
+            return
+        bar = progress.add_task("Regions", total=targets, note="")
+        metrics = 0
+
+        def hear(event: TargetAsked) -> None:
+            nonlocal metrics
+            metrics += event.metrics
+            progress.update(bar, advance=1, note=f"{metrics:,} metrics")
+
+        yield hear
+
+
+@contextmanager
+def _drawing(stream: TextIO) -> Iterator[Progress | None]:
     if not stream.isatty() or os.environ.get("TERM") == "dumb":
-        yield ignore
+        yield None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -28,7 +57,7 @@ def listening(stream: TextIO) -> Iterator[Listener]:
     )
     # A redraw costs CPU: four a second look alive.
     with Progress(*columns, console=Console(file=stream), transient=True, refresh_per_second=4) as progress:
-        yield Bars(progress).hear
+        yield progress
 
 
 class Bars:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from imdsctl.domain.diagnostics import Diagnostic, Severity
 from imdsctl.domain.exposure import Verdict
+from imdsctl.domain.observations import PolicyKind
 from imdsctl.domain.options import AWS_NAMES
 from imdsctl.domain.precedence import IMAGE_IMDS_V2, Layer
-from imdsctl.domain.shown import shown_lines
+from imdsctl.domain.shown import shown, shown_lines
+from imdsctl.domain.verdicts import Count, Counts
 
 if TYPE_CHECKING:
     from imdsctl.domain.observations import Account, Scan
     from imdsctl.domain.options import AccountDefaults
-    from imdsctl.domain.verdicts import Count, ScanSummary, TargetSummary
+    from imdsctl.domain.verdicts import ScanSummary, TargetSummary
     from imdsctl.fleet.explain import Explanation
 
 _COLOURS = {"red": "31", "yellow": "33", "green": "32", "cyan": "36", "dim": "2", "bold": "1"}
@@ -46,9 +48,18 @@ QUIET_REGIONS_MIN = 3
 """So many Regions of an account with the same default and nothing in them share a line."""
 
 
-def scan_text(scan: Scan, summary: ScanSummary, *, colour: bool = False) -> str:
-    """A table by account and Region, totals, what stayed unknown, and the next command."""
-    parts = [_accounts_table(scan, summary, colour), _totals(scan, summary, colour)]
+ACCOUNTS_BY_REGION_MAX = 40
+"""So many accounts are shown Region by Region; of a larger organization each account is one line."""
+
+
+def scan_text(scan: Scan, summary: ScanSummary, *, colour: bool = False, earlier: int = 0) -> str:
+    """A table by account and Region, totals, what stayed unknown, and the next command.
+
+    `earlier` targets were read by an earlier run of a scan that is still unfinished: they are not in the numbers.
+    """
+    parts = [_accounts_table(scan, summary, colour), _totals(scan, summary, colour), _policies(scan)]
+    if earlier:
+        parts.append(f"{_many(earlier, 'Region')} that an earlier run has read are not in these numbers.")
     if summary.unknowns:
         parts.append(_unknowns(summary, colour))
     if summary.not_inspectable:
@@ -94,19 +105,38 @@ def visible_length(text: str) -> int:
     return len(_PAINT.sub("", text)) if "\x1b" in text else len(text)
 
 
+_COLUMNS: tuple[tuple[str, Callable[[Counts], Count], bool], ...] = (
+    ("INSTANCES", lambda counts: counts.instances, True),
+    ("TEMPLATES", lambda counts: counts.templates, True),
+    ("OTHER SOURCES", lambda counts: counts.sources, False),
+    ("SERVICES", lambda counts: counts.services, False),
+    ("IMAGES", lambda counts: counts.images, True),
+)
+"""Heading, what stands in the column, and whether it is there when it is empty everywhere."""
+
+
 def _accounts_table(scan: Scan, summary: ScanSummary, colour: bool) -> str:
     by_account: dict[str, list[TargetSummary]] = {}
     for target in summary.targets:
-        by_account.setdefault(target.region.target.account_id, []).append(target)
-    rows = [["REGION", "DEFAULT", "INSTANCES", "TEMPLATES", "IMAGES"]]
+        by_account.setdefault(target.target.account_id, []).append(target)
+    if not by_account:
+        return ""
+    columns = [(name, of) for name, of, always in _COLUMNS if always or of(summary.counts).total]
     headings: dict[int, str] = {}
+    folded = len(by_account) > ACCOUNTS_BY_REGION_MAX
+    rows = [["ACCOUNT" if folded else "REGION", "DEFAULT", *(name for name, _ in columns)]]
     for account in scan.accounts:
         targets = by_account.get(account.account_id)
-        if targets:
+        if not targets:
+            continue
+        if folded:
+            counts = sum((each.counts for each in targets), Counts())
+            default = count_text(Count.of(each.default.verdict for each in targets), colour)
+            cells = [count_text(of(counts), colour) for _, of in columns]
+            rows.append([_account_heading(account, colour), default, *cells])
+        else:
             headings[len(rows)] = _account_heading(account, colour)
-            rows.extend(_region_rows(targets, colour))
-    if len(rows) == 1:
-        return ""
+            rows.extend(_region_rows(targets, columns, colour))
     lines = table_text(rows).split("\n")
     out = [painted(lines[0], "dim", colour)]
     for number, line in enumerate(lines[1:], 1):
@@ -125,27 +155,22 @@ def _account_heading(account: Account, colour: bool) -> str:
     return " ".join(word for word in words if word)
 
 
-def _region_rows(targets: Sequence[TargetSummary], colour: bool) -> list[list[str]]:
+def _region_rows(
+    targets: Sequence[TargetSummary], columns: Sequence[tuple[str, Callable[[Counts], Count]]], colour: bool
+) -> list[list[str]]:
     quiet: dict[str, list[str]] = {}
     rows = []
     for each in targets:
-        if each.region.unseen or each.instances.total or each.templates.total or each.images.total:
-            rows.append(
-                [
-                    each.region.target.region,
-                    _default_text(each.default.verdict, each.region.defaults, colour),
-                    count_text(each.instances, colour),
-                    count_text(each.templates, colour),
-                    count_text(each.images, colour),
-                ]
-            )
+        default = _default_text(each.default.verdict, each.defaults, colour)
+        if each.parts_unseen or each.counts.total:
+            cells = [count_text(of(each.counts), colour) for _, of in columns]
+            rows.append([each.target.region, default, *cells])
         else:
-            default = _default_text(each.default.verdict, each.region.defaults, colour)
-            quiet.setdefault(default, []).append(each.region.target.region)
+            quiet.setdefault(default, []).append(each.target.region)
     for default, regions in quiet.items():
         many = len(regions) >= QUIET_REGIONS_MIN
         names = [f"{len(regions)} {'other ' if rows else ''}Regions"] if many else regions
-        rows.extend([[name, default, "-", "-", "-"] for name in names])
+        rows.extend([[name, default, *("-" for _ in columns)] for name in names])
     return rows
 
 
@@ -157,20 +182,46 @@ def _default_text(verdict: Verdict, defaults: AccountDefaults | None, colour: bo
 
 
 def _totals(scan: Scan, summary: ScanSummary, colour: bool) -> str:
-    entered = len({each.region.target.account_id for each in summary.targets})
+    entered = len({each.target.account_id for each in summary.targets})
     seconds = (scan.finished - scan.started).total_seconds()
     head = (
         f"{_many(len(summary.targets), 'Region')} in {_many(entered, 'account')}, "
-        f"{_many(sum(len(each.region.instances) for each in summary.targets), 'instance')}; "
+        f"{_many(sum(each.instances_seen for each in summary.targets), 'instance')}; "
         f"{_many(scan.calls, 'call')}, {seconds:.1f} s, scan {scan.scan_id}"
     )
-    rows = [
-        ["Region defaults", count_text(summary.defaults, colour)],
-        ["Instances", count_text(summary.instances, colour)],
-        ["Launch templates", count_text(summary.templates, colour)],
-        ["Images", count_text(summary.images, colour)],
-    ]
+    counts = summary.counts
+    named = (
+        ("Region defaults", summary.defaults, True),
+        ("Instances", counts.instances, True),
+        ("Launch templates", counts.templates, True),
+        ("Launch configurations", counts.configurations, False),
+        ("Auto Scaling groups", counts.groups, False),
+        ("Fleets and Spot requests", counts.fleets, False),
+        ("Other services", counts.services, False),
+        ("Images", counts.images, True),
+    )
+    rows = [[name, count_text(count, colour)] for name, count, always in named if always or count.total]
     return f"{head}\n{table_text(rows)}"
+
+
+def _policies(scan: Scan) -> str:
+    """Which of the organization's policies were seen; those of AWS (`FullAWSAccess`) restrict nothing."""
+    own = [each for each in scan.policies if not each.aws_managed]
+    if not own:
+        return ""
+    lines = [
+        f"  {shown(each.name)} ({each.policy_id}): {_KINDS[each.kind]}, attached to {_names(each.targets) or 'nothing'}"
+        for each in own
+    ]
+    effective = len(scan.effective_policies)
+    said = f"; a declarative policy is in force in {_many(effective, 'account')}" if effective else ""
+    return "\n".join([f"Policies of the organization ({len(own)}){said}:", *lines])
+
+
+_KINDS = {
+    PolicyKind.SERVICE_CONTROL_POLICY: "service control policy",
+    PolicyKind.DECLARATIVE_POLICY_EC2: "declarative policy for EC2",
+}
 
 
 def _unknowns(summary: ScanSummary, colour: bool) -> str:

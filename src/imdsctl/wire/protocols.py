@@ -18,9 +18,10 @@ from imdsctl.wire.errors import BrokenSyntax, Malformed, MissingParameter, Servi
 from imdsctl.wire.form import Ec2Form, Pairs, QueryForm, parse_pairs, percent_decode, unflatten, write_pairs
 from imdsctl.wire.http import HttpRequest, HttpResponse
 from imdsctl.wire.model import OperationModel, Projection, ServiceModel, Shape, words
+from imdsctl.wire.skim import Document
 from imdsctl.wire.tree import TreeCompiler, cbor_compiler, json_compiler, read_cbor, read_json, write_cbor, write_json
+from imdsctl.wire.xml import PlainReader, XmlCompiler, XmlReader, escape, local_name, parse, skim_of
 from imdsctl.wire.xml import Structure as XmlStructure
-from imdsctl.wire.xml import XmlCompiler, XmlReader, escape, local_name, parse
 
 body_bytes_max: Final = 16 * 1024 * 1024
 _XML: Final = b'<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -37,6 +38,8 @@ _QUERY_SHAPES: Final = {
     },
 }
 """SQS's errors by the codes of its query protocol, which clients still see; its model no longer says them."""
+DOCUMENTS_REMEMBERED_MAX: Final = 32
+"""Projections of one operation for which a quick reader is compiled; they are constants of the callers."""
 
 
 class Decoder(Protocol):
@@ -304,9 +307,10 @@ class Ec2(Query):
 
 
 class _FormXml:
-    __slots__ = ("_operation", "_output", "_parameters", "_protocol")
+    __slots__ = ("_documents", "_operation", "_output", "_parameters", "_protocol")
 
     def __init__(self, protocol: Query, operation: OperationModel) -> None:
+        self._documents: dict[int, tuple[Projection, Document | None]] = {}
         self._protocol = protocol
         self._operation = operation
         self._parameters = protocol.forms.codec(operation.input) if operation.input is not None else None
@@ -355,8 +359,33 @@ class _FormXml:
         return reader.close()
 
     def stream(self, projection: Projection | None) -> Decoder:
-        wrapper = self._operation.result_wrapper if self._protocol.wraps else None
-        return XmlReader(self._output, projection, f"{self._operation.name}Response", wrapper)
+        document = self._document(projection) if projection is not None else None
+        if document is not None:
+            return PlainReader(document, lambda: self._parser(projection))
+        return self._parser(projection)
+
+    def _parser(self, projection: Projection | None) -> XmlReader:
+        return XmlReader(self._output, projection, self._root, self._wrapper)
+
+    @property
+    def _root(self) -> str:
+        return f"{self._operation.name}Response"
+
+    @property
+    def _wrapper(self) -> str | None:
+        return self._operation.result_wrapper if self._protocol.wraps else None
+
+    def _document(self, projection: Projection) -> Document | None:
+        """The quick reader for a projection, compiled once for each projection that is somebody's constant."""
+        known = self._documents.get(id(projection))
+        if known is not None and known[0] is projection:
+            return known[1]
+        if len(self._documents) >= DOCUMENTS_REMEMBERED_MAX:
+            return None
+        skim = skim_of(self._output, projection) if self._output is not None else None
+        document = Document(skim, self._root, self._wrapper) if skim is not None else None
+        self._documents[id(projection)] = (projection, document)
+        return document
 
 
 # --- json, rest-json, cbor: a tree out, a tree back -------------------------------------------------------------------

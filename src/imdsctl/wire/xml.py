@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from lxml import etree
 
+from imdsctl.wire import skim
 from imdsctl.wire.errors import Malformed, UnknownTrait, WireError
 from imdsctl.wire.model import Projection, Shape
 from imdsctl.wire.scalars import Scalar, text_scalar
@@ -23,6 +24,8 @@ Element: TypeAlias = "etree._Element"
 Read: TypeAlias = Callable[[Element], Any]
 
 chunk_bytes: Final = 65_536
+plain_bytes_max: Final = 1_048_576
+"""A longer reply is not kept whole for the quick reader, but decoded while it arrives."""
 _SPECIAL: Final = re.compile("[&<>\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _ESCAPES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
 
@@ -276,10 +279,10 @@ def _add(result: dict[str, Any], tag: _Tag, item: Any) -> None:
 class WrappedList:
     """`<tagSet><item>...</item></tagSet>`."""
 
-    __slots__ = ("_close", "_open", "item")
+    __slots__ = ("_close", "_open", "item", "wire")
 
     def __init__(self, item: XmlCodec, wire: str) -> None:
-        self.item = item
+        self.item, self.wire = item, wire
         self._open, self._close = f"<{wire}>".encode(), f"</{wire}>".encode()
 
     def encode(self, value: Any) -> bytes:
@@ -369,6 +372,32 @@ class WrappedMap:
     def reader(self, projection: Projection | None) -> Read:
         read = self._entry.reader(projection)
         return lambda element: dict(map(read, element))
+
+
+def skim_of(codec: XmlCodec, projection: Projection | None) -> skim.Skim | None:
+    """The quick reader of a structure or a list; None where it is not worth one: whole subtrees, and maps."""
+    if isinstance(codec, WrappedList):
+        if isinstance(codec.item, Text):
+            return skim.wrapped_list(codec.wire, codec.item.parse, None) if projection is None else None
+        item = skim_of(codec.item, projection)
+        return None if item is None else skim.wrapped_list(codec.wire, None, item)
+    if not isinstance(codec, Structure) or projection is None:
+        return None
+    members: dict[str, skim.Member] = {}
+    for name, below in projection.items():
+        tag = codec.members.get(name)
+        if tag is None or tag.many is dict:
+            return None
+        if isinstance(tag.codec, Text):
+            if below is not None:
+                return None
+            members[tag.wire] = (name, tag.many is list, tag.codec.parse, None)
+        else:
+            inner = skim_of(tag.codec, below)
+            if inner is None:
+                return None
+            members[tag.wire] = (name, tag.many is list, None, inner)
+    return skim.structure(members)
 
 
 # --- the compiler -------------------------------------------------------------------------------------------------
@@ -464,6 +493,46 @@ def parse(body: bytes) -> Element:
         raise _unreadable(error, len(body)) from None
     _refuse_dtd(root)
     return root
+
+
+class PlainReader:
+    """Decodes one reply that has arrived whole by the quick reader, and leaves what is long or unusual to `XmlReader`.
+
+    `parser` makes one, for this reply.
+    """
+
+    def __init__(self, document: skim.Document, parser: Callable[[], XmlReader]) -> None:
+        self._document = document
+        self._new_parser = parser
+        self._parser: XmlReader | None = None
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> None:
+        """Takes the next bytes. Raises `WireError` as soon as a long reply cannot be XML."""
+        if self._parser is not None:
+            self._parser.feed(data)
+            return
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > plain_bytes_max:
+            self._parse()
+
+    def close(self) -> dict[str, Any]:
+        """The decoded result. Raises `WireError` when the reply is cut, or is not the one asked for."""
+        if self._parser is None:
+            try:
+                return self._document.read(b"".join(self._pieces))
+            except skim.Unusual:
+                self._parse()
+        assert self._parser is not None
+        return self._parser.close()
+
+    def _parse(self) -> None:
+        self._parser = self._new_parser()
+        for piece in self._pieces:
+            self._parser.feed(piece)
+        self._pieces.clear()
 
 
 class XmlReader:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from imdsctl.adapters.http_server import BODY_BYTES_MAX, HEADER_BYTES_MAX, Connection, HttpServer
+from imdsctl.adapters.http_server import BODY_BYTES_MAX, DRIPS, HEADER_BYTES_MAX, Connection, HttpServer
+from imdsctl.local.adversary import Delivery, Manner
 from imdsctl.wire.http import HttpRequest, HttpResponse
 
 
@@ -18,6 +19,7 @@ class Transport(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.closed = False
+        self.aborted = False
         self.paused = False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -31,6 +33,9 @@ class Transport(asyncio.Transport):
 
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
 
     def pause_reading(self) -> None:
         self.paused = True
@@ -243,3 +248,49 @@ def test_a_write_that_cannot_reach_the_disk_is_never_answered() -> None:
     written, failure = asyncio.run(conversation())
     assert written == []
     assert failure is journal.error
+
+
+# -- answers that are late, in part, or missing ------------------------------------------------------------------------
+
+
+def misdelivered(delivery: Delivery, data: bytes = GET) -> tuple[list[bytes], list[bytes], Transport]:
+    """What is written at once, and what is written in the end."""
+
+    async def conversation() -> tuple[list[bytes], list[bytes], Transport]:
+        loop = asyncio.get_running_loop()
+        connection, transport = Connection(HttpServer(echo, deliver=lambda request: delivery)), Transport()
+        connection.connection_made(transport)
+        connection.data_received(data)
+        at_once = list(transport.written)
+        for _ in range(2 * DRIPS):  # every timer that is due, without waiting for the clock
+            for timer in sorted(loop._scheduled):  # type: ignore[attr-defined]
+                timer._run()
+                timer.cancel()
+        return at_once, transport.written[len(at_once) :], transport
+
+    return asyncio.run(conversation())
+
+
+ANSWER = HttpResponse(200, {"x": "y"}, b"z" * 100)
+WHOLE = b"HTTP/1.1 200 OK\r\nx: y\r\ncontent-length: 100\r\n\r\n" + b"z" * 100
+
+
+def test_a_late_answer_is_whole_and_in_its_turn() -> None:
+    at_once, later, transport = misdelivered(Delivery(ANSWER, delay_seconds=9.0), GET + GET)
+    assert (at_once, b"".join(later), transport.closed) == ([], WHOLE + WHOLE, False)
+
+
+def test_half_an_answer_ends_with_its_connection() -> None:
+    at_once, later, transport = misdelivered(Delivery(ANSWER, manner=Manner.HALF))
+    assert (b"".join(at_once), later, transport.closed) == (WHOLE[: len(WHOLE) // 2], [], True)
+
+
+def test_an_answer_that_drips_comes_whole_in_ten_pieces() -> None:
+    at_once, later, transport = misdelivered(Delivery(ANSWER, manner=Manner.DRIP, over_seconds=9.0))
+    assert (at_once, len(later), b"".join(later), transport.closed) == ([], DRIPS, WHOLE, False)
+
+
+def test_silence_keeps_the_connection_and_a_reset_ends_it() -> None:
+    assert misdelivered(Delivery(None, manner=Manner.SILENCE))[:2] == ([], [])
+    at_once, later, transport = misdelivered(Delivery(None, manner=Manner.RESET), GET + GET)
+    assert (at_once, later, transport.aborted) == ([], [], True)

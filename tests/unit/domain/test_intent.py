@@ -82,11 +82,11 @@ accounts = ["12"]
 regions = "eu-west-1"
 """
     ) == [
-        ("fleet.toml:3", "`colour` is not known here"),
-        ("fleet.toml:8", "`htp-endpoint` is not known here"),
         ("fleet.toml:2", "`enforce` is `yes`"),
+        ("fleet.toml:3", "`colour` is not known here"),
         ("fleet.toml:6", "`http-tokens` is `require`"),
         ("fleet.toml:7", "`hop-limit-at-least` is `65`"),
+        ("fleet.toml:8", "`htp-endpoint` is not known here"),
         ("fleet.toml:11", "`12` in `accounts` is not valid"),
         ("fleet.toml:12", "`regions` has to be a list"),
     ]

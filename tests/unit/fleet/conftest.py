@@ -40,6 +40,12 @@ QUIET: Mapping[str, Any] = {
     "DescribeLaunchTemplateVersions": {},
     "DescribeLaunchTemplates": {},
     "DescribeImages": {},
+    "DescribeLaunchConfigurations": {},
+    "DescribeAutoScalingGroups": {},
+    "DescribeFleets": {},
+    "DescribeSpotFleetRequests": {},
+    "DescribeSpotInstanceRequests": {},
+    "ListPolicies": {},
 }
 """An organization of two accounts with two Regions each and nothing in them."""
 

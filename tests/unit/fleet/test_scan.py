@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,7 +31,7 @@ def scanned(aws: Any, selection: Selection = ONE, events: list[Event] | None = N
         visit = await find_accounts(aws, selection)
         tell = events.append if events is not None else lambda event: None
         writer = MemoryStore().begin(header_of(selection, visit, scan_id="s1", started=NOON))
-        return await sweep(aws, selection, visit, writer, now=lambda: NOON, tell=tell)
+        return await sweep(aws, selection, visit, writer, now=lambda: NOON, tell=tell, services={})
 
     return asyncio.run(run())
 
@@ -74,6 +75,13 @@ def from_template(number: int) -> dict[str, Any]:
     }
 
 
+def by_id(params: Mapping[str, Any]) -> list[str]:
+    """The image ids that a DescribeImages filters by."""
+    return [
+        each for filter_ in params.get("Filters", ()) if filter_["Name"] == "image-id" for each in filter_["Values"]
+    ]
+
+
 # The four defects of scanners that this tool must not have.
 
 
@@ -94,7 +102,7 @@ def test_a_template_without_options_is_resolved_through_default_and_image(fake_a
     """Defect 1, second half: no MetadataOptions does not mean that the metadata service is off."""
     aws = fake_aws(
         DescribeLaunchTemplateVersions={"LaunchTemplateVersions": [version(1, default=True, ImageId="ami-1")]},
-        DescribeImages=lambda params: {"Images": [{"ImageId": "ami-1"}]} if "ImageIds" in params else {},
+        DescribeImages=lambda params: {"Images": [{"ImageId": each} for each in by_id(params)]},
     )
     seen = only(scanned(aws))
     assert template_exposure(seen, seen.templates[0]).verdict is Verdict.EXPOSED
@@ -129,7 +137,7 @@ def test_the_default_is_read_in_every_region_of_every_account(fake_aws: Any) -> 
         "222222222222/eu-west-1",
         "222222222222/us-east-1",
     ]
-    verdicts = {str(each.region.target): each.default.verdict for each in scan_summary(scan).targets}
+    verdicts = {str(each.target): each.default.verdict for each in scan_summary(scan).targets}
     assert [place for place, verdict in verdicts.items() if verdict is Verdict.ENFORCED] == ["222222222222/eu-west-1"]
 
 
@@ -143,6 +151,11 @@ def test_the_default_is_read_in_every_region_of_every_account(fake_aws: Any) -> 
         ("DescribeInstances", "instances"),
         ("DescribeLaunchTemplateVersions", "templates"),
         ("DescribeImages", "images"),
+        ("DescribeLaunchConfigurations", "launch configurations"),
+        ("DescribeAutoScalingGroups", "Auto Scaling groups"),
+        ("DescribeFleets", "EC2 Fleets"),
+        ("DescribeSpotFleetRequests", "Spot Fleet requests"),
+        ("DescribeSpotInstanceRequests", "Spot requests"),
     ],
 )
 @pytest.mark.parametrize("error", [DENIED, Unreachable("ec2.eu-west-1", "the reply was cut", "try again")])
@@ -151,7 +164,8 @@ def test_a_part_that_is_refused_is_unknown_and_the_others_are_read(
 ) -> None:
     aws = fake_aws(**{"DescribeInstances": page(instance()), operation: error})
     seen = only(scanned(aws))
-    assert [each.what for each in seen.unseen] == [what]
+    # The same call reads the account's own images and those that instances name.
+    assert [each.what for each in seen.unseen] == [what, *(["images in use"] if what == "images" else [])]
     assert (seen.defaults is None) is (what == "defaults")
     assert bool(seen.instances) is (what != "instances")
 
@@ -262,9 +276,7 @@ def test_an_image_that_is_gone_is_seen_as_gone_and_hides_no_other(fake_aws: Any)
     def images(params: Any) -> Any:
         if params.get("Owners") == ["self"]:
             return {"Images": [{"ImageId": "ami-0own", "ImdsSupport": "v2.0"}]}
-        if "ami-0gone" in params["ImageIds"]:
-            return ServiceError("InvalidAMIID.NotFound", "The image id '[ami-0gone]' does not exist", 400)
-        return {"Images": [{"ImageId": each} for each in params["ImageIds"]]}
+        return {"Images": [{"ImageId": each} for each in by_id(params) if each != "ami-0gone"]}
 
     named = [
         version(1, default=True, ImageId="ami-0gone"),
@@ -284,7 +296,7 @@ def test_an_image_that_is_gone_is_seen_as_gone_and_hides_no_other(fake_aws: Any)
 
 def test_a_public_image_is_looked_up_once_for_all_accounts_of_a_region(fake_aws: Any) -> None:
     def images(params: Any) -> Any:
-        if "ImageIds" in params:
+        if by_id(params):
             return {"Images": [{"ImageId": "ami-1", "Public": True, "ImdsSupport": "v2.0"}]}
         return {}
 
@@ -292,8 +304,7 @@ def test_a_public_image_is_looked_up_once_for_all_accounts_of_a_region(fake_aws:
     aws = fake_aws(DescribeLaunchTemplateVersions=templates, DescribeImages=images)
     scan = scanned(aws, Selection(regions=("eu-west-1",)))
     assert [each.images for each in scan.regions] == [(ImageSeen("ami-1", imds_support="v2.0"),)] * 2
-    by_id = [params for _, _, operation, params in aws.asked if operation == "DescribeImages" and "ImageIds" in params]
-    assert len(by_id) == 1
+    assert sum(operation == "DescribeImages" and bool(by_id(params)) for _, _, operation, params in aws.asked) == 1
 
 
 # Events, order and record.
@@ -313,8 +324,8 @@ def test_a_scan_records_its_scope_its_calls_and_a_stable_order(fake_aws: Any) ->
     scan = scanned(aws, Selection(exclude_regions=("us-east-1",)))
     assert scan.scope == (("exclude-regions", "us-east-1"),)
     assert [str(each.target) for each in scan.regions] == ["111111111111/eu-west-1", "222222222222/eu-west-1"]
-    # Per target the default, instances, templates and images; per account its Regions; and one role.
-    assert scan.calls == 2 * 4 + 2 + 1
+    # Per target one call for each surface; per account its Regions; and one role, and two kinds of policies.
+    assert scan.calls == 2 * 9 + 2 + 1 + 2
 
 
 def test_wrong_credentials_end_the_command_before_it_begins(fake_aws: Any) -> None:

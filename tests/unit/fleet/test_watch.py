@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.observations import (
     Account,
@@ -442,6 +443,43 @@ def test_what_can_never_be_changed_is_not_looked_at_for_ever(fleet: Fleet) -> No
     fleet.run(before, repair=True, source=queue, interval=None, until_empty=True)
     assert len(fleet.read) == HELD_ROUNDS_MAX + 1
     assert fleet.applied == []
+
+
+def test_a_repair_that_a_gate_holds_back_is_tried_until_the_gate_opens(fleet: Fleet) -> None:
+    before = fleet.scan()
+    fleet.see(RegionSeen(HERE, RIGHT, (instance(1, V1),)))
+    real, tries = fleet._repair, []
+
+    async def repair(plan: Plan) -> Repaired:
+        tries.append(fleet.clock.now())
+        if len(tries) <= REPAIRS_OF_ONE_MAX + 1:
+            return Repaired(tuple(ChangeRepaired(each.id, "held back") for each in plan.changes), frozenset())
+        return await real(plan)
+
+    fleet._repair = repair  # type: ignore[method-assign]
+    fleet.run(before, repair=True, rounds=REPAIRS_OF_ONE_MAX + 3)
+    assert len(tries) == REPAIRS_OF_ONE_MAX + 2
+    assert len(fleet.applied) == 1
+
+
+def test_a_repair_that_cannot_begin_is_told_rests_and_is_tried_again(fleet: Fleet) -> None:
+    before = fleet.scan()
+    fleet.see(RegionSeen(HERE, RIGHT, (instance(1, V1),)))
+    real, tries = fleet._repair, []
+
+    async def repair(plan: Plan) -> Repaired:
+        tries.append(fleet.clock.now())
+        if len(tries) == 1:
+            raise DiagnosticError(Diagnostic("apply-running", "another apply works on this plan", "db"))
+        return await real(plan)
+
+    fleet._repair = repair  # type: ignore[method-assign]
+    fleet.run(before, repair=True, rounds=4, interval=timedelta(minutes=2))
+    assert [each - NOON for each in tries] == [timedelta(0), timedelta(minutes=6)]
+    assert "another apply works on this plan (apply-running)" in [
+        each.reason for each in fleet.told if isinstance(each, Trouble)
+    ]
+    assert len(fleet.applied) == 1
 
 
 def test_nothing_is_repaired_unless_asked(fleet: Fleet) -> None:

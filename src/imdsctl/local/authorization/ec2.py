@@ -31,6 +31,7 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "snapshot": ("SnapshotId", "SourceSnapshotId"),
     "spot-instances-request": ("SpotInstanceRequestIds",),
     "fleet": ("FleetId", "FleetIds"),
+    "spot-fleet-request": ("SpotFleetRequestId", "SpotFleetRequestIds"),
     "subnet": ("SubnetId",),
     "volume": ("VolumeId", "VolumeIds"),
     "vpc": ("VpcId",),

@@ -6,34 +6,34 @@ have no resource type: they are asked on `*`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
-from imdsctl.local.authorization.needs import EVERYTHING, resource_tags
+from imdsctl.local.authorization.needs import EVERYTHING, Named, resource_tags
 from imdsctl.local.call import Call
-from imdsctl.local.imagebuilder import state as imagebuilder
-from imdsctl.local.lightsail import state as lightsail
+from imdsctl.local.imagebuilder import state as imagebuilder_state
+from imdsctl.local.lightsail import state as lightsail_state
 from imdsctl.local.sqs.common import arn_of, name_in_url
 from imdsctl.policy.request import ResourceContext, context_keys
 
-Named = tuple[tuple[ResourceContext, ...], Mapping[str, Any]]
 
-
-def _appstream(call: Call) -> Named:
+def appstream(call: Call) -> Named:
+    """The fleets and builders that the call names."""
     kinds = {"DescribeImageBuilders": "image-builder", "DescribeAppBlockBuilders": "app-block-builder"}
     prefix = f"arn:aws:appstream:{call.region}:{call.account_id}:{kinds.get(call.action, 'fleet')}"
     names = call.params.get("Names") or [call.params.get("Name") or "*"]
     return tuple(ResourceContext(f"{prefix}/{name}") for name in names), {}
 
 
-def _elasticmapreduce(call: Call) -> Named:
+def elasticmapreduce(call: Call) -> Named:
+    """The cluster that the call names."""
     if call.action != "DescribeCluster":
         return EVERYTHING, {}
     arn = f"arn:aws:elasticmapreduce:{call.region}:{call.account_id}:cluster/{call.params.get('ClusterId') or '*'}"
     return (ResourceContext(arn),), {}
 
 
-def _imagebuilder(call: Call) -> Named:
+def imagebuilder(call: Call) -> Named:
+    """The infrastructure configuration, and whether the request asks for tokens."""
     params = call.params
     options = params.get("instanceMetadataOptions") or {}
     tags = {str(key): str(value) for key, value in (params.get("tags") or {}).items()}
@@ -45,32 +45,26 @@ def _imagebuilder(call: Call) -> Named:
         return EVERYTHING, keys
     arn = str(params.get("infrastructureConfigurationArn") or "")
     if not arn:
-        arn = imagebuilder.arn_of(call.account_id, call.region, str(params.get("name") or "*"))
-    there = call.world.service_state(imagebuilder.first_state, call.account_id, call.region).configurations.get(arn)
+        arn = imagebuilder_state.arn_of(call.account_id, call.region, str(params.get("name") or "*"))
+    there = call.world.service_state(imagebuilder_state.first_state, call.account_id, call.region).configurations.get(
+        arn
+    )
     return (ResourceContext(arn, resource_tags(there.tags if there is not None else None, "imagebuilder")),), keys
 
 
-def _lightsail(call: Call) -> Named:
+def lightsail(call: Call) -> Named:
+    """The instance."""
     if call.action == "GetInstances":
         return EVERYTHING, {}
-    there = call.world.service_state(lightsail.first_state, call.account_id, call.region).instances
+    there = call.world.service_state(lightsail_state.first_state, call.account_id, call.region).instances
     found = there.get(str(call.params.get("instanceName") or ""))
     missing = f"arn:aws:lightsail:{call.region}:{call.account_id}:Instance/*"
     return (ResourceContext(missing if found is None else found.arn),), {}
 
 
-def _sqs(call: Call) -> Named:
+def sqs(call: Call) -> Named:
+    """The queue."""
     if call.action == "ListQueues":
         return (ResourceContext(arn_of(call, "*")),), {}
     name = str(call.params.get("QueueName") or "") or name_in_url(str(call.params.get("QueueUrl") or ""))[1]
     return (ResourceContext(arn_of(call, name or "*")),), {}
-
-
-RESOURCES: Mapping[str, Callable[[Call], Named]] = {
-    "appstream": _appstream,
-    "elasticmapreduce": _elasticmapreduce,
-    "imagebuilder": _imagebuilder,
-    "lightsail": _lightsail,
-    "sqs": _sqs,
-}
-"""By signing name."""

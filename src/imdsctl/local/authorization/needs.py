@@ -16,6 +16,9 @@ from imdsctl.policy.request import Keys, ResourceContext
 EVERYTHING = (ResourceContext(),)
 """What an action without resource types is tested on."""
 
+Named = tuple[tuple[ResourceContext, ...], Mapping[str, Any]]
+"""The resources that a call names, and the condition keys of all of them."""
+
 PREFIXES = {"monitoring": "cloudwatch"}
 """IAM's prefix of a service where it is not its signing name."""
 OF_BATCHES = {"SendMessageBatch": "SendMessage", "DeleteMessageBatch": "DeleteMessage"}

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from imdsctl.local.authorization import more_services
 from imdsctl.local.authorization.ec2_launch import launch_needs
-from imdsctl.local.authorization.needs import EVERYTHING, Need, action_of, loose_tags, request_tags
+from imdsctl.local.authorization.needs import EVERYTHING, Named, Need, action_of, loose_tags, request_tags
 from imdsctl.local.call import Call
+from imdsctl.local.later import later
 from imdsctl.policy.request import ResourceContext, context_keys
 
 
@@ -23,10 +23,9 @@ def needs(call: Call) -> list[Need]:
     wanted = [Need(action_of(call), resources, keys)]
     if call.service == "autoscaling" and call.action in ("CreateAutoScalingGroup", "UpdateAutoScalingGroup"):
         wanted += _group_launches(call)
+    if call.service in ("eks", "sagemaker"):
+        wanted += later(_COMPUTE, "passed_roles")(call)
     return wanted
-
-
-Named = tuple[tuple[ResourceContext, ...], Mapping[str, Any]]
 
 
 def _none(call: Call) -> Named:
@@ -135,11 +134,21 @@ def _account(call: Call) -> Named:
     )
 
 
+_COMPUTE = "imdsctl.local.authorization.compute"
+_MORE = "imdsctl.local.authorization.more_services"
 _RESOURCES: Mapping[str, Callable[[Call], Named]] = {
     "autoscaling": _autoscaling,
     "organizations": _organizations,
     "ssm": _ssm,
     "monitoring": _cloudwatch,
     "account": _account,
-    **more_services.RESOURCES,
+    "appstream": later(_MORE, "appstream"),
+    "ecs": later(_COMPUTE, "ecs"),
+    "eks": later(_COMPUTE, "eks"),
+    "elasticbeanstalk": later(_COMPUTE, "elasticbeanstalk"),
+    "elasticmapreduce": later(_MORE, "elasticmapreduce"),
+    "imagebuilder": later(_MORE, "imagebuilder"),
+    "lightsail": later(_MORE, "lightsail"),
+    "sagemaker": later(_COMPUTE, "sagemaker"),
+    "sqs": later(_MORE, "sqs"),
 }

@@ -50,10 +50,13 @@ _JSON = {
     "account": 403,
     "appstream": 400,
     "cloudtrail": 400,
+    "ecs": 400,
+    "eks": 403,
     "elasticmapreduce": 400,
     "imagebuilder": 403,
     "lightsail": 400,
     "organizations": 400,
+    "sagemaker": 400,
     "ssm": 400,
 }
 """Services that speak JSON, with the status of their AccessDeniedException."""

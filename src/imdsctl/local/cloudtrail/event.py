@@ -126,6 +126,9 @@ _TYPES: Mapping[str, str] = {
     "InstanceProfileName": "AWS::IAM::InstanceProfile",
     "AutoScalingGroupName": "AWS::AutoScaling::AutoScalingGroup",
     "LaunchConfigurationName": "AWS::AutoScaling::LaunchConfiguration",
+    "nodegroupName": "AWS::EKS::Nodegroup",
+    "EnvironmentName": "AWS::ElasticBeanstalk::Environment",
+    "NotebookInstanceName": "AWS::SageMaker::NotebookInstance",
 }
 
 

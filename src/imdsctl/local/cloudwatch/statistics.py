@@ -7,11 +7,11 @@ Source: CloudWatch User Guide, "CloudWatch statistics definitions" and "Percenti
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from imdsctl.local.call import Call
-from imdsctl.local.cloudwatch.evidence import evidence, evident
+from imdsctl.local.cloudwatch.evidence import NAMESPACE, UNIT, evidence, evident
 from imdsctl.local.cloudwatch.state import (
     DAY,
     FIVE_MINUTES,
@@ -83,14 +83,13 @@ def datapoints(
     Samples whose age has left them a coarser resolution than the period are not there, as in AWS.
     """
     points: dict[int, dict[str, Bucket]] = {}
-    for sample in _samples(call, key, start, end, period):
-        if sample.resolution > period or (unit is not None and sample.unit != unit):
+    for at, of, bucket in _in_periods(call, key, start, end, period):
+        if unit is not None and of != unit:
             continue
-        at = sample.at - (sample.at - start) % period
         of_unit = points.setdefault(at, {})
-        if sample.unit not in of_unit:
-            of_unit[sample.unit] = Bucket()
-        of_unit[sample.unit].merge(sample.bucket)
+        if of not in of_unit:
+            of_unit[of] = Bucket()
+        of_unit[of].merge(bucket)
     return points
 
 
@@ -104,17 +103,28 @@ def merged(buckets: Mapping[str, Bucket]) -> Bucket:
     return all_units
 
 
-def _samples(call: Call, key: MetricKey, start: int, end: int, period: int) -> Iterable[Sample]:
+def _in_periods(call: Call, key: MetricKey, start: int, end: int, period: int) -> Iterator[tuple[int, str, Bucket]]:
+    """Samples with the beginning of their period and their unit."""
     now = int(call.now.timestamp())
     series = call.world.metrics(call.account_id, call.region).series.get(key)
     if series is not None:
-        yield from series.samples(start, end, now)
-    if key.namespace == "AWS/EC2":
+        yield from _placed(series.samples(start, end, now), start, period)
+    if key.namespace == NAMESPACE:
         state = call.world.region(call.account_id, call.region)
         generated = evidence(state, call.world.spec, key, now)
-        if generated is not None:
-            whole_hours = period % HOUR == 0 and start % HOUR == 0
-            yield from generated.samples(start, end, now, whole_hours=whole_hours)
+        if generated is None:
+            return
+        if period % HOUR == 0 and start % HOUR == 0:
+            for at, bucket in generated.periods(start, end, now, period):
+                yield at, UNIT, bucket
+        else:
+            yield from _placed(generated.samples(start, end, now), start, period)
+
+
+def _placed(samples: Iterable[Sample], start: int, period: int) -> Iterator[tuple[int, str, Bucket]]:
+    for sample in samples:
+        if sample.resolution <= period:
+            yield sample.at - (sample.at - start) % period, sample.unit, sample.bucket
 
 
 def known_metrics(call: Call, namespace: str | None = None) -> dict[MetricKey, int]:
@@ -125,7 +135,7 @@ def known_metrics(call: Call, namespace: str | None = None) -> dict[MetricKey, i
         for key, series in call.world.metrics(call.account_id, call.region).series.items()
         if series.newest > now - SEEN_SECONDS and namespace in (None, key.namespace)
     }
-    if namespace in (None, "AWS/EC2"):
+    if namespace in (None, NAMESPACE):
         state = call.world.region(call.account_id, call.region)
         for key, newest in evident(state, call.world.spec, now):
             found[key] = max(newest, found.get(key, 0))

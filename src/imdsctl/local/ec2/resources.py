@@ -314,6 +314,14 @@ class Fleet:
     state: str = "active"
 
 
+@dataclass(slots=True)
+class SpotFleet:
+    """A Spot Fleet request: AWS's `SpotFleetRequestConfigData`, and the fleet that launches what it asks for."""
+
+    config: dict[str, Any]
+    fleet: Fleet
+
+
 @dataclass(slots=True, eq=False)
 class Reservation:
     """What one RunInstances made. `fragment` is its cached `item` of reservationSet, with all its instances.

@@ -33,6 +33,7 @@ from imdsctl.local.ec2.resources import (
     SecurityGroup,
     SecurityGroupRule,
     Snapshot,
+    SpotFleet,
     SpotRequest,
     Subnet,
     Volume,
@@ -82,6 +83,19 @@ class Notices:
         self.past = (*self.past, *ended)[-EVENTS_PAST_MAX:]
 
 
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What was generated in a Region that other services of it refer to, whatever became of it since.
+
+    Whether there were nodes of EKS and hosts of ECS, and the ids of two launch templates.
+    """
+
+    eks_nodes: bool = False
+    ecs_hosts: bool = False
+    eks_template_id: str = ""
+    batch_template_id: str = ""
+
+
 EVENTS_PAST_MAX = 20
 """How many events that are over an instance shows."""
 
@@ -125,7 +139,9 @@ class RegionState:
         self.key_pairs: dict[str, KeyPair] = {}  # by name
         self.spot_requests: dict[str, SpotRequest] = {}
         self.fleets: dict[str, Fleet] = {}
+        self.spot_fleets: dict[str, SpotFleet] = {}
         self.last_generated = -1  # the order of the last reservation that was not launched by a call
+        self.generated: Generated | None = None  # None: a Region without a generated fleet
         # What an instance had, and until when, for CloudWatch's evidence: only of instances that were changed.
         self.metadata_changes: dict[str, list[tuple[datetime, MetadataOptions]]] = {}
         self.notices: dict[str, Notices] = {}  # by instance; see notices.py

@@ -22,6 +22,8 @@ _READ = (
     *("cloudwatch:Describe*", "cloudwatch:Get*", "cloudwatch:List*", "ec2:Describe*", "ec2:Get*"),
     *("elasticmapreduce:Describe*", "elasticmapreduce:List*", "imagebuilder:Get*", "imagebuilder:List*"),
     *("lightsail:Get*", "sqs:Get*", "sqs:List*"),
+    *("ecs:Describe*", "ecs:List*", "eks:Describe*", "eks:List*", "elasticbeanstalk:Describe*"),
+    *("sagemaker:Describe*", "sagemaker:List*"),
     *("iam:Get*", "iam:List*", "organizations:Describe*", "organizations:List*"),
     *("ssm:Describe*", "ssm:Get*", "ssm:List*", "sts:GetAccessKeyInfo", "sts:GetCallerIdentity"),
 )

@@ -1,0 +1,161 @@
+"""How each surface is put back: to the values that the journal recorded, never to a default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from imdsctl.domain.options import HOP_LIMIT_NO_PREFERENCE, NO_PREFERENCE
+from imdsctl.domain.plan import Change, Surface, Values
+from imdsctl.fleet.handlers import HANDLERS
+from imdsctl.fleet.surfaces import Ec2, LaunchTemplates, Seen, Standing, made_by
+from imdsctl.wire.errors import ServiceError
+
+NOTHING: Mapping[str, Any] = {}
+_TEMPLATES = LaunchTemplates()
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the journal knows of a change, and what it may not judge by."""
+
+    old: Values
+    """All that the resource said before apply touched it."""
+    now: Values
+    """All that it said when apply had done its work; what it would say, where nobody saw it."""
+    others: frozenset[str] = frozenset()
+    """Names of values that other changes of the same plan write on the same resource."""
+
+
+class Restorer(Protocol):
+    """One surface."""
+
+    @property
+    def irreversible(self) -> str:
+        """Why AWS knows no way back, in a clause; empty when it does."""
+        ...
+
+    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str) -> dict[str, Seen]:
+        """What the resources of these changes say, by change id. One that AWS no longer has is left out."""
+        ...
+
+    def standing(self, change: Change, recorded: Recorded, seen: Seen, *, delete_versions: bool) -> Standing:
+        """DONE: the old values are there. READY: it is as apply left it. STALE: somebody has changed it since."""
+        ...
+
+    async def write(self, ec2: Ec2, change: Change, recorded: Recorded, seen: Seen, *, delete_versions: bool) -> None:
+        """Write the old values back. Sends what the change had changed and nothing else."""
+        ...
+
+    def stays(self, change: Change, seen: Seen) -> str:
+        """What is left of the change although the old values are back, in a clause; empty when nothing is."""
+        ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """Region defaults and instances: what is absent in the old values gets the API's word for "no preference"."""
+
+    surface: Surface
+    operation: str
+    unset: Mapping[str, Any] = field(default_factory=dict)
+    irreversible: str = ""
+
+    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str) -> dict[str, Seen]:
+        return await HANDLERS[self.surface].read(ec2, changes, plan_digest, NOTHING)
+
+    def standing(self, change: Change, recorded: Recorded, seen: Seen, *, delete_versions: bool) -> Standing:
+        if all(seen.values.get(name) == recorded.old.get(name) for name in change.after):
+            return Standing.DONE
+        names = {*seen.values, *recorded.now} - recorded.others | set(change.after)
+        same = all(seen.values.get(name) == recorded.now.get(name) for name in names)
+        return Standing.READY if same else Standing.STALE
+
+    async def write(self, ec2: Ec2, change: Change, recorded: Recorded, seen: Seen, *, delete_versions: bool) -> None:
+        wanted = {name: recorded.old.get(name, self.unset.get(name)) for name in change.after}
+        sent = {name: value for name, value in wanted.items() if value is not None and value != seen.values.get(name)}
+        where = {"InstanceId": change.resource} if self.surface is Surface.INSTANCE else {}
+        await ec2.call(self.operation, {**where, **sent})
+
+    def stays(self, change: Change, seen: Seen) -> str:
+        return ""
+
+
+@dataclass(frozen=True)
+class Templates:
+    """`$Default` moves back. The versions that apply made stay, or are deleted when that is asked for."""
+
+    irreversible: str = ""
+
+    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str) -> dict[str, Seen]:
+        found = await _TEMPLATES.read(ec2, changes, plan_digest, NOTHING)
+        for change in changes:
+            if seen := found.get(change.id):
+                newer = await _TEMPLATES.newer(ec2, change)
+                made = made_by(change, newer, plan_digest)
+                busy = "somebody else has made a version since" if len(newer) > len(made) else ""
+                found[change.id] = replace(seen, made=made, busy=busy)
+        return found
+
+    def standing(self, change: Change, recorded: Recorded, seen: Seen, *, delete_versions: bool) -> Standing:
+        default, old = seen.values["DefaultVersion"], recorded.old["DefaultVersion"]
+        if default == old and not (seen.made and delete_versions):
+            return Standing.DONE
+        ours = default in (old, seen.made.get("Default"))
+        return Standing.READY if ours and not seen.busy else Standing.STALE
+
+    async def write(self, ec2: Ec2, change: Change, recorded: Recorded, seen: Seen, *, delete_versions: bool) -> None:
+        template = {"LaunchTemplateId": change.resource}
+        old = recorded.old["DefaultVersion"]
+        if seen.values["DefaultVersion"] != old:
+            await ec2.call("ModifyLaunchTemplate", {**template, "DefaultVersion": str(old)})
+        if delete_versions and seen.made:
+            versions = [str(number) for number in sorted(seen.made.values())]
+            answer = await ec2.call("DeleteLaunchTemplateVersions", {**template, "Versions": versions})
+            for refused in answer.get("UnsuccessfullyDeletedLaunchTemplateVersions") or []:
+                error = refused.get("ResponseError") or {}
+                raise ServiceError(error.get("Code") or "unexpectedError", error.get("Message") or "not deleted", 400)
+
+    def stays(self, change: Change, seen: Seen) -> str:
+        if not seen.made:
+            return ""
+        numbers = sorted(seen.made.values())
+        what = f"version{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+        latest = f", and $Latest is {numbers[-1]}" if seen.values["LatestVersion"] == numbers[-1] else ""
+        return f"{what} stay{'s' if len(numbers) == 1 else ''}{latest}: `--delete-versions` deletes what apply made"
+
+
+@dataclass(frozen=True)
+class NoWayBack:
+    """A surface that AWS cannot put back."""
+
+    irreversible: str
+
+    async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str) -> dict[str, Seen]:
+        raise AssertionError(self.irreversible)
+
+    def standing(self, change: Change, recorded: Recorded, seen: Seen, *, delete_versions: bool) -> Standing:
+        raise AssertionError(self.irreversible)
+
+    async def write(self, ec2: Ec2, change: Change, recorded: Recorded, seen: Seen, *, delete_versions: bool) -> None:
+        raise AssertionError(self.irreversible)
+
+    def stays(self, change: Change, seen: Seen) -> str:
+        return self.irreversible
+
+
+_DEFAULTS = ("HttpTokens", "HttpEndpoint", "InstanceMetadataTags", "HttpTokensEnforced")
+RESTORERS: Mapping[Surface, Restorer] = {
+    Surface.REGION_DEFAULT: Options(
+        Surface.REGION_DEFAULT,
+        "ModifyInstanceMetadataDefaults",
+        {**dict.fromkeys(_DEFAULTS, NO_PREFERENCE), "HttpPutResponseHopLimit": HOP_LIMIT_NO_PREFERENCE},
+    ),
+    Surface.INSTANCE: Options(Surface.INSTANCE, "ModifyInstanceMetadataOptions"),
+    Surface.LAUNCH_TEMPLATE: Templates(),
+    Surface.IMAGE: NoWayBack("ImdsSupport=v2.0 of an image cannot be taken back: make a new image from its snapshot"),
+    Surface.AUTO_SCALING_GROUP: NoWayBack(
+        "instances that a refresh has launched stay: refresh the group again when its launch source is as before"
+    ),
+}

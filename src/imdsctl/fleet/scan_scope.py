@@ -1,0 +1,85 @@
+"""The options that say where to look, applied to a scan that is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.domain.observations import Account, RegionSeen, Scan
+from imdsctl.fleet.targets import Selection
+
+
+@dataclass(frozen=True, slots=True)
+class ScanScope:
+    """The targets of a scan that a selection wants."""
+
+    scan: Scan
+    account_ids: frozenset[str]
+    regions: frozenset[str]
+    exclude_regions: frozenset[str]
+
+    def __iter__(self) -> Iterator[RegionSeen]:
+        for region in self.scan.regions:
+            target = region.target
+            if (
+                target.account_id in self.account_ids
+                and (not self.regions or target.region in self.regions)
+                and target.region not in self.exclude_regions
+            ):
+                yield region
+
+
+def scope_of(scan: Scan, selection: Selection, *, current_account: str | None = None) -> ScanScope:
+    """What the selection leaves of a scan; `current_account` is the id when only that one is wanted.
+
+    Accounts go by id or name, units by path (with or without the root's name): a scan knows no ids of units. Raises
+    DiagnosticError (exit code 2) for an account or a unit that the scan did not see, and when nothing is left.
+    """
+    names = {each.account_id for each in scan.accounts} | {each.name for each in scan.accounts if each.name}
+    problems = [
+        Diagnostic("account-unknown", f"scan {scan.scan_id} has no account `{name}`", hint="`imdsctl scan` first")
+        for name in dict.fromkeys((*selection.accounts, *selection.exclude_accounts))
+        if name not in names
+    ]
+    problems += [
+        Diagnostic(
+            "ou-unknown",
+            f"scan {scan.scan_id} has no account below `{name}`",
+            hint="name the unit by its path, as a scan prints it (`Workloads/Prod`)",
+        )
+        for name in dict.fromkeys((*selection.ous, *selection.exclude_ous))
+        if not any(_below(each, (name,)) for each in scan.accounts)
+    ]
+    if problems:
+        raise DiagnosticError(problems, exit_code=2)
+    wanted = frozenset(
+        each.account_id for each in scan.accounts if _wanted(each, selection, current_account=current_account)
+    )
+    if not wanted:
+        raise DiagnosticError(
+            Diagnostic("nothing-selected", "no account of the scan is left", hint="widen `--accounts` and `--ou`"),
+            exit_code=2,
+        )
+    return ScanScope(scan, wanted, frozenset(selection.regions), frozenset(selection.exclude_regions))
+
+
+def _wanted(account: Account, selection: Selection, *, current_account: str | None) -> bool:
+    names = {account.account_id, account.name}
+    return (
+        (current_account is None or account.account_id == current_account)
+        and (not selection.accounts or not names.isdisjoint(selection.accounts))
+        and names.isdisjoint(selection.exclude_accounts)
+        and (not selection.ous or _below(account, selection.ous))
+        and not _below(account, selection.exclude_ous)
+    )
+
+
+def _below(account: Account, units: Iterable[str]) -> bool:
+    path = account.ou_path
+    paths = (path, path.partition("/")[2])
+    return any(
+        bool(each) and (each == unit.strip("/") or each.startswith(unit.strip("/") + "/"))
+        for unit in units
+        for each in paths
+    )

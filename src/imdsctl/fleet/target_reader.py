@@ -1,0 +1,493 @@
+"""Reads one account in one Region, part by part. A refused part is an observation too: `Unseen`.
+
+The parts, in the order in which they are read: the Region's default; instances, managed and hidden ones included;
+launch configurations, Auto Scaling groups, EC2 Fleets, Spot Fleet and Spot requests; other services; launch templates
+(`$Default`, `$Latest` and every version that something runs or launches from); images (the account's own, and those
+that anything names). Anything unexpected is a bug and stops the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from itertools import islice
+from types import MappingProxyType
+from typing import Any
+
+from imdsctl.domain.observations import (
+    SAYS_NOTHING,
+    ConfigurationSeen,
+    FleetSeen,
+    GroupSeen,
+    ImageSeen,
+    InstanceSeen,
+    LaunchSource,
+    RegionSeen,
+    ServiceSeen,
+    Target,
+    TemplateVersionSeen,
+    Unseen,
+)
+from imdsctl.domain.options import AWS_NAMES, AccountDefaults, InvalidOption, MetadataOptions
+from imdsctl.fleet import launch_sources, limits
+from imdsctl.fleet.launch_sources import TemplateVersionsNamed, tags_of
+from imdsctl.fleet.ports import Aws, Credentials, Unreachable
+from imdsctl.fleet.services import Reader
+from imdsctl.fleet.services.calls import ServiceCalls
+from imdsctl.fleet.targets import code_of, said
+from imdsctl.wire.errors import ServiceError
+
+TEMPLATE_ID_TAG = "aws:ec2launchtemplate:id"
+TEMPLATE_VERSION_TAG = "aws:ec2launchtemplate:version"
+"""EC2 puts these two on an instance that came from a launch template."""
+
+_OPTIONS = dict.fromkeys(AWS_NAMES.values())
+INSTANCE = {
+    "InstanceId": None,
+    "State": {"Name": None},
+    "MetadataOptions": {**_OPTIONS, "State": None},
+    "ImageId": None,
+    "InstanceType": None,
+    "LaunchTime": None,
+    "Operator": {"Managed": None, "Principal": None},
+    "Tags": {"Key": None, "Value": None},
+}
+INSTANCES = {"Reservations": {"Instances": INSTANCE}, "NextToken": None}
+TEMPLATE_VERSION = {
+    "LaunchTemplateId": None,
+    "LaunchTemplateName": None,
+    "VersionNumber": None,
+    "DefaultVersion": None,
+    "LaunchTemplateData": {"ImageId": None, "MetadataOptions": _OPTIONS},
+}
+TEMPLATE_VERSIONS = {"LaunchTemplateVersions": TEMPLATE_VERSION, "NextToken": None}
+TEMPLATES = {"LaunchTemplates": {"LaunchTemplateId": None, "Tags": {"Key": None, "Value": None}}, "NextToken": None}
+IMAGES = {"Images": {"ImageId": None, "Name": None, "ImdsSupport": None, "Public": None}, "NextToken": None}
+DEFAULTS = {
+    "AccountLevel": dict.fromkeys(
+        (
+            "HttpTokens",
+            "HttpPutResponseHopLimit",
+            "HttpEndpoint",
+            "InstanceMetadataTags",
+            "HttpTokensEnforced",
+            "ManagedBy",
+            "ManagedExceptionMessage",
+        )
+    )
+}
+ALIVE = ("pending", "running", "stopping", "stopped")
+"""A terminated instance, or one on its way there, has no metadata service to judge."""
+
+_INSTANCES_ASKED = {
+    "MaxResults": limits.INSTANCES_PER_PAGE,
+    "IncludeManagedResources": True,
+    "Filters": [{"Name": "instance-state-name", "Values": list(ALIVE)}],
+}
+_VERSIONS_ASKED = {
+    "Versions": ["$Default", "$Latest"],
+    "MaxResults": limits.TEMPLATE_VERSIONS_PER_PAGE,
+    "IncludeManagedResources": True,
+}
+_TEMPLATES_ASKED = {"MaxResults": limits.TEMPLATES_PER_PAGE, "IncludeManagedResources": True}
+_OWN_IMAGES_ASKED = {
+    "Owners": ["self"],
+    "MaxResults": limits.IMAGES_PER_PAGE,
+    "IncludeDisabled": True,
+    "IncludeDeprecated": True,
+}
+_CONFIGURATIONS_ASKED = {"MaxRecords": limits.AUTOSCALING_RECORDS_PER_PAGE}
+_GROUPS_ASKED = {"MaxRecords": limits.AUTOSCALING_RECORDS_PER_PAGE}
+_FLEETS_ASKED = {
+    "MaxResults": limits.FLEETS_PER_PAGE,
+    "Filters": [{"Name": "fleet-state", "Values": list(launch_sources.FLEET_STATES)}],
+}
+_SPOT_FLEETS_ASKED = {"MaxResults": limits.FLEETS_PER_PAGE}
+_SPOT_REQUESTS_ASKED = {
+    "MaxResults": limits.FLEETS_PER_PAGE,
+    "Filters": [{"Name": "state", "Values": list(launch_sources.SPOT_REQUEST_STATES)}],
+}
+# What never changes is one object for all calls, so that the client may remember how it is written.
+
+
+async def read_target(
+    aws: Aws,
+    credentials: Credentials | None,
+    target: Target,
+    public_images: PublicImages,
+    services: Iterable[Reader] = (),
+) -> RegionSeen:
+    """Everything about one account in one Region. Refusals become `unseen`; what was read before one is kept.
+
+    `services` are the readers of other services that exist in this Region.
+    """
+    reader = TargetReader(aws, credentials, target.region)
+    defaults = await reader.defaults()
+    instances = await reader.instances()
+    configurations = await reader.configurations()
+    groups = await reader.groups()
+    fleets = await reader.fleets()
+    others = [each for one in services for each in await reader.service(one, target.account_id)]
+    sources = [source for parts in (groups, fleets, others) for each in parts for source in each.sources]
+    templates = await reader.templates(instances, sources)
+    images = await reader.images(_image_ids(instances, templates, configurations, sources), public_images)
+    used = {each.configuration for each in sources}
+    return RegionSeen(
+        target,
+        defaults,
+        tuple(instances),
+        tuple(templates),
+        tuple(images),
+        tuple(reader.unseen),
+        tuple(replace(each, in_use=True) if each.name in used else each for each in configurations),
+        tuple(groups),
+        tuple(fleets),
+        tuple(others),
+    )
+
+
+def _image_ids(
+    instances: Iterable[InstanceSeen],
+    templates: Iterable[TemplateVersionSeen],
+    configurations: Iterable[ConfigurationSeen],
+    sources: Iterable[LaunchSource],
+) -> Iterable[str]:
+    """The images that anything names by id, each once."""
+    named = (each.image_id for parts in (instances, templates, configurations, sources) for each in parts)
+    return dict.fromkeys(each for each in named if each and is_image_id(each))
+
+
+class PublicImages:
+    """Public images are the same for every account of a Region: each is looked up once in a sweep."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], ImageSeen] = {}
+
+    def get(self, region: str, image_id: str) -> ImageSeen | None:
+        """The image, if an account has already seen that it is public."""
+        return self._known.get((region, image_id))
+
+    def keep(self, region: str, image: ImageSeen) -> None:
+        """Remember a public image."""
+        self._known[region, image.image_id] = image
+
+
+class TargetReader:
+    """Reads one target, part by part. A part that AWS refuses is noted in `unseen` and given as far as it was read."""
+
+    def __init__(self, aws: Aws, credentials: Credentials | None, region: str) -> None:
+        self._aws = aws
+        self._credentials = credentials
+        self._region = region
+        self.unseen: list[Unseen] = []
+
+    async def defaults(self) -> AccountDefaults | None:
+        """The Region's default: asked in every Region, because it belongs to the account *in that Region*."""
+        found: AccountDefaults | None = None
+
+        async def read() -> None:
+            nonlocal found
+            answer = await self._aws.call(
+                self._credentials, "ec2", self._region, "GetInstanceMetadataDefaults", {}, DEFAULTS
+            )
+            found = AccountDefaults.from_aws(answer.get("AccountLevel"))
+
+        await self._part("defaults", read)
+        return found
+
+    async def instances(self) -> list[InstanceSeen]:
+        """Every instance that is not terminated, managed ones included."""
+        found: list[InstanceSeen] = []
+
+        async def read() -> None:
+            async for page in self._pages("DescribeInstances", _INSTANCES_ASKED, INSTANCES):
+                for reservation in page.get("Reservations", ()):
+                    found.extend([self.instance(each) for each in reservation.get("Instances", ())])
+
+        await self._part("instances", read)
+        return found
+
+    def instance(self, raw: Mapping[str, Any]) -> InstanceSeen:
+        """One instance of AWS's answer."""
+        options = raw.get("MetadataOptions") or {}
+        operator = raw.get("Operator") or {}
+        tags = tags_of(raw)
+        template_id = version = None
+        for key, value in tags:
+            if key == TEMPLATE_ID_TAG:
+                template_id = value
+            elif key == TEMPLATE_VERSION_TAG:
+                version = value
+        instance_id = raw["InstanceId"]
+        return InstanceSeen(
+            instance_id,
+            raw.get("State", {}).get("Name", ""),
+            self._options(options, "instance", instance_id),
+            raw.get("ImageId"),
+            raw.get("InstanceType"),
+            raw.get("LaunchTime"),
+            template_id,
+            version,
+            (operator.get("Principal") or "another service") if operator.get("Managed") else None,
+            options.get("State") == "pending",
+            tags,
+        )
+
+    async def configurations(self) -> list[ConfigurationSeen]:
+        """Every launch configuration; who uses it is for the caller to find out."""
+        found: list[ConfigurationSeen] = []
+
+        async def read() -> None:
+            asked = ("DescribeLaunchConfigurations", _CONFIGURATIONS_ASKED, launch_sources.CONFIGURATIONS)
+            async for page in self._pages(*asked, service="autoscaling"):
+                for each in page.get("LaunchConfigurations", ()):
+                    name = each["LaunchConfigurationName"]
+                    options = self._options(each.get("MetadataOptions") or {}, "launch configuration", name)
+                    found.append(ConfigurationSeen(name, options, each.get("ImageId") or None))
+
+        await self._part("launch configurations", read)
+        return found
+
+    async def groups(self) -> list[GroupSeen]:
+        """Every Auto Scaling group, with all it may launch from."""
+        found: list[GroupSeen] = []
+
+        async def read() -> None:
+            asked = ("DescribeAutoScalingGroups", _GROUPS_ASKED, launch_sources.GROUPS)
+            async for page in self._pages(*asked, service="autoscaling"):
+                found.extend(launch_sources.group(each) for each in page.get("AutoScalingGroups", ()))
+
+        await self._part("Auto Scaling groups", read)
+        return found
+
+    async def fleets(self) -> list[FleetSeen]:
+        """EC2 Fleets, Spot Fleet requests and Spot requests that can still launch."""
+        found: list[FleetSeen] = []
+
+        async def read_fleets() -> None:
+            async for page in self._pages("DescribeFleets", _FLEETS_ASKED, launch_sources.FLEETS):
+                found.extend(launch_sources.fleet(each) for each in page.get("Fleets", ()))
+
+        async def read_spot_fleets() -> None:
+            asked = ("DescribeSpotFleetRequests", _SPOT_FLEETS_ASKED, launch_sources.SPOT_FLEETS)
+            async for page in self._pages(*asked):
+                seen = (launch_sources.spot_fleet(each) for each in page.get("SpotFleetRequestConfigs", ()))
+                found.extend(each for each in seen if each is not None)
+
+        async def read_spot_requests() -> None:
+            asked = ("DescribeSpotInstanceRequests", _SPOT_REQUESTS_ASKED, launch_sources.SPOT_REQUESTS)
+            async for page in self._pages(*asked):
+                seen = (launch_sources.spot_request(each) for each in page.get("SpotInstanceRequests", ()))
+                found.extend(each for each in seen if each is not None)
+
+        await self._part("EC2 Fleets", read_fleets)
+        await self._part("Spot Fleet requests", read_spot_fleets)
+        await self._part("Spot requests", read_spot_requests)
+        return found
+
+    async def service(self, reader: Reader, account_id: str) -> list[ServiceSeen]:
+        """What another service has here that carries or decides an IMDS setting."""
+        found: list[ServiceSeen] = []
+
+        async def read() -> None:
+            calls = ServiceCalls(self._aws, self._credentials, reader.service, account_id, self._region)
+            found.extend(await reader.read(calls))
+
+        await self._part(reader.what, read)
+        return found
+
+    async def templates(
+        self, instances: Iterable[InstanceSeen], sources: Iterable[LaunchSource] = ()
+    ) -> list[TemplateVersionSeen]:
+        """`$Default` and `$Latest` of every template, and every version that one of `instances` runs from or that one
+        of `sources` names."""
+        run_from = _versions_run_from(instances)
+        named = TemplateVersionsNamed(sources)
+        raw: dict[tuple[str, int], Mapping[str, Any]] = {}
+        tags: dict[str, tuple[tuple[str, str], ...]] = {}
+
+        async def read_versions() -> None:
+            async for page in self._pages("DescribeLaunchTemplateVersions", _VERSIONS_ASKED, TEMPLATE_VERSIONS):
+                raw.update(_by_version(page))
+
+        async def read_used_versions() -> None:
+            for template_id, name in {each["LaunchTemplateId"]: _name(each) for each in raw.values()}.items():
+                used = run_from.get(template_id, set()) | named.numbers(template_id, name)
+                missing = sorted(number for number in used if (template_id, number) not in raw)
+                if missing:
+                    raw.update(await self._versions(template_id, missing))
+
+        async def read_tags() -> None:
+            async for page in self._pages("DescribeLaunchTemplates", _TEMPLATES_ASKED, TEMPLATES):
+                tags.update((each["LaunchTemplateId"], tags_of(each)) for each in page.get("LaunchTemplates", ()))
+
+        await self._part("templates", read_versions)
+        latest: dict[str, int] = {}
+        for template_id, number in raw:
+            latest[template_id] = max(number, latest.get(template_id, 0))
+        if raw:
+            await self._part("template versions in use", read_used_versions)
+            await self._part("template tags", read_tags)
+        found = []
+        for (template_id, number), each in raw.items():
+            is_latest = number == latest[template_id]
+            is_default = bool(each.get("DefaultVersion"))
+            in_use = number in run_from.get(template_id, ()) or named.names(
+                template_id, _name(each), number, is_default=is_default, is_latest=is_latest
+            )
+            found.append(self.template(each, is_latest=is_latest, in_use=in_use, tags=tags))
+        return found
+
+    async def _versions(self, template_id: str, numbers: list[int]) -> dict[tuple[str, int], Mapping[str, Any]]:
+        """These versions of a template. One that was deleted can launch nothing any more: it is left out."""
+        found: dict[tuple[str, int], Mapping[str, Any]] = {}
+        params = {
+            "LaunchTemplateId": template_id,
+            "Versions": [str(number) for number in numbers],
+            "IncludeManagedResources": True,
+        }
+        try:
+            async for page in self._pages("DescribeLaunchTemplateVersions", params, TEMPLATE_VERSIONS):
+                found.update(_by_version(page))
+        except ServiceError as error:
+            if not error.code.startswith("InvalidLaunchTemplateId."):
+                raise
+            if len(numbers) > 1:
+                for number in numbers:
+                    found.update(await self._versions(template_id, [number]))
+        return found
+
+    def template(
+        self,
+        raw: Mapping[str, Any],
+        *,
+        is_latest: bool,
+        in_use: bool = False,
+        tags: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType({}),
+    ) -> TemplateVersionSeen:
+        """One version of AWS's answer. AWS marks the default version; who asks knows which is the latest."""
+        data = raw.get("LaunchTemplateData") or {}
+        template_id = raw["LaunchTemplateId"]
+        return TemplateVersionSeen(
+            template_id=template_id,
+            template_name=_name(raw),
+            version=raw["VersionNumber"],
+            is_default=bool(raw.get("DefaultVersion")),
+            is_latest=is_latest,
+            options=self._options(
+                data.get("MetadataOptions") or {}, "template", f"{template_id}:{raw['VersionNumber']}"
+            ),
+            image_id=data.get("ImageId") or None,
+            in_use=in_use,
+            tags=tags.get(template_id, ()),
+        )
+
+    async def images(self, named: Iterable[str], public_images: PublicImages) -> list[ImageSeen]:
+        """The account's own images, then those of the ids in `named`."""
+        found: dict[str, ImageSeen] = {}
+
+        async def read_own() -> None:
+            async for page in self._pages("DescribeImages", _OWN_IMAGES_ASKED, IMAGES):
+                found.update((each["ImageId"], _image(each, owned=True)) for each in page.get("Images", ()))
+
+        await self._part("images", read_own)
+        wanted = []
+        for image_id in named:
+            if image_id in found:
+                continue
+            known = public_images.get(self._region, image_id)
+            if known is not None:
+                found[image_id] = known
+            else:
+                wanted.append(image_id)
+        for batch in _batches(wanted, limits.IMAGE_IDS_PER_CALL):
+            found.update(await self.named_images(batch, public_images))
+        return list(found.values())
+
+    async def named_images(self, image_ids: list[str], public_images: PublicImages) -> dict[str, ImageSeen]:
+        """Images by id. One that AWS does not show is there with `found=False`; on a refusal all stay out.
+
+        They are asked for by a filter: an `ImageIds` that names one image that is gone is refused as a whole.
+        """
+        found: dict[str, ImageSeen] = {}
+
+        async def read() -> None:
+            params = {
+                "Filters": [{"Name": "image-id", "Values": image_ids}],
+                "MaxResults": limits.IMAGES_PER_PAGE,
+                "IncludeDisabled": True,
+                "IncludeDeprecated": True,
+            }
+            async for page in self._pages("DescribeImages", params, IMAGES):
+                for each in page.get("Images", ()):
+                    image = _image(each, owned=False)
+                    found[image.image_id] = image
+                    if each.get("Public"):
+                        public_images.keep(self._region, image)
+            found.update((each, ImageSeen(each, found=False)) for each in image_ids if each not in found)
+
+        await self._part("images in use", read)
+        return found
+
+    def _pages(
+        self, operation: str, params: Mapping[str, Any], projection: Any, *, service: str = "ec2"
+    ) -> AsyncIterator[dict[str, Any]]:
+        return self._aws.paginate(self._credentials, service, self._region, operation, params, projection)
+
+    def _options(self, raw: Mapping[str, Any], kind: str, name: str) -> MetadataOptions:
+        if not raw:
+            return SAYS_NOTHING
+        try:
+            return _shared_options(*[raw.get(each) for each in _OPTIONS])
+        except InvalidOption as error:
+            self.unseen.append(Unseen(f"{kind} {name}", str(error), "InvalidOption"))
+            return SAYS_NOTHING
+
+    async def _part(self, what: str, read: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await read()
+        except (ServiceError, Unreachable) as error:
+            self.unseen.append(Unseen(what, said(error), code_of(error)))
+        except InvalidOption as error:
+            self.unseen.append(Unseen(what, str(error), "InvalidOption"))
+
+
+def is_image_id(name: str) -> bool:
+    """False for what a template may name instead of an id, such as `resolve:ssm:PARAMETER`."""
+    return name.startswith("ami-")
+
+
+@lru_cache(maxsize=1024)
+def _shared_options(tokens: Any, hop_limit: Any, endpoint: Any, ipv6: Any, tags: Any) -> MetadataOptions:
+    """A fleet has few different sets of options: instances share them."""
+    return MetadataOptions.from_aws(
+        dict(zip(AWS_NAMES.values(), (tokens, hop_limit, endpoint, ipv6, tags), strict=True))
+    )
+
+
+def _versions_run_from(instances: Iterable[InstanceSeen]) -> dict[str, set[int]]:
+    used: dict[str, set[int]] = {}
+    for each in instances:
+        if each.launch_template_id and (each.launch_template_version or "").isdecimal():
+            used.setdefault(each.launch_template_id, set()).add(int(each.launch_template_version or 0))
+    return used
+
+
+def _name(version: Mapping[str, Any]) -> str:
+    name: str = version.get("LaunchTemplateName", "")
+    return name
+
+
+def _by_version(page: Mapping[str, Any]) -> dict[tuple[str, int], Mapping[str, Any]]:
+    return {(each["LaunchTemplateId"], each["VersionNumber"]): each for each in page.get("LaunchTemplateVersions", ())}
+
+
+def _image(raw: Mapping[str, Any], *, owned: bool) -> ImageSeen:
+    return ImageSeen(raw["ImageId"], raw.get("Name", ""), owned, raw.get("ImdsSupport") or None)
+
+
+def _batches(items: list[str], size: int) -> Iterable[list[str]]:
+    left = iter(items)
+    while batch := list(islice(left, size)):
+        yield batch

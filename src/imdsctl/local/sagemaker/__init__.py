@@ -1,0 +1,1 @@
+"""Amazon SageMaker of the local AWS: notebook instances, with the metadata service versions that they allow."""

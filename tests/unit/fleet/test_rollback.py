@@ -1,0 +1,328 @@
+"""Rollback writes recorded values back, never a default, and leaves alone what somebody else has changed since."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.unit.fleet.ec2_in_memory import (
+    REGION,
+    V1,
+    A,
+    B,
+    FakeClock,
+    Killed,
+    MemoryJournal,
+    carry_out,
+    enter,
+    fleet,
+    of,
+    outcomes,
+    planned,
+    refusal,
+    version,
+)
+
+from imdsctl.domain.intent import Images, Intent
+from imdsctl.domain.journal import RollbackFailed
+from imdsctl.domain.options import AccountDefaults, HttpTokens, Switch
+from imdsctl.domain.plan import Plan
+from imdsctl.fleet.apply_report import Outcome, Report
+from imdsctl.fleet.ports import Unreachable
+from imdsctl.fleet.rollback import RollingBack, selected
+
+I0, I1 = "i-00000000000000000", "i-00000000000000001"
+
+
+def snapshot(ec2: Any) -> Any:
+    """Everything that says something about the metadata service; a deleted version is not there."""
+    templates = {
+        place: {
+            name: (each.default, {number: each.versions[number - 1] for number in each.numbers})
+            for name, each in named.items()
+        }
+        for place, named in ec2.templates.items()
+    }
+    return copy.deepcopy((ec2.defaults, ec2.instances, ec2.images, templates))
+
+
+def roll_back(plan: Plan, ec2: Any, journal: Any, **more: Any) -> Report:
+    delete_versions = more.pop("delete_versions", True)
+    narrowed = {name: more.pop(name) for name in ("wave", "changes", "since") if name in more}
+    chosen = selected(plan, journal.progress, delete_versions=delete_versions, **narrowed)
+    only = frozenset(change.id for change in chosen)
+    settings: dict[str, Any] = {"enter": enter, "clock": FakeClock(), **more}
+    rolling = RollingBack(plan=plan, aws=ec2, journal=journal, only=only, delete_versions=delete_versions, **settings)
+    return asyncio.run(rolling.run())
+
+
+def applied(*accounts: str, instances: int = 2, intent: Intent = Intent()) -> tuple[Any, Plan, MemoryJournal, Any]:  # noqa: B008
+    """A fleet after an apply, its plan and journal, and what it was before."""
+    ec2 = fleet(*accounts, instances=instances)
+    before, plan, journal = snapshot(ec2), planned(ec2, intent), MemoryJournal()
+    assert carry_out(plan, ec2, journal).done
+    ec2.calls.clear()
+    return ec2, plan, journal, before
+
+
+def test_the_whole_world_is_what_it_was() -> None:
+    ec2, plan, journal, before = applied(A, B)
+    report = roll_back(plan, ec2, journal)
+    assert report.done
+    assert outcomes(report) == {Outcome.RESTORED}
+    assert snapshot(ec2) == before
+    assert journal.progress.rolled_back == {change.id for change in plan.ready}
+
+
+def test_enforcement_goes_first_because_it_would_refuse_the_rest() -> None:
+    ec2, plan, journal, _ = applied()
+    roll_back(plan, ec2, journal)
+    assert ec2.writes[0] == ("ModifyInstanceMetadataDefaults", {"HttpTokensEnforced": "no-preference"})
+    operations = [operation for operation, _ in ec2.writes]
+    assert operations.index("ModifyInstanceMetadataOptions") < operations.index("ModifyLaunchTemplate")
+
+
+def test_what_was_not_set_gets_no_preference_and_what_was_set_gets_its_value() -> None:
+    ec2 = fleet(instances=1)
+    ec2.defaults[A, REGION] = AccountDefaults(HttpTokens.OPTIONAL, None, Switch.ENABLED)
+    before, plan, journal = snapshot(ec2), planned(ec2, Intent()), MemoryJournal()
+    carry_out(plan, ec2, journal)
+    ec2.calls.clear()
+    roll_back(plan, ec2, journal)
+    sent = [params for operation, params in ec2.writes if operation == "ModifyInstanceMetadataDefaults"]
+    assert sent[-1] == {"HttpTokens": "optional", "HttpPutResponseHopLimit": -1}
+    assert snapshot(ec2) == before
+
+
+def test_an_instance_that_was_optional_at_hop_limit_one_is_so_again() -> None:
+    ec2, plan, journal, _ = applied()
+    roll_back(plan, ec2, journal)
+    assert ec2.instances[A, REGION][I0] == V1.to_aws()
+    assert ("ModifyInstanceMetadataOptions", {"InstanceId": I0, "HttpTokens": "optional"}) in ec2.writes
+
+
+def test_versions_stay_and_are_reported_unless_they_are_to_be_deleted() -> None:
+    ec2, plan, journal, before = applied()
+    report = roll_back(plan, ec2, journal, delete_versions=False)
+    assert report.done
+    details = {result.change.resource: result.detail for result in report.results if result.detail}
+    assert details == {
+        "lt-one": "version 2 stays, and $Latest is 2: `--delete-versions` deletes what apply made",
+        "lt-two": "versions 3, 4 stay, and $Latest is 4: `--delete-versions` deletes what apply made",
+        "lt-new": "version 3 stays, and $Latest is 3: `--delete-versions` deletes what apply made",
+    }
+    assert {name: each.default for name, each in ec2.templates[A, REGION].items()} == dict.fromkeys(details, 1)
+    assert roll_back(plan, ec2, journal).done  # now with --delete-versions
+    assert snapshot(ec2) == before
+
+
+def test_a_version_that_somebody_else_has_made_since_keeps_the_template_as_it_is() -> None:
+    ec2, plan, journal, _ = applied()
+    ec2.templates[A, REGION]["lt-one"].versions.append(version(V1))
+    report = roll_back(plan, ec2, journal)
+    assert of(report, "lt-one") is Outcome.STALE
+    assert ec2.templates[A, REGION]["lt-one"].default == 2
+    assert of(report, "lt-two") is Outcome.RESTORED
+
+
+def test_a_default_that_somebody_else_has_moved_stays_there() -> None:
+    ec2, plan, journal, _ = applied()
+    ec2.templates[A, REGION]["lt-two"].default = 2
+    assert of(roll_back(plan, ec2, journal), "lt-two") is Outcome.STALE
+    assert ec2.templates[A, REGION]["lt-two"].default == 2
+
+
+def test_what_somebody_else_has_changed_since_is_left_alone_and_reported() -> None:
+    ec2, plan, journal, _ = applied()
+    ec2.instances[A, REGION][I1]["HttpPutResponseHopLimit"] = 7
+    report = roll_back(plan, ec2, journal)
+    assert not report.done
+    assert of(report, I1) is Outcome.STALE
+    detail = next(result.detail for result in report.results if result.outcome is Outcome.STALE)
+    assert detail == "it changed after apply had done its work: HttpPutResponseHopLimit was 1, is 7"
+    assert ec2.instances[A, REGION][I1]["HttpTokens"] == "required"
+    assert of(report, I0) is Outcome.RESTORED
+
+
+def test_what_somebody_else_has_put_back_needs_no_call() -> None:
+    ec2, plan, journal, before = applied()
+    ec2.instances[A, REGION][I1]["HttpTokens"] = "optional"
+    report = roll_back(plan, ec2, journal)
+    assert of(report, I1) is Outcome.AS_BEFORE
+    assert snapshot(ec2) == before
+
+
+def test_a_terminated_instance_and_an_image_cannot_be_restored_and_are_told_apart() -> None:
+    ec2, plan, journal, _ = applied(intent=Intent(images=Images.V2))
+    del ec2.instances[A, REGION][I1]
+    report = roll_back(plan, ec2, journal)
+    assert of(report, I1) is Outcome.GONE
+    assert of(report, "/image/") is Outcome.IRREVERSIBLE
+    assert not report.done
+    assert ec2.images[A, REGION] == {"ami-mine": "v2.0"}
+
+
+def test_what_apply_found_as_wanted_is_not_its_to_undo() -> None:
+    ec2 = fleet()
+    plan, journal = planned(ec2, Intent()), MemoryJournal()
+    ec2.instances[A, REGION][I0]["HttpTokens"] = "required"  # by somebody else, before the apply
+    carry_out(plan, ec2, journal)
+    roll_back(plan, ec2, journal)
+    assert ec2.instances[A, REGION][I0]["HttpTokens"] == "required"
+    assert ec2.instances[A, REGION][I1]["HttpTokens"] == "optional"
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_change_in_doubt_is_read_and_put_back_where_it_was_made(arrived: bool) -> None:
+    ec2 = fleet(instances=1)
+    before, plan, journal = snapshot(ec2), planned(ec2, Intent()), MemoryJournal()
+
+    def die(operation: str, params: Mapping[str, Any]) -> None:
+        if operation == "ModifyInstanceMetadataOptions":
+            raise Killed
+
+    if arrived:
+        ec2.after_write = die
+    else:
+        ec2.before_write = die
+    with pytest.raises((Killed, BaseExceptionGroup)):
+        carry_out(plan, ec2, journal)
+    ec2.before_write = ec2.after_write = lambda operation, params: None
+    report = roll_back(plan, ec2, journal)
+    assert of(report, "/instance/") is (Outcome.RESTORED if arrived else Outcome.AS_BEFORE)
+    assert snapshot(ec2) == before
+
+
+def test_a_refusal_is_recorded_and_the_same_command_tries_again() -> None:
+    ec2, plan, journal, before = applied()
+    ec2.before_write = lambda operation, params: deny(operation)
+
+    def deny(operation: str) -> None:
+        if operation == "ModifyInstanceMetadataOptions":
+            raise refusal()
+
+    report = roll_back(plan, ec2, journal)
+    assert report.count(Outcome.FAILED) == 2
+    assert [entry.code for entry in journal.entries if isinstance(entry, RollbackFailed)] == [
+        "UnauthorizedOperation"
+    ] * 2
+    ec2.before_write = lambda operation, params: None
+    assert roll_back(plan, ec2, journal).done
+    assert snapshot(ec2) == before
+
+
+def test_a_lost_answer_is_read_back_not_guessed() -> None:
+    ec2, plan, journal, before = applied()
+
+    def lost(operation: str, params: Mapping[str, Any]) -> None:
+        raise Unreachable("ec2", "timed out", "try again")
+
+    ec2.after_write = lost
+    assert roll_back(plan, ec2, journal).count(Outcome.IN_DOUBT) == 2  # templates: two calls, the second not made
+    ec2.after_write = lambda operation, params: None
+    assert roll_back(plan, ec2, journal).done
+    assert snapshot(ec2) == before
+
+
+def crash_points() -> list[tuple[str, int]]:
+    ec2, plan, journal, _ = applied(instances=1)
+    entries = len(journal.entries)
+    roll_back(plan, ec2, journal)
+    points = [("after entry", number) for number in range(entries + 1, len(journal.entries) + 1)]
+    calls = range(1, len(ec2.writes) + 1)
+    return points + [(where, number) for where in ("before call", "after call") for number in calls]
+
+
+@pytest.mark.parametrize(("point", "number"), crash_points())
+def test_killed_anywhere_the_same_rollback_comes_to_the_same_end(point: str, number: int) -> None:
+    ec2, plan, journal, before = applied(instances=1)
+    left = [number]
+
+    def die(operation: str, params: Mapping[str, Any]) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise Killed
+
+    if point == "after entry":
+        journal.killed_at = number
+    elif point == "before call":
+        ec2.before_write = die
+    else:
+        ec2.after_write = die
+    with pytest.raises((Killed, BaseExceptionGroup)):
+        roll_back(plan, ec2, journal)
+    journal.killed_at = None
+    ec2.before_write = ec2.after_write = lambda operation, params: None
+    assert roll_back(plan, ec2, journal).done
+    assert snapshot(ec2) == before
+    assert journal.progress.rolled_back == {change.id for change in plan.ready}
+
+
+def test_only_a_wave_only_a_change_only_what_came_since() -> None:
+    _, plan, journal, _ = applied(A, B)
+    changes = tuple(replace(change, wave="b" if change.target.account_id == B else "all") for change in plan.ready)
+    in_waves = replace(plan, changes=changes)
+    progress = journal.progress
+    assert {change.target.account_id for change in selected(in_waves, progress, wave="b")} == {B}
+    one = f"{A}/{REGION}/instance/{I0}"
+    assert [change.id for change in selected(plan, progress, changes=frozenset({one}))] == [one]
+    now = FakeClock().now()
+    assert selected(plan, progress, since=now) == plan.ready
+    assert selected(plan, progress, since=now + timedelta(seconds=1)) == ()
+    assert selected(plan, MemoryJournal().progress) == ()
+    assert datetime.fromisoformat(progress.done_at[one]) == now
+
+
+def test_one_instance_alone_goes_back_and_the_others_stay() -> None:
+    ec2, plan, journal, _ = applied()
+    report = roll_back(plan, ec2, journal, changes=frozenset({f"{A}/{REGION}/instance/{I0}"}))
+    assert outcomes(report) == {Outcome.RESTORED}
+    assert ec2.instances[A, REGION][I0]["HttpTokens"] == "optional"
+    assert ec2.instances[A, REGION][I1]["HttpTokens"] == "required"
+    assert len(ec2.writes) == 1
+
+
+def test_the_region_default_alone_goes_back_under_an_enforcement_that_stays() -> None:
+    ec2, plan, journal, _ = applied()
+    report = roll_back(plan, ec2, journal, changes=frozenset({f"{A}/{REGION}/region-default"}))
+    assert outcomes(report) == {Outcome.RESTORED}
+    assert ec2.defaults[A, REGION] == AccountDefaults(
+        instance_metadata_tags=Switch.ENABLED, http_tokens_enforced=Switch.ENABLED
+    )
+
+
+def test_a_second_rollback_has_nothing_to_do() -> None:
+    ec2, plan, journal, _ = applied()
+    roll_back(plan, ec2, journal)
+    ec2.calls.clear()
+    assert selected(plan, journal.progress) == ()
+    assert roll_back(plan, ec2, journal, delete_versions=False).results == ()
+    assert ec2.calls == []
+
+
+class Lost(Exception):
+    """The lease is somebody else's."""
+
+
+class LostLease:
+    number = 1
+
+    async def check(self) -> None:
+        raise Lost
+
+
+def test_without_the_lease_nothing_is_written() -> None:
+    ec2, plan, journal, _ = applied()
+    entries = len(journal.entries)
+    with pytest.raises(BaseExceptionGroup):
+        roll_back(plan, ec2, journal, lease=LostLease())
+    fresh = fleet()
+    with pytest.raises(BaseExceptionGroup):
+        carry_out(planned(fresh), fresh, lease=LostLease())
+    assert ec2.writes == fresh.writes == []
+    assert len(journal.entries) == entries
