@@ -24,7 +24,9 @@ import httptools
 from imdsctl.fleet.ports import Unreachable
 from imdsctl.wire.http import HttpRequest, HttpResponse
 
-CONNECTIONS_PER_HOST_MAX = 64
+CONNECTIONS_PER_HOST_MAX = 512
+"""More than a sweep has calls under way: with AWS_ENDPOINT_URL all Regions are one host, and a call that waits for a
+connection waits as long as another's answer is away."""
 CONNECT_TIMEOUT_SECONDS = 10.0
 """For name, connection, proxy and TLS together."""
 READ_TIMEOUT_SECONDS = 60.0

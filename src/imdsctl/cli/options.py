@@ -197,9 +197,17 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     """
     from imdsctl.adapters.event_loop import loop_factory
 
+    result: list[T] = []
+
+    async def kept() -> None:
+        # Not returned: when asyncio hands SIGINT back, Python makes a text of the task, and of the result in it. That
+        # of a large scan takes seconds.
+        result.append(await work)
+
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(work)
+            runner.run(kept())
+        return result[0]
     except BaseExceptionGroup as group:
         found = tuple(_diagnostics(group))
         if not found:
