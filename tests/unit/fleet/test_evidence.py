@@ -217,6 +217,15 @@ def test_a_search_that_was_cut_is_noticed_and_the_rest_asked_for_by_id(fake_aws:
     assert len(metrics.asked) == 2
 
 
+def test_a_search_that_finds_nobody_where_instances_run_is_not_believed(fake_aws: Any) -> None:
+    def blind(params: Mapping[str, Any]) -> dict[str, Any]:
+        found = {"i-of-a-linked-account": 9.0} if "Expression" in params["MetricDataQueries"][0] else {"i-0": 4.0}
+        return Metrics(found)(params)
+
+    evidence, price = gathered(fake_aws(GetMetricData=blind), region(ONE, 1, stopped=1))
+    assert (evidence.of(ONE, "i-0").no_token, price) == (4.0, Price(3, 2))
+
+
 def test_a_series_that_a_search_gave_in_part_counts_once(fake_aws: Any) -> None:
     def partly(params: Mapping[str, Any]) -> dict[str, Any]:
         answer = Metrics({"i-0": 4.0})(params)
