@@ -13,7 +13,7 @@ def trusts(call: Call, arn: str, service: str) -> bool:
 
     `service` is a principal such as `sagemaker.amazonaws.com`. SCPs do not bind services.
     """
-    # Here and not above: EC2 asks this, and who may call is known of a world that has EC2 in it.
+    # Here, because EC2 asks for this too, and the world that an authorization knows knows EC2.
     from imdsctl.local.authorization.caller import compiled
 
     role = call.world.iam(call.account_id).role_by_arn(arn)
