@@ -232,7 +232,7 @@ def test_with_a_settling_time_instances_are_pending_first(make_offline: MakeOffl
     refused = here.refused(lambda: here.asg.update_auto_scaling_group(**delete, MaxSize=3))
     assert refused[0] == "ScalingActivityInProgress"
     here.aws.offset += timedelta(seconds=31)
-    assert here.asg.describe_auto_scaling_groups()["AutoScalingGroups"] == []
+    assert here.asg.describe_auto_scaling_groups(AutoScalingGroupNames=["web"])["AutoScalingGroups"] == []
 
 
 @pytest.mark.parametrize("looks", [False, True])
@@ -373,7 +373,7 @@ def test_a_generated_region_has_launch_configurations_that_nobody_deleted(make_o
         MaxSize=1,
         AvailabilityZones=[f"{region}a"],
     )
-    [group] = asg.describe_auto_scaling_groups()["AutoScalingGroups"]
+    [group] = asg.describe_auto_scaling_groups(AutoScalingGroupNames=["old"])["AutoScalingGroups"]
     assert [each["LifecycleState"] for each in group["Instances"]] == ["InService"]
 
 
@@ -409,7 +409,7 @@ def test_an_scp_does_not_bind_a_group_and_a_declarative_policy_does(org: Any) ->
         MaxSize=2,
         AvailabilityZones=["eu-west-1a"],
     )
-    [group] = member.describe_auto_scaling_groups()["AutoScalingGroups"]
+    [group] = member.describe_auto_scaling_groups(AutoScalingGroupNames=["web"])["AutoScalingGroups"]
     assert len(group["Instances"]) == 1
 
     org.declare(org.declared(http_tokens_enforced="enabled"))

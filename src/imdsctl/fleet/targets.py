@@ -206,56 +206,39 @@ async def find_accounts(aws: Aws, selection: Selection) -> Visit:
 
 
 async def find_accounts_through(doors: Sequence[Aws], selection: Selection) -> Visit:
-    """The same through several clients, each with a profile of its own: what the first of them finds is its own.
+    """The same through several clients, each with a profile of its own: every one brings the accounts that it finds.
 
-    Raises DiagnosticError when none of them finds an account that the selection wants.
+    An account that several find is entered through the first. Raises DiagnosticError for what none of them finds.
     """
-    visits: list[tuple[Aws, Visit]] = []
-    problems: list[DiagnosticError] = []
+    everybody = replace(selection, accounts=(), exclude_accounts=())
+    found: dict[str, tuple[Account, Door]] = {}
+    visits: list[Visit] = []
+    problems: list[Diagnostic] = []
     for aws in doors:
         try:
-            visits.append((aws, await find_accounts(aws, selection)))
+            visit = await find_accounts(aws, everybody)
         except DiagnosticError as error:
-            if not _may_be_elsewhere(error):
+            # One organization need not have the units of another.
+            if any(each.code not in _MAY_BE_ELSEWHERE for each in error.diagnostics):
                 raise
-            problems.append(error)
+            problems += error.diagnostics
+            continue
+        visits.append(visit)
+        for account in (*visit.accounts, *visit.inactive):
+            found.setdefault(account.account_id, (account, Door(aws, visit.caller)))
     if not visits:
-        raise DiagnosticError(
-            tuple(dict.fromkeys(each for error in problems for each in error.diagnostics)),
-            exit_code=max(error.exit_code for error in problems),
-        )
-    (_, first), *others = visits
-    found = dict.fromkeys(each.account_id for each in (*first.accounts, *first.inactive))
-    joined = first
-    for aws, visit in others:
-        new = [each for each in visit.accounts if each.account_id not in found]
-        inactive = [each for each in visit.inactive if each.account_id not in found]
-        found.update(dict.fromkeys(each.account_id for each in (*new, *inactive)))
-        joined = replace(
-            joined,
-            accounts=(*joined.accounts, *new),
-            inactive=(*joined.inactive, *inactive),
-            unseen=(*joined.unseen, *(_inactive(each) for each in inactive)),
-            notices=tuple(dict.fromkeys((*joined.notices, *visit.notices))),
-            doors={**joined.doors, **{each.account_id: Door(aws, visit.caller) for each in new}},
-            units={**visit.units, **joined.units},
-        )
-    _refuse_unfound(selection, joined)
-    return joined
-
-
-def _may_be_elsewhere(error: DiagnosticError) -> bool:
-    """One profile need not know the accounts that another one does."""
-    return all(each.code in ("account-unknown", "nothing-selected") for each in error.diagnostics)
-
-
-def _refuse_unfound(selection: Selection, visit: Visit) -> None:
-    known = {name for each in (*visit.accounts, *visit.inactive) for name in (each.account_id, each.name)}
-    _refuse(
-        Diagnostic("account-unknown", f"none of the profiles finds the account `{name}`")
-        for name in dict.fromkeys(selection.accounts)
-        if name not in known
+        raise DiagnosticError(tuple(dict.fromkeys(problems)), exit_code=2)
+    chosen = _choose(selection, [account for account, _ in found.values()], frozenset())
+    return replace(
+        _visit(visits[0].caller, chosen, selection),
+        notices=tuple(dict.fromkeys(notice for visit in visits for notice in visit.notices)),
+        by_organization=visits[0].by_organization,
+        doors={each.account_id: found[each.account_id][1] for each in chosen},
+        units={account: units for visit in visits for account, units in visit.units.items()},
     )
+
+
+_MAY_BE_ELSEWHERE = frozenset({"ou-unknown", "organization-needed", "nothing-selected"})
 
 
 async def go_on(aws: Aws, selection: Selection, accounts: Iterable[Account]) -> Visit:

@@ -18,7 +18,7 @@ from imdsctl.wire.errors import BrokenSyntax, Malformed, MissingParameter, Servi
 from imdsctl.wire.form import Ec2Form, Pairs, QueryForm, parse_pairs, percent_decode, unflatten, write_pairs
 from imdsctl.wire.http import HttpRequest, HttpResponse
 from imdsctl.wire.model import OperationModel, Projection, ServiceModel, Shape, words
-from imdsctl.wire.skim import Document
+from imdsctl.wire.skim import Document, Unusual
 from imdsctl.wire.tree import TreeCompiler, cbor_compiler, json_compiler, read_cbor, read_json, write_cbor, write_json
 from imdsctl.wire.xml import PlainReader, XmlCompiler, XmlReader, escape, local_name, parse, skim_of
 from imdsctl.wire.xml import Structure as XmlStructure
@@ -26,6 +26,18 @@ from imdsctl.wire.xml import Structure as XmlStructure
 body_bytes_max: Final = 16 * 1024 * 1024
 _XML: Final = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 _MESSAGE: Final = ("message", "Message")
+_QUERY_SHAPES: Final = {
+    "AWS.SimpleQueueService.NonExistentQueue": "QueueDoesNotExist",
+    "QueueAlreadyExists": "QueueNameExists",
+    **{
+        f"AWS.SimpleQueueService.{name}": name
+        for name in (
+            *("BatchEntryIdsNotDistinct", "BatchRequestTooLong", "EmptyBatchRequest", "InvalidBatchEntryId"),
+            *("PurgeQueueInProgress", "TooManyEntriesInBatchRequest"),
+        )
+    },
+}
+"""SQS's errors by the codes of its query protocol, which clients still see; its model no longer says them."""
 DOCUMENTS_REMEMBERED_MAX: Final = 32
 """Projections of one operation for which a quick reader is compiled; they are constants of the callers."""
 
@@ -342,7 +354,13 @@ class _FormXml:
         return self._protocol.respond(200, body, request_id)
 
     def decode_response(self, response: HttpResponse, projection: Projection | None) -> dict[str, Any]:
-        reader = self.stream(projection)
+        document = self._document(projection) if projection is not None else None
+        if document is not None:
+            try:
+                return document.read(response.body)
+            except Unusual:
+                pass
+        reader = self._parser(projection)
         reader.feed(response.body)
         return reader.close()
 
@@ -400,7 +418,7 @@ class _Tree(ProtocolOf):
         return {"content-type": self.content_type, "x-amzn-requestid": request_id}
 
     def encode_error(self, error: ServiceError, request_id: str) -> HttpResponse:
-        shape = self.model.error(error.code)
+        shape = self.model.error(_QUERY_SHAPES.get(error.code, error.code))
         name = shape.name if shape is not None else error.code
         document: dict[str, Any] = {"__type": name}
         key = "message"

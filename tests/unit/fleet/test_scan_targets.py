@@ -11,7 +11,16 @@ from imdsctl.domain.diagnostics import DiagnosticError, Severity
 from imdsctl.domain.regions import DEFAULT_REGIONS
 from imdsctl.domain.verdicts import ACCOUNT_NOT_ACTIVE, NOT_INSPECTABLE
 from imdsctl.fleet.ports import Unreachable
-from imdsctl.fleet.targets import AccountRegions, Selection, Visit, enter, find_accounts, regions_of
+from imdsctl.fleet.targets import (
+    AccountRegions,
+    ListedAccount,
+    Selection,
+    Visit,
+    enter,
+    find_accounts,
+    find_accounts_through,
+    regions_of,
+)
 from imdsctl.wire.errors import ServiceError
 
 DENIED = ServiceError("AccessDeniedException", "You don't have permissions to access this resource.", 400)
@@ -220,3 +229,45 @@ def test_a_network_that_is_down_names_the_host_and_the_next_step(fake_aws: Any) 
     (diagnostic,) = refused.value.diagnostics
     assert (diagnostic.code, diagnostic.hint) == ("aws-unreachable", "check the proxy settings")
     assert "sts.us-east-1.amazonaws.com" in diagnostic.summary
+
+
+# By file, and through several profiles.
+
+
+def test_the_accounts_of_a_file_are_visited_and_no_others_known_to_the_organization_or_not(fake_aws: Any) -> None:
+    listed = (ListedAccount("333333333333", "partner", "Reader"), ListedAccount("222222222222"))
+    visit = asyncio.run(find_accounts(fake_aws(), Selection(listed=listed)))
+    assert [(each.account_id, each.name) for each in visit.accounts] == [
+        ("333333333333", "partner"),
+        ("222222222222", "shop"),
+    ]
+    assert visit.roles == {"333333333333": "Reader"}
+
+
+def test_the_accounts_of_a_file_need_no_organization(fake_aws: Any) -> None:
+    aws = fake_aws(ListAccounts=ServiceError("AWSOrganizationsNotInUseException", "no", 400))
+    visit = asyncio.run(find_accounts(aws, Selection(listed=(ListedAccount("333333333333"),))))
+    assert [each.account_id for each in visit.accounts] == ["333333333333"]
+    assert visit.notices == ()
+    assert not visit.by_organization
+
+
+def test_each_profile_brings_the_accounts_that_it_finds_and_enters_them(fake_aws: Any) -> None:
+    alone = {
+        "GetCallerIdentity": {"Account": "999999999999", "Arn": "arn:aws:iam::999999999999:user/me"},
+        "ListAccounts": ServiceError("AWSOrganizationsNotInUseException", "no", 400),
+    }
+    first, second = fake_aws(), fake_aws(**alone)
+    visit = asyncio.run(find_accounts_through([first, second], Selection()))
+    assert [each.account_id for each in visit.accounts] == ["111111111111", "222222222222", "999999999999"]
+    doors = {account: door.aws for account, door in visit.doors.items()}
+    assert doors == {"111111111111": first, "222222222222": first, "999999999999": second}
+
+
+def test_an_account_that_only_one_profile_knows_may_be_named(fake_aws: Any) -> None:
+    others = {"Accounts": [{"Id": "444444444444", "Name": "lab", "State": "ACTIVE"}]}
+    doors = [fake_aws(), fake_aws(ListAccounts=others)]
+    visit = asyncio.run(find_accounts_through(doors, Selection(accounts=("lab", "shop"))))
+    assert [each.name for each in visit.accounts] == ["shop", "lab"]
+    with pytest.raises(DiagnosticError, match="account-unknown"):
+        asyncio.run(find_accounts_through(doors, Selection(accounts=("nowhere",))))

@@ -100,6 +100,11 @@ IDENTIFIER_KINDS = {
         'Invalid id: "{}" (expecting "sir-...")',
         "The spot instance request ID '{}' does not exist",
     ),
+    "sfr": (
+        "InvalidSpotFleetRequestId",
+        "The Spot Fleet request ID '{}' is malformed.",
+        "The Spot Fleet request ID '{}' does not exist",
+    ),
     "fleet": ("InvalidFleetId", "The fleet ID '{}' is malformed.", "The fleet ID '{}' does not exist"),
     "r": ("InvalidReservationID", 'Invalid id: "{}" (expecting "r-...")', "The reservation '{}' does not exist"),
 }
@@ -115,10 +120,8 @@ NOT_FOUND_CODES = {
 MALFORMED_CODES = {"lt": "InvalidLaunchTemplateId.Malformed", "sg": "InvalidGroupId.Malformed"}
 
 IDENTIFIER = re.compile(r"(?:[0-9a-f]{8}|[0-9a-f]{17})\Z")
-IDENTIFIERS = {
-    "sir": re.compile(r"[0-9a-z]{8}\Z"),
-    "fleet": re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z"),
-}
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+IDENTIFIERS = {"sir": re.compile(r"[0-9a-z]{8}\Z"), "fleet": UUID, "sfr": UUID}
 """Where the part after the prefix has another form."""
 
 

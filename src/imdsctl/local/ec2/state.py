@@ -33,6 +33,7 @@ from imdsctl.local.ec2.resources import (
     SecurityGroup,
     SecurityGroupRule,
     Snapshot,
+    SpotFleet,
     SpotRequest,
     Subnet,
     Volume,
@@ -138,6 +139,7 @@ class RegionState:
         self.key_pairs: dict[str, KeyPair] = {}  # by name
         self.spot_requests: dict[str, SpotRequest] = {}
         self.fleets: dict[str, Fleet] = {}
+        self.spot_fleets: dict[str, SpotFleet] = {}
         self.last_generated = -1  # the order of the last reservation that was not launched by a call
         self.generated: Generated | None = None  # None: a Region without a generated fleet
         # What an instance had, and until when, for CloudWatch's evidence: only of instances that were changed.

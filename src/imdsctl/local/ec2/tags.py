@@ -44,6 +44,7 @@ RESOURCE_TYPES = {
     "key": "key-pair",
     "sir": "spot-instances-request",
     "fleet": "fleet",
+    "sfr": "spot-fleet-request",
 }
 """Prefix of an identifier to AWS's `ResourceType`."""
 
@@ -86,6 +87,7 @@ def _exists(state: RegionState, kind: str, resource_id: str) -> bool:
         "sg": state.security_groups,
         "sir": state.spot_requests,
         "fleet": state.fleets,
+        "sfr": state.spot_fleets,
     }
     return resource_id in tables[kind]
 
