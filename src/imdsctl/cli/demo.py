@@ -73,8 +73,7 @@ version = 1
 [[wave]]
 name = "sandbox"
 match = { ou = ["Sandbox", "Workloads/Dev"] }
-soak = "2s"                       # a day, where real people work
-rejected-calls-max = 0
+soak = "1s"                       # where real people work: "24h", and rejected-calls-max = 0
 
 [[wave]]
 name = "shared"
@@ -120,7 +119,10 @@ def _play(stage: Stage, accounts: int, instances: int, seed: int) -> None:
         "--v1-percent", "0",
     )  # fmt: skip
 
-    say("\n# 1. Where does the organization stand? A scan only reads.")
+    say(
+        "\n# 1. Where does the organization stand? A scan only reads. (Without --no-services it asks EKS, SageMaker and"
+    )
+    say("#    others too, whose settings only they can change.)")
     stage.run_abridged("scan", "--no-services")
     before = stage.json("scan", "--no-services")
 
@@ -144,10 +146,8 @@ def _play(stage: Stage, accounts: int, instances: int, seed: int) -> None:
     say("\n# 5. Apply: what the plan says and nothing else; the old values are recorded first.")
     code = _apply(stage)
     if code:
-        say(
-            f"\n# The gate of the second wave held: CloudWatch has seen {legacy} use IMDSv1. What came before is done, the"
-        )
-        say("# rest was not begun. Nothing broke. Its owner needs time: that goes into the register, with an end.")
+        say(f"\n# The gate of the second wave held: CloudWatch has seen {legacy} use IMDSv1. What came before is done,")
+        say("# the rest was not begun. Nothing broke. Its owner needs time: that goes into the register, with an end.")
         with (stage.folder / "imdsctl.toml").open("a") as file:
             file.write(EXCEPTION.format(instance=legacy))
         say(EXCEPTION.format(instance=legacy))
