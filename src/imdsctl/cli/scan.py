@@ -76,9 +76,7 @@ def command(
     profile: options.Profiles = None,
     role: options.Role = ROLE_NAME,
     current_account: options.CurrentAccount = False,
-    services: Annotated[
-        bool, typer.Option("--services/--no-services", help="Read the settings of other services (EKS, ECS, ...) too.")
-    ] = True,
+    services: options.Services = True,
     time_limit: Annotated[
         str | None,
         typer.Option("--time-limit", metavar="TIME", help="Stop after `90s`, `30m`, `2h`; `--resume` goes on."),
