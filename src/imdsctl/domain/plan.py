@@ -172,8 +172,16 @@ class Plan:
     def steps(self) -> tuple[tuple[PlannedWave, Stage, tuple[Change, ...]], ...]:
         """The changes that apply makes, by wave and stage, in order; steps without any are left out."""
         by_step: dict[tuple[str, Stage], list[Change]] = {}
-        for change in self.ready:
-            by_step.setdefault((change.wave, change.stage), []).append(change)
+        members: list[Change] = []
+        last: tuple[str, Stage] | None = None
+        for change in self.changes:
+            if change.held:
+                continue
+            # Changes come in order: the dictionary is asked once a step, not once a change.
+            if last is None or change.stage is not last[1] or change.wave != last[0]:
+                last = change.wave, change.stage
+                members = by_step.setdefault(last, [])
+            members.append(change)
         return tuple(
             (wave, stage, tuple(by_step[wave.name, stage]))
             for wave in self.waves
@@ -392,4 +400,17 @@ def _invalid(why: str) -> DiagnosticError:
 
 def affected_targets(changes: Iterable[Change]) -> tuple[Target, ...]:
     """The accounts and Regions of some changes, sorted."""
-    return tuple(sorted({change.target for change in changes}))
+    return tuple(sorted(by_target(changes)))
+
+
+def by_target(changes: Iterable[Change]) -> dict[Target, list[Change]]:
+    """Some changes by account and Region, sorted."""
+    found: dict[Target, list[Change]] = {}
+    members: list[Change] = []
+    last: Target | None = None
+    for change in changes:
+        if change.target is not last:
+            last = change.target
+            members = found.setdefault(last, [])
+        members.append(change)
+    return dict(sorted(found.items()))
