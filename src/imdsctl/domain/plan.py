@@ -225,8 +225,9 @@ def plan_pieces(plan: Plan) -> Generator[bytes, None, str]:
     digest = hashlib.sha256(b'{"changes":[')
     yield b'{"changes":['
     separator = b""
+    lines_of = _Lines()
     for start in range(0, len(plan.changes), CHANGES_PER_PIECE):
-        lines = [canonical(change_to_plain(change)) for change in plan.changes[start : start + CHANGES_PER_PIECE]]
+        lines = [lines_of.line(change) for change in plan.changes[start : start + CHANGES_PER_PIECE]]
         digest.update(separator + b",".join(lines))
         yield separator + b"\n" + b",\n".join(lines)
         separator = b","
@@ -239,6 +240,53 @@ def plan_pieces(plan: Plan) -> Generator[bytes, None, str]:
 
 
 CHANGES_PER_PIECE = 1000
+
+
+class _Lines:
+    """Changes in canonical form. The instances of a Region differ in id, name and resource alone: what stands around
+    these is encoded once."""
+
+    def __init__(self) -> None:
+        self._around: dict[tuple[Any, ...], tuple[bytes, bytes, bytes]] = {}
+        self._target: Target | None = None
+
+    def line(self, change: Change) -> bytes:
+        """`canonical(change_to_plain(change))`."""
+        if change.surface is not Surface.INSTANCE:
+            return canonical(change_to_plain(change))
+        if change.target is not self._target:
+            self._around, self._target = {}, change.target
+        # The plan holds these values while it is written, so that their identity stands for them.
+        key = (
+            id(change.before),
+            id(change.after),
+            id(change.stage),
+            change.reason,
+            change.risk,
+            change.held,
+            change.wave,
+            change.evidence,
+            change.blast_radius,
+            change.gate,
+        )
+        around = self._around.get(key)
+        if around is None:
+            around = self._around[key] = _around(change)
+        head, middle, tail = around
+        name, resource = canonical(change.name), canonical(change.resource)
+        return b'%b"id":%b,"name":%b,%b"resource":%b,%b' % (head, canonical(change.id), name, middle, resource, tail)
+
+
+def _around(change: Change) -> tuple[bytes, bytes, bytes]:
+    """The canonical form before `id` and `name`, between these and `resource`, and after it."""
+    plain = change_to_plain(change)
+    parts = (
+        {key: value for key, value in plain.items() if key < "id"},
+        {key: value for key, value in plain.items() if "name" < key < "resource"},
+        {key: value for key, value in plain.items() if key > "resource"},
+    )
+    head, middle, tail = (canonical(part) for part in parts)
+    return head[:-1] + b",", middle[1:-1] + b",", tail[1:]
 
 
 def _rest(plan: Plan) -> dict[str, Any]:
