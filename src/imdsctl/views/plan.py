@@ -20,6 +20,7 @@ from imdsctl.domain.plan import (
 )
 from imdsctl.domain.shown import shown
 from imdsctl.domain.waves import PlannedWave
+from imdsctl.fleet.launch_dry_run import Launches
 from imdsctl.fleet.verify import Verification
 from imdsctl.views.json import document
 from imdsctl.views.text import painted
@@ -110,6 +111,7 @@ def verification_text(
     )
     accepted = [(each.subject, each.reason) for each in judged.accepted]
     lines += _listed("Left exposed by the intent", accepted, "-", "dim", full, colour)
+    lines += _dry_runs(judged, full, colour)
     where = f"{counted(judged.targets, 'target')} (account and Region)"
     if judged.proven:
         tail = f"; {len(accepted)} left exposed by the intent" if accepted else ""
@@ -122,11 +124,25 @@ def verification_text(
         lines.append(WIDEN)
         return "\n".join(lines)
     left = [f"{len(ready)} to change", f"{len(plan.deferred)} deferred", f"{len(plan.unknown)} unknown"]
+    left += [f"{counted(len(judged.expired), 'exception')} expired"] if judged.expired else []
+    left += [f"{len(judged.launching_otherwise)} launching otherwise"] if judged.launching_otherwise else []
     lines.append(painted(f"Not verified: {where} read; {', '.join(left)}.", "red", colour))
     lines.append(
         "Next: imdsctl plan -o plan.json" if ready else "Next: see to what is deferred or unknown, then verify again."
     )
     return "\n".join(lines)
+
+
+def _dry_runs(judged: Verification, full: bool, colour: bool) -> Iterator[str]:
+    """What the DryRuns prove, what they leave to prediction, and what is wrong."""
+    if not judged.dry_runs:
+        return
+    wrong = [(f"{each.target}: {each.source}", each.detail) for each in judged.launching_otherwise]
+    yield from _listed("Launches otherwise than wanted", wrong, "!", "red", full, colour)
+    counts = Counter(each.launches for each in judged.dry_runs)
+    said = "; ".join(f"{counts[kind]} launch {kind}" for kind in Launches if counts[kind])
+    yield f"DryRun launches: {counted(len(judged.dry_runs), 'launch source')}: {said}."
+    yield "A DryRun ends before AWS looks at HttpTokensEnforced: what enforcement refuses is predicted, not proven."
 
 
 def verification_json(judged: Verification) -> str:
@@ -137,6 +153,17 @@ def verification_json(judged: Verification) -> str:
         targets=judged.targets,
         left=plan_to_plain(judged.plan),
         accepted=[{"subject": each.subject, "reason": each.reason} for each in judged.accepted],
+        expired=[each.summary for each in judged.expired],
+        dry_runs=[
+            {
+                "account": each.target.account_id,
+                "region": each.target.region,
+                "source": each.source,
+                "launches": str(each.launches),
+                "detail": each.detail,
+            }
+            for each in judged.dry_runs
+        ],
     )
 
 
