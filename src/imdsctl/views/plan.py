@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -71,7 +72,7 @@ def plan_text(
             lines += _in_full(members, names, colour)
         if not in_full:
             lines += _folded(stages, names, colour)
-    lines += _listed("Deferred", [(each.id, each.held) for each in plan.deferred], "!", "yellow", full, colour)
+    lines += _deferred(plan, full, colour)
     lines += _listed("Exempt", [(each.id, exempt_text(each)) for each in plan.exempt], "-", "dim", full, colour)
     lines += _listed(
         "Unknown", [(e.subject, f"{e.what}: {e.reason}") for e in plan.unknown], "?", "yellow", full, colour
@@ -105,7 +106,7 @@ def verification_text(
     if ready:
         stages = [(stage, members) for _, stage, members in plan.steps()]
         lines += _in_full(ready, names, colour) if full or len(ready) <= LINES_MAX else _folded(stages, names, colour)
-    lines += _listed("Deferred", [(each.id, each.held) for each in plan.deferred], "!", "yellow", full, colour)
+    lines += _deferred(plan, full, colour)
     lines += _listed(
         "Unknown", [(e.subject, f"{e.what}: {e.reason}") for e in plan.unknown], "?", "yellow", full, colour
     )
@@ -262,12 +263,20 @@ def _heading(target: Target, names: Mapping[str, str]) -> str:
     return f"{target.account_id} ({shown(name)}) {target.region}" if name else f"{target.account_id} {target.region}"
 
 
+def _deferred(plan: Plan, full: bool, colour: bool) -> Iterator[str]:
+    """Deferred changes one by one, and how many of each surface they are when that says more."""
+    deferred = plan.deferred
+    counts = Counter(change.surface for change in deferred)
+    kinds = ", ".join(f"{count} {surface}" for surface, count in counts.most_common()) if len(counts) > 1 else ""
+    yield from _listed("Deferred", [(each.id, each.held) for each in deferred], "!", "yellow", full, colour, kinds)
+
+
 def _listed(
-    title: str, entries: list[tuple[str, str]], symbol: str, shade: str, full: bool, colour: bool
+    title: str, entries: list[tuple[str, str]], symbol: str, shade: str, full: bool, colour: bool, kinds: str = ""
 ) -> Iterator[str]:
     if not entries:
         return
-    yield painted(f"{title} ({len(entries)})", "bold", colour)
+    yield painted(f"{title} ({len(entries)}{f': {kinds}' if kinds else ''})", "bold", colour)
     listed = entries if full else entries[:REASONS_MAX]
     for subject, reason in listed:
         yield f"  {painted(symbol, shade, colour)} {shown(subject)}: {shown(reason)}"
