@@ -26,6 +26,8 @@ def plan_services(here: Here) -> None:
     for service in sorted(here.region.services, key=lambda each: (each.kind, each.resource)):
         if allows_v1(service):
             names = (service.resource, service.name)
+            if here.wanted(names, service.tags).services is None:
+                continue
             wave = here.wave(names, service.tags)
             here.admit(_change(here, service, wave), here.exemption(names, service.tags))
 
