@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
 from enum import Enum, StrEnum
@@ -215,81 +215,11 @@ def digest_of(value: Any) -> str:
 
 def plan_to_plain(plan: Plan) -> dict[str, Any]:
     """A plan as JSON values, with its digest over everything else."""
-    body = {"changes": [change_to_plain(change) for change in plan.changes], **_rest(plan)}
+    body = {"changes": [change_to_plain(change) for change in plan.changes], **rest_to_plain(plan)}
     return {**body, "digest": digest_of(body)}
 
 
-def plan_pieces(plan: Plan) -> Generator[bytes, None, str]:
-    """The same as the text of a plan file, piece by piece, a change a line: a plan of any size is never whole in memory
-    as text. The file's members are in canonical order, with the digest among them; the generator returns it."""
-    digest = hashlib.sha256(b'{"changes":[')
-    yield b'{"changes":['
-    separator = b""
-    lines_of = _Lines()
-    for start in range(0, len(plan.changes), CHANGES_PER_PIECE):
-        lines = [lines_of.line(change) for change in plan.changes[start : start + CHANGES_PER_PIECE]]
-        digest.update(separator + b",".join(lines))
-        yield separator + b"\n" + b",\n".join(lines)
-        separator = b","
-    rest = {name: canonical(member) for name, member in sorted(_rest(plan).items())}
-    digest.update(b"]" + b"".join(b',"%s":%s' % (name.encode(), member) for name, member in rest.items()) + b"}")
-    found = f"sha256:{digest.hexdigest()}"
-    rest["digest"] = canonical(found)
-    yield b"\n]" + b"".join(b',\n"%s":%s' % (name.encode(), rest[name]) for name in sorted(rest)) + b"}\n"
-    return found
-
-
-CHANGES_PER_PIECE = 1000
-
-
-class _Lines:
-    """Changes in canonical form. The instances of a Region differ in id, name and resource alone: what stands around
-    these is encoded once."""
-
-    def __init__(self) -> None:
-        self._around: dict[tuple[Any, ...], tuple[bytes, bytes, bytes]] = {}
-        self._target: Target | None = None
-
-    def line(self, change: Change) -> bytes:
-        """`canonical(change_to_plain(change))`."""
-        if change.surface is not Surface.INSTANCE:
-            return canonical(change_to_plain(change))
-        if change.target is not self._target:
-            self._around, self._target = {}, change.target
-        # The plan holds these values while it is written, so that their identity stands for them.
-        key = (
-            id(change.before),
-            id(change.after),
-            id(change.stage),
-            change.reason,
-            change.risk,
-            change.held,
-            change.wave,
-            change.evidence,
-            change.blast_radius,
-            change.gate,
-        )
-        around = self._around.get(key)
-        if around is None:
-            around = self._around[key] = _around(change)
-        head, middle, tail = around
-        name, resource = canonical(change.name), canonical(change.resource)
-        return b'%b"id":%b,"name":%b,%b"resource":%b,%b' % (head, canonical(change.id), name, middle, resource, tail)
-
-
-def _around(change: Change) -> tuple[bytes, bytes, bytes]:
-    """The canonical form before `id` and `name`, between these and `resource`, and after it."""
-    plain = change_to_plain(change)
-    parts = (
-        {key: value for key, value in plain.items() if key < "id"},
-        {key: value for key, value in plain.items() if "name" < key < "resource"},
-        {key: value for key, value in plain.items() if key > "resource"},
-    )
-    head, middle, tail = (canonical(part) for part in parts)
-    return head[:-1] + b",", middle[1:-1] + b",", tail[1:]
-
-
-def _rest(plan: Plan) -> dict[str, Any]:
+def rest_to_plain(plan: Plan) -> dict[str, Any]:
     """Everything of a plan but its changes and its digest. (In canonical order, `changes` comes first.)"""
     return {
         "format": PLAN_FORMAT,
@@ -361,14 +291,22 @@ _STAGES = {stage.title: stage for stage in Stage}
 
 def plan_from_plain(value: Any) -> Plan:
     """JSON values to a plan. Raises DiagnosticError `plan-invalid` when it is no plan, or not the one that was made."""
+    body = {key: member for key, member in value.items() if key != "digest"} if isinstance(value, Mapping) else {}
+    return plan_of(value, lambda: (change_from_plain(each) for each in value["changes"]), lambda: digest_of(body))
+
+
+def plan_of(value: Any, changes: Callable[[], Iterable[Change]], digest_now: Callable[[], str]) -> Plan:
+    """A plan from everything but its changes as JSON values, its changes, and the digest of what was read.
+
+    Raises DiagnosticError `plan-invalid`.
+    """
     if not isinstance(value, Mapping) or value.get("format") != PLAN_FORMAT:
         raise _invalid("this is not a plan of imdsctl")
     if value.get("format_version") != PLAN_FORMAT_VERSION:
         raise _invalid(
             f"format_version `{value.get('format_version')}` is not known: this imdsctl reads {PLAN_FORMAT_VERSION}"
         )
-    body = {key: member for key, member in value.items() if key != "digest"}
-    digest = digest_of(body)
+    digest = digest_now()
     if value.get("digest") != digest:
         raise _invalid("its digest does not match its content: it was edited or cut after it was made")
     try:
@@ -377,7 +315,7 @@ def plan_from_plain(value: Any) -> Plan:
             scan_digest=value["scan"]["digest"],
             made_at=datetime.fromisoformat(value["made_at"]),
             intent=parse_document(value["intent"]),
-            changes=tuple(_change(each) for each in value["changes"]),
+            changes=tuple(changes()),
             unknown=tuple(Gap(each["subject"], each["what"], each["reason"]) for each in value["unknown"]),
             waves=tuple(_wave(each) for each in value["waves"]),
             exempt=tuple(_exempt(each) for each in value["exempt"]),
@@ -412,7 +350,8 @@ def _wave(value: Mapping[str, Any]) -> PlannedWave:
     )
 
 
-def _change(value: Mapping[str, Any]) -> Change:
+def change_from_plain(value: Mapping[str, Any]) -> Change:
+    """JSON values to a change. Raises KeyError, TypeError or ValueError."""
     surface = Surface(value["surface"])
     text = {name: value[name] for name in _TEXTS}
     for name, member in text.items():
