@@ -119,3 +119,10 @@ def test_the_file_is_the_plan_in_canonical_form_with_a_change_a_line(tmp_path: P
     content = (tmp_path / "plan.json").read_bytes()
     assert canonical(orjson.loads(content)) == canonical(plan_to_plain(plan))
     assert len([line for line in content.splitlines() if line.startswith(b'{"account"')]) == len(plan.changes)
+
+
+def test_a_plan_that_somebody_laid_out_anew_is_the_same_plan(tmp_path: Path, plan: Plan) -> None:
+    write_plan(plan, tmp_path / "plan.json")
+    value = orjson.loads((tmp_path / "plan.json").read_bytes())
+    (tmp_path / "plan.json").write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2))
+    assert read_plan(tmp_path / "plan.json") == plan
