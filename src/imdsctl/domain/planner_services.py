@@ -109,6 +109,9 @@ _COMMANDS = {
         "`aws lightsail update-instance-metadata-options --instance-name {name} --http-tokens required`"
     ),
     ServiceKind.APPSTREAM_FLEET: "stop it, then `aws appstream update-fleet --name {name} --disable-imdsv1`",
+    ServiceKind.APPSTREAM_APP_BLOCK_BUILDER: (
+        "stop it, then `aws appstream update-app-block-builder --name {name} --disable-imdsv1`"
+    ),
     ServiceKind.APPSTREAM_IMAGE_BUILDER: (
         "it cannot be changed: delete it and make it anew with "
         "`aws appstream create-image-builder --disable-imdsv1 ...`"
