@@ -142,6 +142,10 @@ class HttpClient:
                 pool.give_back(connection)
             return response
 
+    def direct(self, origin: Origin) -> bool:
+        """Whether requests go to the origin without a proxy; only then may they have a `head`."""
+        return self._proxy(origin) is None
+
     async def aclose(self) -> None:
         """Close every idle connection; one in use ends with its exchange."""
         for pool in self._pools.values():
@@ -585,7 +589,21 @@ def _because(error: Exception | None) -> str:
     return f" ({error})" if error is not None and str(error) else ""
 
 
+def static_head(origin: Origin, request: HttpRequest) -> str:
+    """The part of a request's head that stays the same however often it is sent, for `HttpRequest.head`.
+
+    Without a proxy only: the request line is in it.
+    """
+    head = _head(origin, request, absolute=False, proxy=None)
+    return head.decode("utf-8", "surrogateescape").removesuffix("\r\n\r\n")
+
+
 def _head(origin: Origin, request: HttpRequest, *, absolute: bool, proxy: str | None) -> bytes:
+    if request.head:
+        changing = "".join([f"\r\n{name}: {value}" for name, value in request.headers.items()])
+        if changing.count("\n") != len(request.headers) or changing.count("\r") != len(request.headers):
+            raise ValueError("a line break in a header would start another header")
+        return f"{request.head}{changing}\r\n\r\n".encode("utf-8", "surrogateescape")
     target = f"{request.path}?{request.query}" if request.query else request.path
     if absolute:
         target = f"{origin.scheme}://{request.headers['host']}{target}"
