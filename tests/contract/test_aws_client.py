@@ -337,7 +337,7 @@ def test_a_head_cut_after_a_line_is_not_taken_for_an_empty_answer() -> None:
     async def story(client: AwsClient, _: Server) -> dict[str, Any]:
         return await client.call(KEYS, "organizations", "us-east-1", "ListAccounts", {})
 
-    cut = Reply(f"HTTP/1.1 200 OK\r\n{JSON}\r\n".encode(), close=True)
+    cut = Reply(f"HTTP/1.1 200 OK\r\n{JSON}\r\nContent-Le".encode(), close=True)
     assert run([cut, Reply(http(200, b'{"Accounts": [{"Id": "1"}]}', JSON))], story)[0] == {"Accounts": [{"Id": "1"}]}
 
 
