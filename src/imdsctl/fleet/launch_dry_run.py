@@ -33,7 +33,7 @@ class Launches(StrEnum):
     """Proven by the DryRuns."""
     V2_BY_ENFORCEMENT = "IMDSv2 only: the Region enforces it"
     """Predicted: the Region default says HttpTokensEnforced=enabled."""
-    V1 = "IMDSv1"
+    V1 = "IMDSv1, as it is or when it is asked for"
     REFUSED = "nothing"
     """As it is it gets no instance."""
     UNKNOWN = "unknown"

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from imdsctl.local.call import Call
 from imdsctl.local.iam.state import Entity, IamState
 from imdsctl.local.sessions import ROLE, Session
-
 from imdsctl.policy.decision import CallerPolicies
 from imdsctl.policy.document import Policy, PolicyKind, parse_policy
 from imdsctl.policy.request import Principal, PrincipalKind
