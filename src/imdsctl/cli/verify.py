@@ -102,8 +102,9 @@ def _intent(plan: Path | None, intent: Path | None) -> Intent:
         from imdsctl.adapters.plan_file import read_plan
 
         return read_plan(plan).intent
-    if intent is not None:
-        from imdsctl.adapters.intent_file import read_intent
+    from imdsctl.adapters.intent_file import find_intent
 
-        return read_intent(intent)
-    return Intent()
+    wanted, source = find_intent(intent)
+    if source:
+        print(f"Intent: {source}", file=sys.stderr)
+    return wanted
