@@ -80,11 +80,14 @@ async def dry_runs(aws: Aws, enter: Enter, scan: Scan) -> tuple[DryRun, ...]:
     found: dict[Target, list[DryRun]] = {}
 
     async def in_turn(region: RegionSeen) -> None:
-        async with turn:
+        try:
             found[region.target] = await _region(aws, enter, region)
+        finally:
+            turn.release()
 
     async with asyncio.TaskGroup() as group:
         for region in scan.regions:
+            await turn.acquire()  # a scan may be larger than memory: its next target is read when its turn comes
             group.create_task(in_turn(region))
     return tuple(each for target in sorted(found) for each in found[target])
 
