@@ -68,12 +68,14 @@ def running(
 
 
 @contextmanager
-def local_aws(directory: Path, core: int, *, accounts: int, instances: int) -> Iterator[Server]:
+def local_aws(
+    directory: Path, core: int, *, accounts: int, instances: int, options: Sequence[str] = ()
+) -> Iterator[Server]:
     """`imdsctl local up` with 17 Regions for each account, in memory."""
     port = free_port()
     env = client_env(directory)
     command = imdsctl("local", "up", "--no-throttle", "--port", str(port), "--regions", "default", "--seed", "1")
-    command += ["--accounts", str(accounts), "--instances", str(instances)]
+    command += ["--accounts", str(accounts), "--instances", str(instances), *options]
     log = directory / "local.log"
     with running("imdsctl local", command, env=env, port=port, core=core, log=log) as (pid, seconds):
         printed = subprocess.run(

@@ -22,7 +22,7 @@ from tests.contract.postgresql import PASSWORD, Server, postgresql
 
 from imdsctl.adapters.data_directory import data_directory
 from imdsctl.adapters.database import TARGETS_BUFFERED_MAX, ScanDatabase
-from imdsctl.adapters.database_engine import without_password
+from imdsctl.adapters.database_engine import Database, without_password
 from imdsctl.adapters.database_schema import SCHEMA_VERSION
 from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.evidence import Evidence, InstanceEvidence, Use
@@ -558,6 +558,18 @@ def test_a_wrong_password_is_not_shown(server: Server) -> None:
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shared"),
+    [
+        ("sqlite:////a/file", None),
+        ("postgresql+psycopg://me:secret@host:1/name", "postgresql+psycopg://me@host:1/name"),
+        ("postgresql://host/name?password=secret&sslmode=require", "postgresql://host/name?sslmode=require"),
+    ],
+)
+def test_another_machine_is_told_no_password(url: str, shared: str | None) -> None:
+    assert Database(url).shared_url == shared
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from imdsctl.adapters.breaker import Breaker
 from imdsctl.adapters.clock import Clock, SystemClock
 from imdsctl.adapters.credentials import OwnCredentials, Renewals
 from imdsctl.adapters.endpoints import Endpoint, Endpoints
-from imdsctl.adapters.http_client import Futile, HttpClient, NoAnswer, Origin, Traffic, static_head
+from imdsctl.adapters.http_client import Futile, HttpClient, NoAnswer, Origin, Traffic, allow_connections, static_head
 from imdsctl.adapters.models import load_service
 from imdsctl.adapters.profile import Profile
 from imdsctl.adapters.skew import MAY_BE_TIME, clock_off, offset_of
@@ -457,6 +457,7 @@ async def open_aws(
 
     `warn` takes what the user has to know although everything goes on: `clock-off`.
     """
+    allow_connections()
     client = AwsClient(Profile(profile), warn=warn)
     try:
         yield client

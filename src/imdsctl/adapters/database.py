@@ -86,6 +86,10 @@ class ScanDatabase:
             )
             return DatabaseWriter(self.database, header, frozenset(Target(*each) for each in done))
 
+    def join(self, header: ScanHeader) -> DatabaseWriter:
+        """Write a part of a scan that somebody else has begun and will finish; `header` names the part's accounts."""
+        return DatabaseWriter(self.database, header, frozenset())
+
     def save(self, scan: Scan) -> None:
         """Keep a finished scan in one transaction. Raises DiagnosticError."""
         with self.database.writing() as connection:

@@ -57,6 +57,18 @@ class Database:
         """The URL without its secrets, for a person."""
         return without_password(self._given)
 
+    @property
+    def shared_url(self) -> str | None:
+        """The URL for another machine, without its secrets; None for a SQLite file, which only this one reaches."""
+        from sqlalchemy.engine import URL, make_url
+
+        url = make_url(self._given)
+        if url.get_backend_name() == "sqlite":
+            return None
+        query = {name: value for name, value in url.query.items() if name.lower() not in _SECRET_PARAMETERS}
+        open_to_all = URL.create(url.drivername, url.username, None, url.host, url.port, url.database, query)
+        return open_to_all.render_as_string(hide_password=False)
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that reads. Raises DiagnosticError."""

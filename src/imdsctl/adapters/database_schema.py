@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from imdsctl.adapters.documents import decoded, encoded
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.exposure import Verdict
-from imdsctl.domain.history import Kind
+from imdsctl.domain.history import Kind, kinds_of
 from imdsctl.domain.observations import Account, AccountUnseen, RegionSeen, ScanEnd, ScanHeader, Unseen
-from imdsctl.domain.verdicts import Count, target_summary
+from imdsctl.domain.verdicts import Count
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -91,18 +91,13 @@ def tables() -> dict[str, Table]:
 
 def target_row(scan_id: str, region: RegionSeen) -> dict[str, Any]:
     """A row of `targets`."""
-    summary = target_summary(region)
-    counts = {
-        Kind.REGION_DEFAULTS: Count.of((summary.default.verdict,)),
-        Kind.INSTANCES: summary.instances,
-        Kind.LAUNCH_TEMPLATES: summary.templates,
-        Kind.IMAGES: summary.images,
-    }
+    counts = kinds_of(region)
+    (default,) = (verdict for verdict in Verdict if getattr(counts[Kind.REGION_DEFAULTS], verdict))
     return {
         "scan_id": scan_id,
         "account_id": region.target.account_id,
         "region": region.target.region,
-        "default_verdict": str(summary.default.verdict),
+        "default_verdict": str(default),
         "unseen": len(region.unseen),
         **count_values(counts),
         "document": encoded(region),

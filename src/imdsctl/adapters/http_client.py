@@ -7,12 +7,15 @@ A request is one write; a response may be fed to a decoder while it arrives. Wha
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
+import sys
 import zlib
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from os.path import isdir
 from typing import Any, NamedTuple, Protocol, cast
@@ -24,7 +27,9 @@ import httptools
 from imdsctl.fleet.ports import Unreachable
 from imdsctl.wire.http import HttpRequest, HttpResponse
 
-CONNECTIONS_PER_HOST_MAX = 64
+CONNECTIONS_PER_HOST_MAX = 512
+"""More than a sweep has calls under way: with AWS_ENDPOINT_URL all Regions are one host, and a call that waits for a
+connection waits as long as another's answer is away."""
 CONNECT_TIMEOUT_SECONDS = 10.0
 """For name, connection, proxy and TLS together."""
 READ_TIMEOUT_SECONDS = 60.0
@@ -32,6 +37,8 @@ READ_TIMEOUT_SECONDS = 60.0
 EXCHANGE_SECONDS_MAX = 300.0
 """From a request to the end of its response, however lively the response is."""
 HEAD_BYTES_MAX = 65_536
+OPEN_FILES_MIN = 2048
+"""What a sweep needs: its connections, and the rest."""
 
 
 class Futile(Unreachable):
@@ -181,7 +188,13 @@ class HttpClient:
                 maybe_done=False,
             ) from error
         except OSError as error:
-            if proxy is None and host in ("127.0.0.1", "::1", "localhost") and "Connect call failed" in str(error):
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise Unreachable(
+                    host, "this machine lets nothing more be opened", "raise `ulimit -n`", maybe_done=False
+                ) from error
+            # asyncio puts several failures of a name with several addresses into one OSError; uvloop does not.
+            refused = isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error)
+            if proxy is None and host in ("127.0.0.1", "::1", "localhost") and refused:
                 raise Futile(
                     host,
                     f"nothing listens on port {origin.port}",
@@ -253,6 +266,19 @@ class HttpClient:
         if proxy.startswith("//"):
             return "http:" + proxy
         return proxy if "://" in proxy else "http://" + proxy
+
+
+def allow_connections() -> None:
+    """Raise this process's own limit on open files, where the system lets it (macOS begins with 256)."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES_MIN if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_MIN)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Lost(Exception):

@@ -28,6 +28,7 @@ from imdsctl.local.throttle import Throttling
 if TYPE_CHECKING:
     from imdsctl.adapters.local_registry import Entry, Registry
     from imdsctl.adapters.state_directory import StateDirectory
+    from imdsctl.local.faults import Faults
     from imdsctl.local.world import World, WorldSpec
 
 PORT = 16925
@@ -107,12 +108,13 @@ def up(
     asked = {name: value for name, value in asked.items() if value is not None}
     if no_throttle:
         throttle = Throttling.NONE
+    rules = _rules(faults)
     if detach:
         arguments = [*_up_arguments(host, port, state, regions, asked), "--throttle", throttle]
         arguments += ["--latency-ms", str(latency_ms)] if latency_ms else []
         arguments += ["--faults", str(faults)] if faults is not None else []
         return _detach(arguments, state)
-    return _serve_here(host, port, state, throttle, asked, latency_seconds=latency_ms / 1000, faults=faults)
+    return _serve_here(host, port, state, throttle, asked, latency_seconds=latency_ms / 1000, faults=rules)
 
 
 @app.command()
@@ -254,6 +256,15 @@ def _unknown_region(name: str) -> Diagnostic:
     )
 
 
+def _rules(file: Path | None) -> Faults | None:
+    """The rules of a file; read before anything is started."""
+    if file is None:
+        return None
+    from imdsctl.adapters.faults_file import read_faults
+
+    return read_faults(file)
+
+
 def _serve_here(
     host: str,
     port: int,
@@ -262,23 +273,21 @@ def _serve_here(
     asked: dict[str, Any],
     *,
     latency_seconds: float,
-    faults: Path | None,
+    faults: Faults | None,
 ) -> int:
     import gc
 
     # Loading makes hundreds of thousands of objects that all stay: looking for garbage among them, again and again, is
     # a sixth of the start. The server switches it on again.
     gc.disable()
-    from imdsctl.adapters.faults_file import read_faults
     from imdsctl.adapters.local_server import Settings, serve
     from imdsctl.adapters.state_directory import StateDirectory
 
-    rules = None if faults is None else read_faults(faults)
     state = None if path is None else StateDirectory(path.expanduser())
     try:
         spec = _spec(state, asked)
         log = os.environ.get(_LOG_VARIABLE)
-        settings = Settings(host, port, registry_here(), log, throttle, latency_seconds, rules)
+        settings = Settings(host, port, registry_here(), log, throttle, latency_seconds, faults)
         serve(spec, state, settings, _announce)
     finally:
         if state is not None:

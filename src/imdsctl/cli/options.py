@@ -97,6 +97,14 @@ Database: TypeAlias = Annotated[
         help="Where scans are kept: a database URL or a SQLite file. Without it, a file in your data directory.",
     ),
 ]
+IntentFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--intent",
+        metavar="FILE",
+        help="What is wanted, in TOML. Default: imdsctl.toml here; without it, IMDSv2 enforced everywhere.",
+    ),
+]
 Lock: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -197,9 +205,17 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     """
     from imdsctl.adapters.event_loop import loop_factory
 
+    result: list[T] = []
+
+    async def kept() -> None:
+        # Not returned: when asyncio hands SIGINT back, Python makes a text of the task, and of the result in it. That
+        # of a large scan takes seconds.
+        result.append(await work)
+
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(work)
+            runner.run(kept())
+        return result[0]
     except BaseExceptionGroup as group:
         found = tuple(_diagnostics(group))
         if not found:

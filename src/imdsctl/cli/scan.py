@@ -44,6 +44,7 @@ class ScanOptions:
     services: bool = True
     time_limit: timedelta | None = None
     resume: str | None = None
+    dask: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,10 @@ def command(
         typer.Option("--time-limit", metavar="TIME", help="Stop after `90s`, `30m`, `2h`; `--resume` goes on."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a scan that was stopped.")] = False,
+    dask: Annotated[
+        str | None,
+        typer.Option("--dask", metavar="ADDRESS", help="Share the work among the workers of this Dask scheduler."),
+    ] = None,
     db: options.Database = None,
     json: options.Json = False,
     fail_on: Annotated[
@@ -118,7 +123,9 @@ def command(
         services,
         options.duration("--time-limit", time_limit),
         (scan_id or "") if resume else None,
+        dask,
     )
+    _check_dask(asked)
     return run(asked, dependencies.of(ctx))
 
 
@@ -137,6 +144,15 @@ def _check_resume(chosen: Selection, resume: bool, scan_id: str | None) -> None:
                 f"{names} cannot be changed for a scan that is gone on with",
                 hint="leave it out: the scan knows where it looks",
             ),
+            exit_code=2,
+        )
+
+
+def _check_dask(asked: ScanOptions) -> None:
+    alone = "a second `--profile`" if asked.more_profiles else "`--time-limit`" if asked.time_limit else None
+    if asked.dask and alone:
+        raise DiagnosticError(
+            Diagnostic("option-conflict", f"{alone} cannot be combined with `--dask`", hint="leave one out"),
             exit_code=2,
         )
 
@@ -175,6 +191,9 @@ async def take_summed(asked: ScanOptions, deps: Dependencies, store: ScanStore) 
         visit, selection, writer = await _begin(asked, deps, store, doors)
         if writer is None:
             writer = store.begin(header_of(selection, visit, scan_id=deps.new_id(), started=deps.now()))
+        if asked.dask is not None:
+            scan = await _shared(asked.dask, doors[0], asked, selection, visit, writer, deps)
+            return Taken(scan, scan_summary(scan))
         earlier = len(writer.done)
         summing, stop = Summing(), asyncio.Event()
         if asked.time_limit is not None:
@@ -200,6 +219,35 @@ async def take_summed(asked: ScanOptions, deps: Dependencies, store: ScanStore) 
             return Taken(partial, summary, complete=False, earlier=earlier, not_reached=stopped.not_reached)
     # What an earlier run has read was summed up by nobody yet: such a scan is gone through in its store.
     return Taken(scan, scan_summary(scan) if earlier else summing.summary(scan.accounts, scan.unseen))
+
+
+async def _shared(
+    address: str,
+    aws: Aws,
+    asked: ScanOptions,
+    selection: Selection,
+    visit: Visit,
+    writer: ScanWriter,
+    deps: Dependencies,
+) -> Scan:
+    """The sweep by the workers of a Dask cluster. Raises DiagnosticError."""
+    from imdsctl.adapters.dask_sweep import dask_sweep
+    from imdsctl.adapters.database_engine import Database
+    from imdsctl.views.progress import listening
+
+    with listening(sys.stderr) as tell:
+        return await dask_sweep(
+            address,
+            aws,
+            selection,
+            visit,
+            writer,
+            services=asked.services,
+            database=Database(asked.database).shared_url,
+            profile=asked.profile,
+            now=deps.now,
+            tell=tell,
+        )
 
 
 async def _begin(

@@ -8,7 +8,8 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.domain.verdicts import Count
+from imdsctl.domain.observations import RegionSeen, Scan, ScanHeader
+from imdsctl.domain.verdicts import Count, target_summary
 
 LATEST = "latest"
 PREVIOUS = "previous"
@@ -51,6 +52,47 @@ class ScanRecord:
     def total(self) -> Count:
         """The verdicts on everything."""
         return sum(self.counts.values(), Count())
+
+
+def kinds_of(region: RegionSeen) -> dict[Kind, Count]:
+    """A target's verdicts by kind."""
+    summary = target_summary(region)
+    return {
+        Kind.REGION_DEFAULTS: Count.of((summary.default.verdict,)),
+        Kind.INSTANCES: summary.counts.instances,
+        Kind.LAUNCH_TEMPLATES: summary.counts.templates,
+        Kind.IMAGES: summary.counts.images,
+        Kind.LAUNCH_CONFIGURATIONS: summary.counts.configurations,
+        Kind.GROUPS: summary.counts.groups,
+        Kind.FLEETS: summary.counts.fleets,
+        Kind.SERVICES: summary.counts.services,
+    }
+
+
+def begun(header: ScanHeader, targets: int) -> ScanRecord:
+    """A scan that is not finished."""
+    return ScanRecord(header.scan_id, header.started, None, header.scope, len(header.accounts), targets, 0)
+
+
+def record_of(scan: Scan) -> ScanRecord:
+    """A scan in numbers, counted."""
+    counts: dict[Kind, Count] = {}
+    unseen = len(scan.unseen)
+    for region in scan.regions:
+        unseen += len(region.unseen)
+        for kind, count in kinds_of(region).items():
+            counts[kind] = counts.get(kind, Count()) + count
+    seen = {kind: count for kind, count in counts.items() if count.total}
+    return ScanRecord(
+        scan.scan_id,
+        scan.started,
+        scan.finished,
+        scan.scope,
+        len(scan.accounts),
+        len(scan.regions),
+        unseen,
+        seen,
+    )
 
 
 def coverage(count: Count) -> float | None:

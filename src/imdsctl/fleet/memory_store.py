@@ -7,6 +7,7 @@ from typing import Protocol
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.evidence import Evidence
+from imdsctl.domain.history import ScanRecord, begun, record_of
 from imdsctl.domain.observations import RegionSeen, Scan, ScanEnd, ScanHeader, Target
 
 
@@ -39,6 +40,9 @@ class MemoryWriter:
     def add(self, region: RegionSeen) -> None:
         """Keep one target."""
         self._regions[region.target] = region
+
+    def flush(self) -> None:
+        """What is in memory is kept as well as it gets."""
 
     def finish(self, end: ScanEnd) -> Scan:
         """The scan is whole."""
@@ -86,6 +90,18 @@ class MemoryStore:
         if scan_id not in self._scans:
             raise _unknown(scan_id)
         return self._scans[scan_id]
+
+    def history(self) -> tuple[ScanRecord, ...]:
+        """Every scan in numbers, the one that began last first."""
+        records = [record_of(scan) for scan in self._scans.values()]
+        records += [begun(writer.header, len(writer.done)) for writer in self._unfinished.values()]
+        return tuple(sorted(records, key=lambda each: (each.started, each.scan_id), reverse=True))
+
+    def delete(self, scan_ids: Collection[str]) -> None:
+        """Forget scans with their evidence."""
+        for scan_id in scan_ids:
+            for kept in (self._scans, self._unfinished, self._evidence):
+                kept.pop(scan_id, None)
 
     def save_evidence(self, evidence: Evidence) -> None:
         """Keep evidence."""

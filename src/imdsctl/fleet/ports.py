@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.domain.evidence import Evidence, InstanceEvidence
+from imdsctl.domain.history import ScanRecord
 from imdsctl.domain.observations import RegionSeen, Scan, ScanEnd, ScanHeader, Target
 from imdsctl.wire.service import Projection
 
@@ -104,6 +105,10 @@ class ScanWriter(Protocol):
         """Keep one target. Adding a target again replaces it."""
         ...
 
+    def flush(self) -> None:
+        """Everything added so far is kept, whatever happens next. A sweep that ends early calls it on its way out."""
+        ...
+
     def finish(self, end: ScanEnd) -> Scan:
         """The scan is whole: nothing changes it from here on. Gives it as the store would load it."""
         ...
@@ -134,6 +139,14 @@ class ScanStore(Protocol):
 
     def load(self, scan_id: str) -> Scan:
         """One finished scan; that there is no such scan is a diagnostic."""
+        ...
+
+    def history(self) -> tuple[ScanRecord, ...]:
+        """Every scan in numbers, unfinished ones too, the one that began last first."""
+        ...
+
+    def delete(self, scan_ids: Collection[str]) -> None:
+        """Forget scans with their evidence."""
         ...
 
     def save_evidence(self, evidence: Evidence) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.observations import Account, AccountUnseen, Scan, ScanEnd, ScanHeader, Target, Unseen
 from imdsctl.domain.verdicts import NOT_REACHED, Summing
 from imdsctl.fleet import limits
@@ -78,6 +80,11 @@ async def sweep(
         if not work.done():
             raise SweepStopped((*run.all_unseen(), *run.not_reached()), counter["calls"])
         await work
+    except BaseException:
+        # Whatever stopped us, what was read is kept. A store that does not take it has said so already.
+        with suppress(DiagnosticError):
+            writer.flush()
+        raise
     finally:
         for task in (work, stopping):
             if task is not None and not task.done():

@@ -414,7 +414,8 @@ class TargetReader:
                 wanted.append(image_id)
         for batch in _batches(wanted, limits.IMAGE_IDS_PER_CALL):
             found.update(await self.named_images(batch, public_images))
-        return list(found.values())
+        # In one order, whichever of them another account has looked up before.
+        return sorted(found.values(), key=lambda each: (not each.owned, each.image_id))
 
     async def named_images(self, image_ids: list[str], public_images: PublicImages) -> dict[str, ImageSeen]:
         """Images by id. One that AWS does not show is there with `found=False`; on a refusal all stay out.

@@ -18,6 +18,8 @@ from imdsctl.local.authorization.needs import EVERYTHING, Need, action_of, loose
 from imdsctl.local.call import Call
 from imdsctl.local.ec2.attributes import instance_of_association
 from imdsctl.local.ec2.common import region_state
+from imdsctl.local.ec2.fleet_launches import specified_launches
+from imdsctl.local.ec2.spot_fleet_config import PRINCIPAL as SPOT_FLEET
 from imdsctl.local.ec2.tags import RESOURCE_TYPES
 from imdsctl.policy.request import ResourceContext, context_keys
 
@@ -42,6 +44,7 @@ TOUCHED: Mapping[str, tuple[str, ...]] = {
     "AssociateIamInstanceProfile": ("instance",),
     "AuthorizeSecurityGroupEgress": ("security-group",),
     "AuthorizeSecurityGroupIngress": ("security-group",),
+    "CancelSpotFleetRequests": ("spot-fleet-request",),
     "CancelSpotInstanceRequests": ("spot-instances-request",),
     "CopyImage": ("+image",),
     "CopySnapshot": ("+snapshot",),
@@ -70,6 +73,7 @@ TOUCHED: Mapping[str, tuple[str, ...]] = {
     "ModifyInstanceMetadataOptions": ("instance",),
     "ModifyLaunchTemplate": ("launch-template",),
     "ModifyNetworkInterfaceAttribute": ("network-interface",),
+    "ModifySpotFleetRequest": ("spot-fleet-request",),
     "ModifySubnetAttribute": ("subnet",),
     "ModifyVolume": ("volume",),
     "ModifyVpcAttribute": ("vpc",),
@@ -77,6 +81,7 @@ TOUCHED: Mapping[str, tuple[str, ...]] = {
     "RebootInstances": ("instance",),
     "RegisterImage": ("+image",),
     "ReplaceIamInstanceProfileAssociation": ("instance",),
+    "RequestSpotFleet": ("+spot-fleet-request",),
     "RequestSpotInstances": ("+spot-instances-request",),
     "RevokeSecurityGroupEgress": ("security-group",),
     "RevokeSecurityGroupIngress": ("security-group",),
@@ -104,7 +109,7 @@ def needs(call: Call) -> list[Need]:
     keys: dict[str, Any] = {"ec2:region": call.region}
     if call.action.startswith("Modify"):
         keys.update(_attributes(call.params))
-    specified = _specified(call.params)
+    specified = _specified(_spot_fleet(call.params) or call.params)
     own = specified.get(next((kind[1:] for kind in TOUCHED.get(call.action, ()) if kind[0] == "+"), ""), {})
     keys.update(request_tags(own))
     wanted = [Need(action_of(call), tuple(_resources(call)) or EVERYTHING, keys)]
@@ -222,7 +227,29 @@ def _more(call: Call) -> Iterable[Need]:
         return launch_needs(call, {**specification, "InstanceMarketOptions": {"MarketType": "spot"}})
     if call.action == "CreateFleet":
         return [need for each in _fleet_launches(params) for need in launch_needs(call, each)]
+    if call.action == "RequestSpotFleet":
+        config = _spot_fleet(params)
+        launches = [need for each in _spot_fleet_launches(config) for need in launch_needs(call, each)]
+        return [pass_role(call, str(config.get("IamFleetRole") or "*").rpartition("/")[2], SPOT_FLEET), *launches]
     return []
+
+
+def _spot_fleet(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What RequestSpotFleet says; nothing for another call."""
+    return params.get("SpotFleetRequestConfig") or {}
+
+
+def _spot_fleet_launches(config: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    """What RunInstances is asked for each launch specification, or each template and override on each market."""
+    for specification in config.get("LaunchSpecifications") or ():
+        for each in specified_launches(specification):
+            yield {**each, "InstanceMarketOptions": {"MarketType": "spot"}}
+    of_spot = (config.get("TargetCapacity") or 0) - (config.get("OnDemandTargetCapacity") or 0)
+    target = {
+        "DefaultTargetCapacityType": "spot" if of_spot else "on-demand",
+        "OnDemandTargetCapacity": config.get("OnDemandTargetCapacity"),
+    }
+    yield from _fleet_launches({**config, "TargetCapacitySpecification": target})
 
 
 OVERRIDES = ("ImageId", "InstanceType", "SubnetId", "BlockDeviceMappings")

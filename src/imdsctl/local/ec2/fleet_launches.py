@@ -1,13 +1,13 @@
-"""How an EC2 Fleet launches: from which templates and overrides, how many of each, on which market.
+"""How a fleet launches: from which templates and overrides, how many of each, on which market.
 
-Source: EC2 API Reference, CreateFleet; EC2 User Guide, "Allocation strategies" and "Use instance weighting". Every
-instance goes through `launch.prepare`, so the precedence of metadata options is that of RunInstances. Capacity has no
-end here, so "most available" is no criterion: those strategies choose by price.
+Source: EC2 API Reference, CreateFleet and RequestSpotFleet; EC2 User Guide, "Allocation strategies" and "Use instance
+weighting". Every instance goes through `launch.prepare`, so the precedence of metadata options is that of RunInstances.
+Capacity has no end here, so "most available" is no criterion: those strategies choose by price.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
@@ -17,7 +17,7 @@ from imdsctl.local.ec2.errors import invalid_combination, invalid_value, missing
 from imdsctl.local.ec2.instance_types import instance_type
 from imdsctl.local.ec2.launch import INSTANCES_MAX, Launch, carry_out, prepare
 from imdsctl.local.ec2.launch_parameters import DEFAULT_INSTANCE_TYPE
-from imdsctl.local.ec2.launch_templates import find_template, find_version
+from imdsctl.local.ec2.launch_templates import find_template, find_version, without_empty
 from imdsctl.local.ec2.resources import PENDING, RUNNING, Fleet, FleetEvent, FleetMember
 from imdsctl.local.ec2.spot_market import Market, check_terms, on_demand_price, spot_price
 from imdsctl.local.ec2.state import RegionState
@@ -25,7 +25,6 @@ from imdsctl.local.ec2.state import RegionState
 SPOT = "spot"
 ON_DEMAND = "on-demand"
 INSTANT = "instant"
-FLEET_TAG = "aws:ec2:fleet-id"
 CAPACITY_MAX = 10_000
 """EC2 User Guide, "EC2 Fleet quotas": target capacity for each fleet."""
 
@@ -63,10 +62,10 @@ def pools_of(state: RegionState, request: Mapping[str, Any]) -> list[Pool]:
     Raises MissingParameter, InvalidParameterValue, UnsupportedOperation, and for a template or version that does not
     exist.
     """
-    configs = request.get("LaunchTemplateConfigs")
-    if not configs:
+    configs, specifications = request.get("LaunchTemplateConfigs") or (), request.get("LaunchSpecifications") or ()
+    if not configs and not specifications:
         raise missing("LaunchTemplateConfigs")
-    out = []
+    out = [pool for each in specifications for pool in _specified(each)]
     for config in configs:
         specification = config.get("LaunchTemplateSpecification") or {}
         template = find_template(state, specification.get("LaunchTemplateId"), specification.get("LaunchTemplateName"))
@@ -78,12 +77,8 @@ def pools_of(state: RegionState, request: Mapping[str, Any]) -> list[Pool]:
 
 
 def _pool(named: dict[str, str], data: Mapping[str, Any], override: Mapping[str, Any]) -> Pool:
-    if override.get("InstanceRequirements") or data.get("InstanceRequirements"):
-        raise unsupported("The local AWS of imdsctl does not choose instance types by InstanceRequirements.")
-    weight = override.get("WeightedCapacity")
-    weight = 1.0 if weight is None else float(weight)
-    if not WEIGHT_LEAST <= weight <= CAPACITY_MAX:
-        raise invalid_value(f"Value ({weight:g}) for parameter WeightedCapacity is invalid.")
+    _refuse_requirements(override, data)
+    weight = _weight(override)
     check_terms(None, override.get("MaxPrice"), None)
     priority = override.get("Priority")
     asked: dict[str, Any] = {"LaunchTemplate": named}
@@ -110,6 +105,66 @@ def _pool(named: dict[str, str], data: Mapping[str, Any], override: Mapping[str,
         float("inf") if priority is None else float(priority),
         override.get("MaxPrice"),
     )
+
+
+def _specified(specification: Mapping[str, Any]) -> Iterator[Pool]:
+    """The pools of a launch specification of Spot Fleet."""
+    _refuse_requirements(specification)
+    weight, price = _weight(specification), specification.get("SpotPrice")
+    check_terms(None, price, None)
+    kind = specification.get("InstanceType") or DEFAULT_INSTANCE_TYPE
+    for asked in specified_launches(specification):
+        yield Pool(asked, {"LaunchSpecification": asked}, kind, weight, float("inf"), price)
+
+
+def specified_launches(specification: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What RunInstances is asked for a launch specification of Spot Fleet: once for each of its subnets or zones.
+
+    It asks for no metadata options: AWS's shape has none, so the layers below the launch decide them.
+    """
+    groups, placement = specification.get("SecurityGroups") or (), specification.get("Placement") or {}
+    asked = {
+        **{name: specification[name] for name in OF_SPECIFICATIONS if specification.get(name)},
+        "SecurityGroupIds": [each["GroupId"] for each in groups if each.get("GroupId")],
+        "SecurityGroups": [each["GroupName"] for each in groups if each.get("GroupName") and not each.get("GroupId")],
+    }
+    for subnet in _listed(specification.get("SubnetId")):
+        for zone in _listed(placement.get("AvailabilityZone")):
+            yield without_empty({**asked, "SubnetId": subnet, "Placement": {**placement, "AvailabilityZone": zone}})
+
+
+OF_SPECIFICATIONS = (
+    "BlockDeviceMappings",
+    "EbsOptimized",
+    "IamInstanceProfile",
+    "ImageId",
+    "InstanceType",
+    "KeyName",
+    "Monitoring",
+    "NetworkInterfaces",
+    "TagSpecifications",
+    "UserData",
+)
+"""What a `SpotFleetLaunchSpecification` says in the words of RunInstances."""
+
+
+def _listed(names: str | None) -> list[str | None]:
+    """The names in a text with commas; [None] for none."""
+    return [each.strip() for each in (names or "").split(",") if each.strip()] or [None]
+
+
+def _refuse_requirements(*said: Mapping[str, Any]) -> None:
+    if any(each.get("InstanceRequirements") for each in said):
+        raise unsupported("The local AWS of imdsctl does not choose instance types by InstanceRequirements.")
+
+
+def _weight(said: Mapping[str, Any]) -> float:
+    """What an instance counts. Raises InvalidParameterValue."""
+    weight = said.get("WeightedCapacity")
+    weight = 1.0 if weight is None else float(weight)
+    if not WEIGHT_LEAST <= weight <= CAPACITY_MAX:
+        raise invalid_value(f"Value ({weight:g}) for parameter WeightedCapacity is invalid.")
+    return weight
 
 
 def shown_override(override: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,7 +301,7 @@ def _prepared(call: Call, fleet: Fleet, pool: Pool, count: int, lifecycle: str) 
         options = fleet.request.get("SpotOptions") or {}
         market = Market(price=pool.max_price, interruption=options.get("InstanceInterruptionBehavior") or "terminate")
     try:
-        return prepare(call, asked, system_tags={FLEET_TAG: fleet.id}, market=market)
+        return prepare(call, asked, system_tags={fleet.tag: fleet.id}, market=market)
     except AwsError as refused:
         error = {
             "LaunchTemplateAndOverrides": pool.source,

@@ -6,11 +6,11 @@ request and maintain launch with the request as well: nothing here takes time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from imdsctl.local.call import AwsError, Call, Operation
-from imdsctl.local.ec2 import lifecycle
+from imdsctl.local.call import Call, Operation
 from imdsctl.local.ec2.common import aws_tags, region_state, remember, replayed, tag_specifications
 from imdsctl.local.ec2.errors import (
     check_choice,
@@ -25,7 +25,6 @@ from imdsctl.local.ec2.errors import (
 from imdsctl.local.ec2.filters import Filters, boolean
 from imdsctl.local.ec2.fleet_launches import (
     FLEET_CHANGE,
-    FLEET_TAG,
     INSTANCE_CHANGE,
     INSTANT,
     ON_DEMAND,
@@ -39,16 +38,15 @@ from imdsctl.local.ec2.fleet_launches import (
     pools_of,
     shown_override,
 )
+from imdsctl.local.ec2.fleet_upkeep import ACTIVE, MAINTAIN, TERMINATION, end, shrink
 from imdsctl.local.ec2.launch import TAGGED_AT_LAUNCH
 from imdsctl.local.ec2.launch_templates import without_empty
 from imdsctl.local.ec2.pages import page
-from imdsctl.local.ec2.resources import SHUTTING_DOWN, TERMINATED, Fleet, FleetMember, Instance
+from imdsctl.local.ec2.resources import TERMINATED, Fleet, FleetEvent, FleetMember
 from imdsctl.local.ec2.spot_market import INTERRUPTIONS, request_of
 from imdsctl.local.ec2.state import RegionState
 
-MAINTAIN = "maintain"
 TYPES = ("request", MAINTAIN, INSTANT)
-TERMINATION = "termination"
 EXCESS_POLICIES = ("no-termination", TERMINATION)
 SPOT_STRATEGIES = (
     "lowest-price",
@@ -68,7 +66,6 @@ SPOT_OPTIONS = {
 }
 ON_DEMAND_OPTIONS = {"AllocationStrategy": "lowestPrice"}
 
-ACTIVE = "active"
 DELETED = "deleted"
 DELETED_RUNNING = "deleted_running"
 DELETED_TERMINATING = "deleted_terminating"
@@ -171,52 +168,11 @@ def modify_fleet(call: Call) -> dict[str, Any]:
     fleet.request = request
     if request.get("ExcessCapacityTerminationPolicy", TERMINATION) == TERMINATION:
         for market in (SPOT, ON_DEMAND):
-            _shrink(call, state, fleet, market)
+            shrink(call, state, fleet, market)
     fill(call, state, fleet, ON_DEMAND)
     fill(call, state, fleet, SPOT)
     note(call, fleet, FLEET_CHANGE, "modify_successful")
     return {"Return": True}
-
-
-def _shrink(call: Call, state: RegionState, fleet: Fleet, market: str) -> None:
-    """Terminate the newest instances that a fleet has too many, without going below its target."""
-    excess = fulfilled(state, fleet, market) - capacity_of(fleet.request)[market]
-    chosen = []
-    for member in reversed(fleet.members):
-        if member.lifecycle == market and member.weight <= excess and alive(state, member):
-            chosen.append(member)
-            excess -= member.weight
-    _end(call, state, fleet, chosen)
-
-
-def _end(call: Call, state: RegionState, fleet: Fleet, members: Iterable[FleetMember]) -> None:
-    """Terminate instances of a fleet, but those with termination protection."""
-    found = [state.instances[each.instance_id] for each in members if each.instance_id in state.instances]
-    ending = [
-        each for each in found if not each.termination_protected and each.state not in (SHUTTING_DOWN, TERMINATED)
-    ]
-    lifecycle.terminate(call, state, ending)
-    for each in ending:
-        note(call, fleet, INSTANCE_CHANGE, "terminated", each.instance_type, each.id)
-
-
-def replace(call: Call, state: RegionState, ended: Iterable[Instance]) -> None:
-    """Tell fleets that the user terminated these instances; those of type maintain replace their spot instances."""
-    lost: dict[str, list[Instance]] = {}
-    for instance in ended:
-        fleet_id = state.tags.get(instance.id, {}).get(FLEET_TAG)
-        if fleet_id in state.fleets:
-            lost.setdefault(fleet_id, []).append(instance)
-    for fleet_id, instances in lost.items():
-        fleet = state.fleets[fleet_id]
-        for instance in instances:
-            note(call, fleet, INSTANCE_CHANGE, "terminated", instance.instance_type, instance.id)
-        expired = fleet.request.get("ValidUntil") is not None and fleet.request["ValidUntil"] <= call.now
-        if fleet.kind == MAINTAIN and fleet.state == ACTIVE and not expired:
-            try:
-                fill(call, state, fleet, SPOT)
-            except AwsError as gone:  # the template was deleted since
-                note(call, fleet, SERVICE_ERROR, "spotFleetRequestConfigurationInvalid", gone.message)
 
 
 def delete_fleets(call: Call) -> dict[str, Any]:
@@ -249,7 +205,7 @@ def delete_fleets(call: Call) -> dict[str, Any]:
         fleet.state = DELETED_TERMINATING if terminate else DELETED_RUNNING
         note(call, fleet, FLEET_CHANGE, fleet.state)
         if terminate:
-            _end(call, state, fleet, fleet.members)
+            end(call, state, fleet, fleet.members)
         done.append({"FleetId": each, "PreviousFleetState": before, "CurrentFleetState": fleet.state})
     return {"SuccessfulFleetDeletions": done, "UnsuccessfulFleetDeletions": failed}
 
@@ -414,13 +370,14 @@ def describe_fleet_instances(call: Call) -> dict[str, Any]:
     running = (member for member in fleet.members if alive(state, member))
     chosen = MEMBER_FILTERS.select(sorted(running, key=lambda each: each.instance_id), params.get("Filters"))
     shown, token = page(chosen, lambda each: each.instance_id, params, f"{call.account_id}/{fleet.id}", least=1)
-    out: dict[str, Any] = {"FleetId": fleet.id, "ActiveInstances": [_active(state, each) for each in shown]}
+    out: dict[str, Any] = {"FleetId": fleet.id, "ActiveInstances": [active_instance(state, each) for each in shown]}
     if token:
         out["NextToken"] = token
     return out
 
 
-def _active(state: RegionState, member: FleetMember) -> dict[str, Any]:
+def active_instance(state: RegionState, member: FleetMember) -> dict[str, Any]:
+    """AWS's `ActiveInstance`."""
     out = {"InstanceId": member.instance_id, "InstanceType": member.instance_type, "InstanceHealth": "healthy"}
     request = request_of(state, state.instances[member.instance_id])
     if request is not None:
@@ -438,26 +395,30 @@ def describe_fleet_history(call: Call) -> dict[str, Any]:
     if start is None:
         raise missing("StartTime")
     check_choice(kind, "EventType", (INSTANCE_CHANGE, FLEET_CHANGE, SERVICE_ERROR))
-    numbered = [
-        (f"{number:09}", event)
-        for number, event in enumerate(fleet.history)
-        if event.at >= start and kind in (None, event.kind)
-    ]
-    shown, token = page(numbered, lambda each: each[0], params, f"{call.account_id}/{fleet.id}/history", least=1)
-    records = []
-    for _, event in shown:
-        told = {"EventSubType": event.sub_kind}
-        if event.description:
-            told["EventDescription"] = event.description
-        if event.instance_id is not None:
-            told["InstanceId"] = event.instance_id
-        records.append({"EventType": event.kind, "Timestamp": event.at, "EventInformation": told})
+    chosen = [each for each in numbered(fleet, start) if kind in (None, each[1].kind)]
+    shown, token = page(chosen, lambda each: each[0], params, f"{call.account_id}/{fleet.id}/history", least=1)
+    records = [history_record(event, event.kind) for _, event in shown]
     out: dict[str, Any] = {"FleetId": fleet.id, "StartTime": start, "HistoryRecords": records}
     if token:
         out["NextToken"] = token
     else:
         out["LastEvaluatedTime"] = call.now
     return out
+
+
+def numbered(fleet: Fleet, start: datetime) -> list[tuple[str, FleetEvent]]:
+    """A fleet's events since a time, each with a text that orders it."""
+    return [(f"{number:09}", event) for number, event in enumerate(fleet.history) if event.at >= start]
+
+
+def history_record(event: FleetEvent, kind: str) -> dict[str, Any]:
+    """AWS's `HistoryRecordEntry` and `HistoryRecord`; `kind` is the event's type as the fleet's service calls it."""
+    told = {"EventSubType": event.sub_kind}
+    if event.description:
+        told["EventDescription"] = event.description
+    if event.instance_id is not None:
+        told["InstanceId"] = event.instance_id
+    return {"EventType": kind, "Timestamp": event.at, "EventInformation": told}
 
 
 OPERATIONS = {

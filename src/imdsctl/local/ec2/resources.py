@@ -300,9 +300,16 @@ class FleetEvent:
     instance_id: str | None = None
 
 
+FLEET_TAG = "aws:ec2:fleet-id"
+SPOT_FLEET_TAG = "aws:ec2spot:fleet-request-id"
+
+
 @dataclass(slots=True)
 class Fleet:
-    """An EC2 Fleet; `request` is what CreateFleet and ModifyFleet were given, without empty members."""
+    """An EC2 Fleet; `request` is what CreateFleet and ModifyFleet were given, without empty members.
+
+    Its instances have its id as `tag`.
+    """
 
     id: str
     created: datetime
@@ -312,11 +319,15 @@ class Fleet:
     errors: list[dict[str, Any]] = field(default_factory=list)
     history: list[FleetEvent] = field(default_factory=list)
     state: str = "active"
+    tag: str = FLEET_TAG
 
 
 @dataclass(slots=True)
 class SpotFleet:
-    """A Spot Fleet request: AWS's `SpotFleetRequestConfigData`, and the fleet that launches what it asks for."""
+    """A Spot Fleet request: AWS's `SpotFleetRequestConfigData`, and the fleet that launches what it asks for.
+
+    The fleet's request says the same in the words of CreateFleet, with the `LaunchSpecifications` beside them.
+    """
 
     config: dict[str, Any]
     fleet: Fleet

@@ -19,7 +19,6 @@ from imdsctl.local.ec2.errors import (
     missing,
     not_found,
     refuse,
-    unsupported,
 )
 from imdsctl.local.ec2.filters import Filters, boolean, nothing
 from imdsctl.local.ec2.instance_type_offers import offered
@@ -42,6 +41,7 @@ from imdsctl.local.ec2.spot_market import (
     PENDING_EVALUATION,
     PERSISTENT,
     Market,
+    check_dates,
     check_terms,
     dollars,
     request_of,
@@ -79,7 +79,7 @@ def request_spot_instances(call: Call) -> dict[str, Any]:
     kind, price = params.get("Type") or ONE_TIME, params.get("SpotPrice") or None
     interruption = params.get("InstanceInterruptionBehavior") or None
     check_terms(kind, price, interruption)
-    _check_dates(call)
+    check_dates(params.get("ValidFrom"), params.get("ValidUntil"), call.now)
     tags = tag_specifications(params.get("TagSpecifications"), ["spot-instances-request"])
 
     made = replayed(call, lambda ids: all(each in state.spot_requests for each in ids.split()))
@@ -104,14 +104,6 @@ def request_spot_instances(call: Call) -> dict[str, Any]:
 
 def _default_end(call: Call) -> datetime:
     return call.now.replace(microsecond=0) + VALID
-
-
-def _check_dates(call: Call) -> None:
-    start, end = call.params.get("ValidFrom"), call.params.get("ValidUntil")
-    if start is not None and start > call.now:
-        raise unsupported("The local AWS of imdsctl launches Spot Instances at once: leave ValidFrom out.")
-    if end is not None and end <= call.now:
-        raise invalid_value(f"Value ({end:%Y-%m-%dT%H:%M:%SZ}) for parameter validUntil is invalid. It is in the past.")
 
 
 def _submitted(state: RegionState, request: SpotRequest) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from imdsctl.local.call import Call
-from imdsctl.local.ec2.errors import check_choice, invalid_combination, invalid_value
+from imdsctl.local.ec2.errors import check_choice, invalid_combination, invalid_value, unsupported
 from imdsctl.local.ec2.instance_types import InstanceType, instance_type
 from imdsctl.local.ec2.resources import Instance, Reservation, SpotRequest
 from imdsctl.local.ec2.state import RegionState
@@ -125,6 +125,14 @@ def check_terms(kind: str | None, price: str | None, interruption: str | None) -
         raise invalid_value(
             f'Value ({price}) for parameter price is invalid. "{price}" is an invalid spot instance price'
         )
+
+
+def check_dates(start: datetime | None, end: datetime | None, now: datetime) -> None:
+    """Refuse a request that is to start later, or is over. Raises InvalidParameterValue, UnsupportedOperation."""
+    if start is not None and start > now:
+        raise unsupported("The local AWS of imdsctl launches Spot Instances at once: leave ValidFrom out.")
+    if end is not None and end <= now:
+        raise invalid_value(f"Value ({end:%Y-%m-%dT%H:%M:%SZ}) for parameter validUntil is invalid. It is in the past.")
 
 
 # -- requests and their instances -------------------------------------------------------------------------------------

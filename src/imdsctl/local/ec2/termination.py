@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from imdsctl.local.call import Call, Operation
-from imdsctl.local.ec2 import fleets, lifecycle, spot_instances
+from imdsctl.local.ec2 import fleet_upkeep, lifecycle, spot_instances
 from imdsctl.local.ec2.resources import SHUTTING_DOWN, TERMINATED
 
 
@@ -23,7 +23,7 @@ def terminate_instances(call: Call) -> dict[str, Any]:
     ended = [each for each in instances if each.state not in (SHUTTING_DOWN, TERMINATED)]
     changes = lifecycle.terminate(call, state, instances)
     spot_instances.relaunch(call, state, ended)
-    fleets.replace(call, state, ended)
+    fleet_upkeep.replace(call, state, ended)
     return {"TerminatingInstances": changes}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from imdsctl.local.call import AwsError, Call, Ids
 from imdsctl.local.ec2 import OPERATIONS
 from imdsctl.local.ec2.public_images import public_image
 from imdsctl.local.ec2.state import RegionState
-from imdsctl.local.iam.state import InstanceProfile
+from imdsctl.local.iam.state import InstanceProfile, Role
 from imdsctl.local.world import Account, Organization, World, WorldSpec
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -91,6 +92,15 @@ class Ec2:
         arn = f"arn:aws:iam::{self.account_id}:instance-profile/{name}"
         made = InstanceProfile(name, "/", f"AIPA{name.upper()}", arn, self.now)
         self.world.iam(self.account_id).profiles[name.lower()] = made
+        return arn
+
+    def role(self, name: str, service: str) -> str:
+        """The ARN of a role that IAM was just given, and that the service may assume."""
+        arn = f"arn:aws:iam::{self.account_id}:role/{name}"
+        trust = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        role = Role(name, "/", f"AROA{name.upper()}", arn, self.now, trust=document)
+        self.world.iam(self.account_id).roles[name.lower()] = role
         return arn
 
     def template(self, **data: Any) -> str:

@@ -1,0 +1,142 @@
+"""A sweep in parts: which accounts go together, what one part is asked to do, and how the parts become one scan again.
+
+Parts are cut along the order of the accounts, so that what they report, put one after the other, is what one sweep
+over all accounts reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from imdsctl.domain.diagnostics import Diagnostic
+from imdsctl.domain.observations import Account, AccountUnseen, RegionSeen, Scan, ScanEnd, ScanHeader, Target
+from imdsctl.fleet.events import AccountEntered, AccountSkipped, Event, Listener, TargetRead
+from imdsctl.fleet.organization_policies import PoliciesSeen
+from imdsctl.fleet.ports import ScanWriter
+from imdsctl.fleet.targets import Caller, Selection
+
+ACCOUNTS_PER_SHARD_MAX = 25
+"""What is read again when a worker is lost; large enough that starting a shard costs little beside it."""
+NO_POLICIES = PoliciesSeen()
+SHARDS_PER_WORKER_MIN = 4
+"""Accounts differ in size: with several shards each, workers end at about the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOrder:
+    """What a worker is asked to do. It holds no secret: a worker's credentials are its own.
+
+    `header` names this shard's accounts only. `caller` is who the worker has to be. `database` is where the scan is
+    kept when the worker can reach that (without a password), else None: then the worker gives back what it saw.
+    """
+
+    header: ScanHeader
+    selection: Selection
+    caller: Caller
+    roles: tuple[tuple[str, str], ...] = ()
+    """Account id and role, for accounts that are entered by another role than the selection's."""
+    services: bool = True
+    profile: str | None = None
+    database: str | None = None
+    done: tuple[Target, ...] = ()
+    """Targets that an earlier run of the scan has read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardDone:
+    """What a worker answers. `failed` says why there is no result."""
+
+    end: ScanEnd | None = None
+    regions: tuple[RegionSeen, ...] = ()
+    """What was seen, when the worker does not reach the database."""
+    entered: tuple[AccountEntered, ...] = ()
+    read: tuple[TargetRead, ...] = ()
+    failed: tuple[Diagnostic, ...] = ()
+    exit_code: int = 0
+
+    def tell(self, listener: Listener) -> None:
+        """Say what happened in the shard, as a sweep would have."""
+        for entered in self.entered:
+            listener(entered)
+        for read in self.read:
+            listener(read)
+        for unseen in self.end.unseen if self.end else ():
+            listener(AccountSkipped(unseen))
+
+
+def split(accounts: Collection[Account], workers: int) -> tuple[tuple[Account, ...], ...]:
+    """The accounts in shards, in their order, each account in one of them."""
+    everybody = tuple(accounts)
+    size = min(ACCOUNTS_PER_SHARD_MAX, max(1, len(everybody) // (max(workers, 1) * SHARDS_PER_WORKER_MIN)))
+    return tuple(everybody[start : start + size] for start in range(0, len(everybody), size))
+
+
+def joined(
+    finished: datetime,
+    ends: Iterable[ScanEnd],
+    *,
+    before: tuple[AccountUnseen, ...] = (),
+    policies: PoliciesSeen = NO_POLICIES,
+    calls: int = 0,
+) -> ScanEnd:
+    """The end of the whole scan from those of its shards, in the order of the shards.
+
+    `before` is what was known to be unseen before the sweep began; `policies` and `calls` were read and made outside
+    the shards.
+    """
+    parts = tuple(ends)
+    return ScanEnd(
+        finished,
+        (*before, *(each for end in parts for each in end.unseen), *policies.unseen),
+        policies.policies,
+        policies.effective,
+        calls + sum(end.calls for end in parts),
+    )
+
+
+class ShardWriter:
+    """Implements `fleet.ports.ScanWriter` for a shard: its end is reported, it does not finish the scan."""
+
+    def __init__(self, order: ShardOrder, kept: ScanWriter | None) -> None:
+        """`kept` is where targets go; None: they are collected in `regions`."""
+        self._order = order
+        self._kept = kept
+        self.regions: dict[Target, RegionSeen] = {}
+        self.entered: list[AccountEntered] = []
+        self.read: list[TargetRead] = []
+
+    @property
+    def header(self) -> ScanHeader:
+        """The scan, with this shard's accounts."""
+        return self._order.header
+
+    @property
+    def done(self) -> Collection[Target]:
+        """What an earlier run of the scan has read."""
+        return frozenset(self._order.done)
+
+    def add(self, region: RegionSeen) -> None:
+        """Keep one target."""
+        if self._kept is None:
+            self.regions[region.target] = region
+        else:
+            self._kept.add(region)
+
+    def flush(self) -> None:
+        """Everything added so far is kept."""
+        if self._kept is not None:
+            self._kept.flush()
+
+    def finish(self, end: ScanEnd) -> Scan:
+        """The shard is whole."""
+        self.flush()
+        return Scan.of(self.header, tuple(self.regions.values()), end)
+
+    def hear(self, event: Event) -> None:
+        """Remember what the listener at the other end wants to know."""
+        if isinstance(event, AccountEntered):
+            self.entered.append(event)
+        elif isinstance(event, TargetRead):
+            self.read.append(event)
