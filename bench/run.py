@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.evidence import weigh_evidence
 from bench.latency import weigh_latency
 from bench.measure import Cores, pick_cores
 from bench.metadata import weigh_metadata
@@ -28,6 +29,7 @@ from bench.scans import weigh_scans
 from bench.servers import REPOSITORY, ServerFailed
 from bench.trace import weigh_trace
 
+PARTS = ("scan", "evidence", "latency", "local", "scale", "imds", "trace")
 LATENCY_ACCOUNTS = 100
 FLEETS = (10_000, 100_000, 1_000_000)
 
@@ -83,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.only in (None, "latency"):
         what = "scanning with every answer late"
         bench.measure(what, "latency", lambda: weigh_latency(LATENCY_ACCOUNTS, cores))
+    if arguments.only in (None, "evidence"):
+        what = "asking CloudWatch who uses IMDSv1 with imdsctl and with boto3"
+        bench.measure(what, "evidence", lambda: weigh_evidence(cores))
     if arguments.only in (None, "local"):
         what = "asking the local AWS, moto_server and ministack"
         bench.measure(what, "local", lambda: bench.races(arguments.peers_python, arguments.seconds))
@@ -117,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", choices=("scan", "latency", "local", "scale", "imds", "trace"), help="one part of it")
+    parser.add_argument("--only", choices=PARTS, help="one part of it")
     parser.add_argument("--accounts", type=int, nargs="+", default=[5, 50], help="sizes of the scanned organization")
     parser.add_argument("--seconds", type=float, default=1.5, help="how long one run of an operation lasts")
     parser.add_argument("--fleets", type=int, nargs="+", default=list(FLEETS), help="instances of the local AWS")

@@ -26,9 +26,9 @@ def weigh_scans(accounts: int, cores: Cores) -> tuple[list[Line], dict[str, Any]
         with local_aws(directory, cores.server, accounts=accounts, instances=INSTANCES) as server:
             env = dict(server.env)
             # The fleet is generated when it is touched for the first time; that is neither client's cost.
-            _weigh(boto3_command(), env, cores, "boto3 script (to touch the fleet)")
-            ours_at, ours = cpu_seconds_of(server.pid), _weigh(scan_command(directory), env, cores, "imdsctl scan")
-            peer_at, peer = cpu_seconds_of(server.pid), _weigh(boto3_command(), env, cores, "boto3 script")
+            weigh(boto3_command(), env, cores, "boto3 script (to touch the fleet)")
+            ours_at, ours = cpu_seconds_of(server.pid), weigh(scan_command(directory), env, cores, "imdsctl scan")
+            peer_at, peer = cpu_seconds_of(server.pid), weigh(boto3_command(), env, cores, "boto3 script")
             done_at = cpu_seconds_of(server.pid)
     ours_counts, peer_counts = scan_counts(ours.stdout), json.loads(peer.stdout)
     differing = {
@@ -55,8 +55,8 @@ def weigh_scans(accounts: int, cores: Cores) -> tuple[list[Line], dict[str, Any]
     ]
     raw = {
         "accounts": accounts,
-        "imdsctl": _raw(ours) | {"counts": ours_counts, "server_cpu_seconds": peer_at - ours_at},
-        "boto3": _raw(peer) | {"counts": peer_counts, "server_cpu_seconds": done_at - peer_at},
+        "imdsctl": raw_cost(ours) | {"counts": ours_counts, "server_cpu_seconds": peer_at - ours_at},
+        "boto3": raw_cost(peer) | {"counts": peer_counts, "server_cpu_seconds": done_at - peer_at},
     }
     return lines, raw
 
@@ -93,14 +93,16 @@ def scan_counts(stdout: str) -> dict[str, int]:
     }
 
 
-def _weigh(command: Sequence[str], env: Mapping[str, str], cores: Cores, what: str) -> Cost:
+def weigh(command: Sequence[str], env: Mapping[str, str], cores: Cores, what: str) -> Cost:
+    """One command to its end. Raises NotMeasured when it fails."""
     cost = run(command, env=env, core=cores.clients, seconds_max=SCAN_SECONDS_MAX, cwd=REPOSITORY)
     if cost.exit_code or cost.timed_out:
         raise NotMeasured(f"{what}: {cost.complaint}")
     return cost
 
 
-def _raw(cost: Cost) -> dict[str, Any]:
+def raw_cost(cost: Cost) -> dict[str, Any]:
+    """A cost without what was printed."""
     kept = asdict(cost)
     for bulky in ("stdout", "stderr"):
         del kept[bulky]

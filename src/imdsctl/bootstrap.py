@@ -49,10 +49,10 @@ def _scans(url: str | None) -> ScanStore:
 
 
 def _lease(url: str, owner: str) -> AbstractAsyncContextManager[HeldLease]:
-    from imdsctl.adapters.database import ScanDatabase
+    from imdsctl.adapters.database_engine import Database
     from imdsctl.adapters.lease import DatabaseLease
 
-    return DatabaseLease(ScanDatabase(url), owner)  # type: ignore[arg-type]
+    return DatabaseLease(Database(url), owner)
 
 
 def _serves(service: str, region: str) -> bool:

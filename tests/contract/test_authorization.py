@@ -273,6 +273,35 @@ def test_tags_at_creation_and_passing_a_role_are_permissions_of_their_own(ann: A
     assert f"iam:PassRole on resource: arn:aws:iam::{ann.account}:role/app" in message
 
 
+def test_a_spot_fleet_needs_what_its_launches_need(ann: Ann) -> None:
+    trust = {"Effect": "Allow", "Principal": {"Service": "spotfleet.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    role = ann.iam.create_role(RoleName="fleet", AssumeRolePolicyDocument=document(trust))["Role"]["Arn"]
+    specification = {"ImageId": ann.image, "InstanceType": "t3.micro"}
+    config = {"IamFleetRole": role, "TargetCapacity": 1, "LaunchSpecifications": [specification]}
+    template = ann.offline.client("ec2", ann.account).create_launch_template(
+        LaunchTemplateName="strict",
+        LaunchTemplateData={**specification, "MetadataOptions": {"HttpTokens": "required"}},
+    )["LaunchTemplate"]["LaunchTemplateId"]
+    named = {"LaunchTemplateSpecification": {"LaunchTemplateId": template, "Version": "1"}}
+    strict = {"IamFleetRole": role, "TargetCapacity": 1, "LaunchTemplateConfigs": [named]}
+
+    def request(asked: dict[str, Any]) -> str:
+        return str(ann.ec2.request_spot_fleet(SpotFleetRequestConfig=asked)["SpotFleetRequestId"])
+
+    own = {"Effect": "Allow", "Action": ["ec2:RequestSpotFleet", "ec2:RunInstances"], "Resource": "*"}
+    ann.may(own)
+    assert f"iam:PassRole on resource: {role}" in refusal(lambda: request(config))[2]
+    passed = {"StringEquals": {"iam:PassedToService": "spotfleet.amazonaws.com"}}
+    ann.may(own, {"Effect": "Allow", "Action": "iam:PassRole", "Resource": role, "Condition": passed})
+    request(config)
+    # The guardrail of AWS's documentation also meets what a launch specification cannot say.
+    only_v2 = {"StringNotEquals": {"ec2:MetadataHttpTokens": "required"}}
+    guard = {"Effect": "Deny", "Action": "ec2:RunInstances", "Resource": INSTANCES, "Condition": only_v2}
+    ann.may(own, {"Effect": "Allow", "Action": "iam:PassRole", "Resource": role}, guard)
+    assert refusal(lambda: request(config))[0] == "UnauthorizedOperation"
+    request(strict)
+
+
 def test_resource_tags_decide(ann: Ann) -> None:
     own = {
         "Effect": "Allow",

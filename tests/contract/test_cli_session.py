@@ -116,7 +116,8 @@ def test_a_session(place: Any) -> None:
     assert {each["InstanceType"] for each in prices["SpotPriceHistory"]} == {"m5.large"}
 
 
-def test_the_same_with_boto3s_waiters_and_paginators(offline: Any) -> None:
+def test_the_same_with_boto3s_waiters_and_paginators(make_offline: Any) -> None:
+    offline = make_offline(instances=0)
     ec2 = offline.client("ec2", region="eu-west-1")
     images = ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "name", "Values": ["al2023-ami-2023*x86_64"]}])
     specification = {"ImageId": images["Images"][0]["ImageId"], "InstanceType": "t3.micro"}
@@ -161,6 +162,72 @@ def test_the_same_with_boto3s_waiters_and_paginators(offline: Any) -> None:
     assert {each["SpotInstanceRequestId"] for each in closed["SpotInstanceRequests"]} == ids
 
 
+def fleet_role(offline: Any) -> str:
+    """The ARN of a new role that Spot Fleet may assume."""
+    trust = {"Effect": "Allow", "Principal": {"Service": "spotfleet.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    made = offline.client("iam").create_role(RoleName="spot-fleet", AssumeRolePolicyDocument=document)
+    return str(made["Role"]["Arn"])
+
+
+def test_a_spot_fleet_request_with_boto3s_paginators(make_offline: Any) -> None:
+    offline = make_offline(instances=0)
+    ec2, role = offline.client("ec2"), fleet_role(offline)
+    images = ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"]
+    group = ec2.describe_security_groups()["SecurityGroups"][0]
+    specification = {
+        "ImageId": images[0]["ImageId"],
+        "InstanceType": "t3.micro",
+        "SecurityGroups": [{"GroupId": group["GroupId"]}],
+        "BlockDeviceMappings": [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 5, "VolumeType": "gp3"}}],
+        "Monitoring": {"Enabled": True},
+        "UserData": "IyEvYmluL3NoCg==",
+        "WeightedCapacity": 1.5,
+        "TagSpecifications": [{"ResourceType": "instance", "Tags": [{"Key": "team", "Value": "blue"}]}],
+    }
+    asked = {
+        "AllocationStrategy": "diversified",
+        "IamFleetRole": role,
+        "LaunchSpecifications": [specification],
+        "SpotPrice": "0.5",
+        "TargetCapacity": 3,
+        "TagSpecifications": [{"ResourceType": "spot-fleet-request", "Tags": [{"Key": "team", "Value": "blue"}]}],
+    }
+    ids = [ec2.request_spot_fleet(SpotFleetRequestConfig=asked)["SpotFleetRequestId"] for _ in range(3)]
+
+    def pages(operation: str, answer: str, size: int, **params: Any) -> list[list[Any]]:
+        paginator = ec2.get_paginator(operation).paginate(PaginationConfig={"PageSize": size}, **params)
+        return [page[answer] for page in paginator]
+
+    found = pages("describe_spot_fleet_requests", "SpotFleetRequestConfigs", 2)
+    assert [len(page) for page in found] == [2, 1]
+    by_id = {each["SpotFleetRequestId"]: each for page in found for each in page}
+    assert sorted(by_id) == sorted(ids)
+    shown = by_id[ids[0]]
+    config = shown["SpotFleetRequestConfig"]
+    assert {name: config[name] for name in asked} == asked
+    assert (shown["SpotFleetRequestState"], config["Type"], config["FulfilledCapacity"]) == ("active", "maintain", 3.0)
+    assert shown["Tags"] == [{"Key": "team", "Value": "blue"}]
+    found = pages("describe_spot_fleet_instances", "ActiveInstances", 1, SpotFleetRequestId=ids[0])
+    instances = [each["InstanceId"] for page in found for each in page]
+    assert (len(found), len(instances)) == (2, 2)
+    assert {each["InstanceHealth"] for page in found for each in page} == {"healthy"}
+    since = {"SpotFleetRequestId": ids[0], "StartTime": shown["CreateTime"]}
+    history = ec2.describe_spot_fleet_request_history(**since, MaxResults=3)
+    assert [each["EventInformation"]["EventSubType"] for each in history["HistoryRecords"]] == [
+        "submitted",
+        "active",
+        "launched",
+    ]
+    rest = ec2.describe_spot_fleet_request_history(**since, NextToken=history["NextToken"])
+    assert [each["EventInformation"]["InstanceId"] for each in rest["HistoryRecords"]] == instances[1:]
+
+    ec2.modify_spot_fleet_request(SpotFleetRequestId=ids[0], TargetCapacity=0)
+    done = ec2.cancel_spot_fleet_requests(SpotFleetRequestIds=ids, TerminateInstances=True)
+    assert [each["SpotFleetRequestId"] for each in done["SuccessfulFleetRequests"]] == ids
+    ec2.get_waiter("instance_terminated").wait(InstanceIds=instances)
+
+
 def test_an_override_may_say_everything_the_model_knows(offline: Any) -> None:
     ec2 = offline.client("ec2")
     images = ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"]
@@ -202,6 +269,9 @@ def test_requests_and_fleets_outlive_a_restart(make_offline: Callable[..., Any],
     config = {"LaunchTemplateSpecification": {"LaunchTemplateName": "kept", "Version": "1"}}
     target = {"TotalTargetCapacity": 3, "OnDemandTargetCapacity": 1, "DefaultTargetCapacityType": "spot"}
     ec2.create_fleet(LaunchTemplateConfigs=[config], TargetCapacitySpecification=target)
+    wanted = {"IamFleetRole": fleet_role(before), "TargetCapacity": 2, "LaunchSpecifications": [data]}
+    fleet = ec2.request_spot_fleet(SpotFleetRequestConfig=wanted)["SpotFleetRequestId"]
+    ec2.modify_spot_fleet_request(SpotFleetRequestId=fleet, TargetCapacity=1)
     until = before.world.created + timedelta(days=9)
     asked = {"LaunchSpecification": data, "Type": "persistent", "ValidUntil": until}
     [request] = ec2.request_spot_instances(**asked)["SpotInstanceRequests"]
@@ -215,12 +285,16 @@ def test_requests_and_fleets_outlive_a_restart(make_offline: Callable[..., Any],
             client.describe_instances(),
             client.describe_fleets(),
             client.describe_spot_instance_requests(),
+            client.describe_spot_fleet_requests(),
+            client.describe_spot_fleet_instances(SpotFleetRequestId=fleet),
+            client.describe_spot_fleet_request_history(SpotFleetRequestId=fleet, StartTime=before.world.created),
             client.get_managed_resource_visibility(),
         ]
         for answer in answers:
             del answer["ResponseMetadata"]
+            answer.pop("LastEvaluatedTime", None)
         return answers
 
     shown = told(ec2)
-    assert len(shown[2]["SpotInstanceRequests"]) == 3
+    assert len(shown[2]["SpotInstanceRequests"]) == 5
     assert told(make_offline(tmp_path / "state", instances=0).client("ec2")) == shown

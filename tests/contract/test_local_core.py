@@ -574,6 +574,7 @@ def dry_runnable() -> list[str]:
 
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "DescribeFleetHistory": {"StartTime": datetime(2026, 1, 1, tzinfo=UTC)},
+    "DescribeSpotFleetRequestHistory": {"StartTime": datetime(2026, 1, 1, tzinfo=UTC)},
     "DescribeImageAttribute": {"Attribute": "imdsSupport"},
     "DescribeInstanceAttribute": {"Attribute": "userData"},
     "DescribeVpcAttribute": {"Attribute": "enableDnsHostnames"},
@@ -623,6 +624,13 @@ def test_every_operation_of_ec2_that_has_a_dry_run_only_rehearses() -> None:
         "FleetIds": ["fleet-11111111-2222-3333-4444-555555555555"],
         "TerminateInstances": True,
         "SpotInstanceRequestIds": ["sir-abcd1234"],
+        "SpotFleetRequestId": "sfr-11111111-2222-3333-4444-555555555555",
+        "SpotFleetRequestIds": ["sfr-11111111-2222-3333-4444-555555555555"],
+        "SpotFleetRequestConfig": {
+            "IamFleetRole": role(stage.world.organization.management_id),
+            "TargetCapacity": 1,
+            "LaunchSpecifications": [{"ImageId": instance["ImageId"]}],
+        },
         "S3Bucket": "rehearsal",
         "TargetId": stage.world.organization.root_id,
         "ReportId": "p-0123456789abcdef0",

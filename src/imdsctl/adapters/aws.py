@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +19,7 @@ from imdsctl.adapters.breaker import Breaker
 from imdsctl.adapters.clock import Clock, SystemClock
 from imdsctl.adapters.credentials import OwnCredentials, Renewals
 from imdsctl.adapters.endpoints import Endpoint, Endpoints
-from imdsctl.adapters.http_client import Futile, HttpClient, NoAnswer, Origin, Traffic
+from imdsctl.adapters.http_client import Futile, HttpClient, NoAnswer, Origin, Traffic, allow_connections, static_head
 from imdsctl.adapters.models import load_service
 from imdsctl.adapters.profile import Profile
 from imdsctl.adapters.skew import MAY_BE_TIME, clock_off, offset_of
@@ -29,7 +29,7 @@ from imdsctl.fleet.ports import Credentials, Unreachable
 from imdsctl.wire import sigv4
 from imdsctl.wire.errors import ServiceError, WireError
 from imdsctl.wire.http import HttpRequest, HttpResponse
-from imdsctl.wire.service import Decoder, Operation, Projection
+from imdsctl.wire.service import Decoder, Fixed, Operation, Projection
 
 ATTEMPTS_MAX = 6
 """How often one call is sent at most, the first time included."""
@@ -103,6 +103,10 @@ class _Target:
     breaker: Breaker = field(default_factory=Breaker)
     ahead: timedelta = timedelta()
     """How far its clock is ahead of ours."""
+    direct: bool | None = None
+    """Whether there is no proxy in between; None: nobody has asked yet."""
+    prepared: dict[int, tuple[HttpRequest, sigv4.Prepared, HttpRequest]] = field(default_factory=dict)
+    """Requests that never change, by identity, each ready to be signed and sent."""
 
 
 @dataclass(slots=True)
@@ -120,6 +124,8 @@ class _Sending:
     keys: Credentials = field(default=_NO_KEYS, repr=False)
     """What signs the attempt under way, and how far its clock is set forward."""
     ahead: timedelta = timedelta()
+    fixed: bool = False
+    """Its request never changes."""
     began: float = 0.0
     attempt: int = 1
     corrected: bool = False
@@ -155,6 +161,8 @@ class AwsClient:
         self._warn = warn
         self._clock_warned = False
         self._targets: dict[tuple[str, str], _Target] = {}
+        self._second: datetime | None = None
+        self._second_text = ""
         self.stats = Stats(traffic=self._http.traffic)
 
     @property
@@ -182,7 +190,9 @@ class AwsClient:
         compiled = load_service(service).operation(operation)
         target = self._target(service, region)
         token = _IdempotencyToken()
-        request = compiled.encode_request(params, new_token=token)  # once: every attempt carries the same token
+        fixed = compiled.fixed_request(params) if isinstance(params, Fixed) else None
+        # Encoded once: every attempt carries the same token.
+        request = fixed or compiled.encode_request(params, new_token=token)
         account = (credentials.account_id or credentials.access_key) if credentials else ""
         sending = _Sending(
             credentials,
@@ -192,6 +202,7 @@ class AwsClient:
             projection,
             repeatable=token.used or _is_repeatable(compiled, params),
             bucket=(account, region, service, operation),
+            fixed=fixed is not None,
         )
         self.stats.calls += 1
         sending.began = await self._turn(sending.bucket, params)
@@ -344,7 +355,7 @@ class AwsClient:
         origin = target.origin
         if request.host_prefix:
             origin = origin._replace(host=request.host_prefix + origin.host)
-        signed = self._signed(sending.keys, target, request, sending.ahead)
+        signed = self._signed(sending.keys, target, request, sending.ahead, fixed=sending.fixed)
         seconds_left = self._call_seconds_max - (self._clock.monotonic() - sending.began)
         decoder: Decoder | None = None
 
@@ -367,15 +378,22 @@ class AwsClient:
         except WireError as error:
             raise _unreadable(origin, response, error) from error
 
-    def _signed(self, credentials: Credentials, target: _Target, request: HttpRequest, ahead: timedelta) -> HttpRequest:
+    def _signed(
+        self, credentials: Credentials, target: _Target, request: HttpRequest, ahead: timedelta, *, fixed: bool
+    ) -> HttpRequest:
+        amz_date = self._amz_date(ahead)
         endpoint = target.endpoint
+        if fixed and (ready := self._ready(target, request)) is not None:
+            prepared, frame = ready
+            added = prepared.sign(
+                access_key=credentials.access_key,
+                secret_key=credentials.secret_key,
+                token=credentials.token,
+                amz_date=amz_date,
+            )
+            return HttpRequest(frame.method, frame.path, frame.query, added, frame.body, "", frame.head)
         path = endpoint.base_path + request.path
-        headers = {
-            "host": request.host_prefix + target.authority,
-            "user-agent": _USER_AGENT,
-            **request.headers,
-        }
-        headers.pop("content-length", None)  # the HTTP client writes it
+        headers = _headers(target, request)
         headers |= sigv4.sign(
             request.method,
             path,
@@ -387,9 +405,40 @@ class AwsClient:
             token=credentials.token,
             region=endpoint.signing_region,
             service=endpoint.signing_name,
-            amz_date=(self._clock.now() + ahead).strftime("%Y%m%dT%H%M%SZ"),
+            amz_date=amz_date,
         )
         return replace(request, path=path, headers=headers)
+
+    def _ready(self, target: _Target, request: HttpRequest) -> tuple[sigv4.Prepared, HttpRequest] | None:
+        """A request that never changes, prepared for its target; None when a proxy is in between."""
+        known = target.prepared.get(id(request))
+        if known is not None:
+            return known[1], known[2]
+        if target.direct is None:
+            target.direct = self._http.direct(target.origin)
+        if not target.direct or request.host_prefix:
+            return None
+        endpoint, headers = target.endpoint, _headers(target, request)
+        whole = replace(request, path=endpoint.base_path + request.path, headers=headers)
+        prepared = sigv4.Prepared(
+            whole.method,
+            whole.path,
+            whole.query,
+            headers,
+            whole.body,
+            region=endpoint.signing_region,
+            service=endpoint.signing_name,
+        )
+        frame = replace(whole, headers={}, head=static_head(target.origin, whole))
+        target.prepared[id(request)] = (request, prepared, frame)
+        return prepared, frame
+
+    def _amz_date(self, ahead: timedelta) -> str:
+        """The time as a signature says it; it is written once a second."""
+        second = (self._clock.now() + ahead).replace(microsecond=0)
+        if second != self._second:
+            self._second, self._second_text = second, second.strftime("%Y%m%dT%H%M%SZ")
+        return self._second_text
 
     def _delay_seconds(self, attempt: int) -> float:
         """Exponential backoff with full jitter: a whole fleet that was throttled must not come back at once.
@@ -408,6 +457,7 @@ async def open_aws(
 
     `warn` takes what the user has to know although everything goes on: `clock-off`.
     """
+    allow_connections()
     client = AwsClient(Profile(profile), warn=warn)
     try:
         yield client
@@ -426,6 +476,15 @@ class _IdempotencyToken:
 
 
 _USER_AGENT = f"imdsctl/{__version__}"
+
+
+def _headers(target: _Target, request: HttpRequest) -> dict[str, str]:
+    """What is sent beside the signature."""
+    headers = {"host": request.host_prefix + target.authority, "user-agent": _USER_AGENT, **request.headers}
+    headers.pop("content-length", None)  # the HTTP client writes it
+    return headers
+
+
 _RETRY_LATER = "run the same command again later"
 
 

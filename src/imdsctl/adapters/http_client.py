@@ -7,12 +7,15 @@ A request is one write; a response may be fed to a decoder while it arrives. Wha
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
+import sys
 import zlib
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from os.path import isdir
 from typing import Any, NamedTuple, Protocol, cast
@@ -34,6 +37,8 @@ READ_TIMEOUT_SECONDS = 60.0
 EXCHANGE_SECONDS_MAX = 300.0
 """From a request to the end of its response, however lively the response is."""
 HEAD_BYTES_MAX = 65_536
+OPEN_FILES_MIN = 2048
+"""What a sweep needs: its connections, and the rest."""
 
 
 class Futile(Unreachable):
@@ -137,6 +142,10 @@ class HttpClient:
                 pool.give_back(connection)
             return response
 
+    def direct(self, origin: Origin) -> bool:
+        """Whether requests go to the origin without a proxy; only then may they have a `head`."""
+        return self._proxy(origin) is None
+
     async def aclose(self) -> None:
         """Close every idle connection; one in use ends with its exchange."""
         for pool in self._pools.values():
@@ -179,7 +188,13 @@ class HttpClient:
                 maybe_done=False,
             ) from error
         except OSError as error:
-            if proxy is None and host in ("127.0.0.1", "::1", "localhost") and "Connect call failed" in str(error):
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise Unreachable(
+                    host, "this machine lets nothing more be opened", "raise `ulimit -n`", maybe_done=False
+                ) from error
+            # asyncio puts several failures of a name with several addresses into one OSError; uvloop does not.
+            refused = isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error)
+            if proxy is None and host in ("127.0.0.1", "::1", "localhost") and refused:
                 raise Futile(
                     host,
                     f"nothing listens on port {origin.port}",
@@ -251,6 +266,19 @@ class HttpClient:
         if proxy.startswith("//"):
             return "http:" + proxy
         return proxy if "://" in proxy else "http://" + proxy
+
+
+def allow_connections() -> None:
+    """Raise this process's own limit on open files, where the system lets it (macOS begins with 256)."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES_MIN if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_MIN)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Lost(Exception):
@@ -559,7 +587,21 @@ def _because(error: Exception | None) -> str:
     return f" ({error})" if error is not None and str(error) else ""
 
 
+def static_head(origin: Origin, request: HttpRequest) -> str:
+    """The part of a request's head that stays the same however often it is sent, for `HttpRequest.head`.
+
+    Without a proxy only: the request line is in it.
+    """
+    head = _head(origin, request, absolute=False, proxy=None)
+    return head.decode("utf-8", "surrogateescape").removesuffix("\r\n\r\n")
+
+
 def _head(origin: Origin, request: HttpRequest, *, absolute: bool, proxy: str | None) -> bytes:
+    if request.head:
+        changing = "".join([f"\r\n{name}: {value}" for name, value in request.headers.items()])
+        if changing.count("\n") != len(request.headers) or changing.count("\r") != len(request.headers):
+            raise ValueError("a line break in a header would start another header")
+        return f"{request.head}{changing}\r\n\r\n".encode("utf-8", "surrogateescape")
     target = f"{request.path}?{request.query}" if request.query else request.path
     if absolute:
         target = f"{origin.scheme}://{request.headers['host']}{target}"

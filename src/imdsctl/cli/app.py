@@ -22,6 +22,8 @@ COMMANDS = (
     "scan",
     "evidence",
     "explain",
+    "init",
+    "intent",
     "plan",
     "apply",
     "rollback",

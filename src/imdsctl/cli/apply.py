@@ -155,6 +155,7 @@ async def _run(
 ) -> Report:
     from imdsctl.adapters.clock import SystemClock
     from imdsctl.fleet.apply import Applying
+    from imdsctl.fleet.gauge import CloudWatchGauge
 
     async with may_write("apply", dependencies, access, journal, as_json=as_json) as writing:
         applying = Applying(
@@ -166,6 +167,7 @@ async def _run(
             listener=writing.listener,
             stopped=writing.stopped,
             keep_going=keep_going,
+            gauge=CloudWatchGauge(writing.aws, writing.enter, dependencies.now),
             approve=_approver(approved, writing.caller.arn),
             wait=wait,
             lease=writing.lease,

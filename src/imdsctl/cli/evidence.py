@@ -208,11 +208,11 @@ def _gather(
     except KeyboardInterrupt:
         if into.instances:
             store.save_evidence(joined(earlier, into.evidence()))
-        kept = f"{len(into.instances):,} instances"
+        number = len(into.instances)
         raise DiagnosticError(
             Diagnostic(
                 "interrupted",
-                f"stopped by Ctrl-C; nothing was changed, and what was gathered is kept ({kept})",
+                f"stopped by Ctrl-C; nothing was changed, and the evidence of {number:,} instance(s) is kept",
                 hint="`imdsctl evidence --missing` asks for the rest" if into.instances else None,
             ),
             exit_code=EXIT_INTERRUPTED,

@@ -97,6 +97,14 @@ Database: TypeAlias = Annotated[
         help="Where scans are kept: a database URL or a SQLite file. Without it, a file in your data directory.",
     ),
 ]
+IntentFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--intent",
+        metavar="FILE",
+        help="What is wanted, in TOML. Default: imdsctl.toml here; without it, IMDSv2 enforced everywhere.",
+    ),
+]
 Lock: TypeAlias = Annotated[
     str | None,
     typer.Option(

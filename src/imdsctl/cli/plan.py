@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imdsctl.cli import options
-from imdsctl.cli.dependencies import of
+from imdsctl.cli.dependencies import Dependencies, of
 from imdsctl.cli.errors import EXIT_DONE, wants_colour
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.domain.intent import Intent
-from imdsctl.domain.planner import make_plan
+
+if TYPE_CHECKING:
+    from imdsctl.domain.evidence import Evidence
+    from imdsctl.domain.observations import Scan
+    from imdsctl.domain.plan import Plan
 
 EXIT_CHANGES = 3
 """Terraform's 2 would mean a wrong command line here (docs/guide.md, exit codes)."""
@@ -21,12 +27,21 @@ EXIT_CHANGES = 3
 
 def command(
     context: typer.Context,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the plan to this file.")] = None,
-    intent: Annotated[
-        Path | None, typer.Option("--intent", help="What is wanted, in TOML. Default: IMDSv2 enforced everywhere.")
+    output: Annotated[Path | None, typer.Option("--output", "--out", "-o", help="Write the plan to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write it as one HTML page too, for reviewers.")
     ] = None,
+    intent: options.IntentFile = None,
     scan: Annotated[str | None, typer.Option("--scan", help="Plan from this scan. Default: the latest.")] = None,
     db: options.Database = None,
+    what_if: Annotated[
+        str | None,
+        typer.Option(
+            "--what-if",
+            metavar="SENTENCE",
+            help='Ask instead what every launch would get, as in "account default optional in eu-west-1".',
+        ),
+    ] = None,
     detailed_exitcode: Annotated[
         bool,
         typer.Option(
@@ -38,37 +53,93 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> int:
     """Find the smallest change that makes a scanned fleet as intended. Nothing is changed."""
-    from imdsctl.adapters.intent_file import read_intent
-    from imdsctl.adapters.plan_file import write_plan
-    from imdsctl.views.plan import plan_text
-
     dependencies = of(context)
-    wanted = read_intent(intent) if intent else Intent()
+    if what_if is not None:
+        if output or html:
+            summary = "`--what-if` answers a question; there is no plan to write"
+            raise DiagnosticError(Diagnostic("option-conflict", summary, hint="leave the file out"), exit_code=2)
+        return _answer(what_if, dependencies, db, scan, as_json=as_json, full=full)
+    from imdsctl.adapters.intent_file import find_intent
+    from imdsctl.domain.planner import make_plan
+
+    wanted, source = find_intent(intent)
+    seen, evidence = _seen(dependencies, db, scan)
+    with _without_garbage():
+        plan = make_plan(seen, wanted, made_at=dependencies.now(), evidence=evidence)
+        _write(plan, seen, output, html)
+        _show(plan, seen, source, output, full=full, as_json=as_json)
+    if detailed_exitcode and (plan.changes or plan.unknown):
+        return EXIT_CHANGES
+    return EXIT_DONE
+
+
+def _seen(dependencies: Dependencies, db: str | None, scan: str | None) -> tuple[Scan, Evidence | None]:
+    """The scan to plan from, and what was gathered for it. Raises DiagnosticError."""
     store = dependencies.scans(db)
     seen = store.load(scan) if scan else store.latest()
     if seen is None:
         raise DiagnosticError(Diagnostic("scan-missing", "there is no scan to plan from", hint="run `imdsctl scan`"))
-    plan = make_plan(seen, wanted, made_at=dependencies.now())
+    return seen, store.evidence(seen.scan_id)
+
+
+@contextmanager
+def _without_garbage() -> Iterator[None]:
+    """A plan is values in values, a million of them: looking for cycles among them costs more than making them."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _names(scan: Scan) -> dict[str, str]:
+    return {account.account_id: account.name for account in scan.accounts if account.name}
+
+
+def _write(plan: Plan, scan: Scan, output: Path | None, html: Path | None) -> None:
     if output:
+        from imdsctl.adapters.plan_file import write_plan
+
         write_plan(plan, output)
+    if html:
+        from imdsctl.adapters.private_file import write_private
+        from imdsctl.views.plan_html import plan_html
+
+        write_private(html, plan_html(plan, _names(scan), file=str(output) if output else None))
+        print(f"{html}: the plan as a page", file=sys.stderr)
+
+
+def _show(plan: Plan, scan: Scan, source: Path | None, output: Path | None, *, full: bool, as_json: bool) -> None:
+    where = f"Intent: {source}" if source else "Intent: built in (no --intent, and no imdsctl.toml here)"
     if as_json:
-        import orjson
+        from imdsctl.domain.plan import plan_pieces
 
-        from imdsctl.domain.plan import plan_to_plain
+        print(where, file=sys.stderr)
+        for piece in plan_pieces(plan):
+            sys.stdout.write(piece.decode())
+        return
+    from imdsctl.views.plan import plan_text
 
-        sys.stdout.write(orjson.dumps(plan_to_plain(plan), option=orjson.OPT_SORT_KEYS).decode() + "\n")
-    else:
-        names = {account.account_id: account.name for account in seen.accounts if account.name}
-        print(
-            plan_text(
-                plan,
-                names,
-                file=str(output) if output else None,
-                full=full,
-                colour=wants_colour(sys.stdout),
-                empty=not seen.regions,
-            )
+    file = str(output) if output else None
+    print(where)
+    print(
+        plan_text(
+            plan, _names(scan), file=file, full=full, colour=wants_colour(sys.stdout), empty=not len(scan.regions)
         )
-    if detailed_exitcode and (plan.changes or plan.unknown):
-        return EXIT_CHANGES
+    )
+
+
+def _answer(
+    sentence: str, dependencies: Dependencies, db: str | None, scan: str | None, *, as_json: bool, full: bool
+) -> int:
+    from imdsctl.domain.what_if import answer, parse_question
+    from imdsctl.views.what_if import answer_json, answer_text
+
+    question = parse_question(sentence)
+    seen, _ = _seen(dependencies, db, scan)
+    found = answer(seen, question)
+    if as_json:
+        sys.stdout.write(answer_json(found))
+    else:
+        print(answer_text(found, _names(seen), full=full, colour=wants_colour(sys.stdout)))
     return EXIT_DONE

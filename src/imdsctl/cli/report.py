@@ -65,6 +65,7 @@ def command(
         list[FailOn] | None,
         typer.Option("--fail-on", help="Exit with 1 when something is exposed, unknown, or still uses IMDSv1."),
     ] = None,
+    intent: options.IntentFile = None,
     db: options.Database = None,
 ) -> int:
     """Write a report of a scan, with the evidence that was gathered for it. Asks AWS nothing.
@@ -79,7 +80,7 @@ def command(
         if found is None:
             hint = "run `imdsctl scan` first"
             raise DiagnosticError(Diagnostic("scan-missing", "there is no scan to report on", hint=hint), exit_code=2)
-        report = _report(found, store, deps, enforced=everything or chosen is Format.JUNIT)
+        report = _report(found, store, deps, intent, enforced=everything or chosen is Format.JUNIT)
         if redact:
             from imdsctl.domain.redaction import Redactor
             from imdsctl.domain.report import redacted
@@ -97,18 +98,23 @@ def command(
         return EXIT_FAILED if wanted and wanted & _found(report) else EXIT_DONE
 
 
-def _report(scan: Scan, store: ScanStore, deps: dependencies.Dependencies, *, enforced: bool) -> Report:
+def _report(
+    scan: Scan, store: ScanStore, deps: dependencies.Dependencies, intent: Path | None, *, enforced: bool
+) -> Report:
+    from imdsctl.adapters.intent_file import find_intent
     from imdsctl.domain.coverage import TrendPoint, coverage_of
     from imdsctl.domain.findings import findings
+    from imdsctl.domain.intent_register import accepts
     from imdsctl.domain.report import Report
 
+    register = accepts(scan, find_intent(intent)[0], deps.now())
     evidence = store.evidence(scan.scan_id)
     return Report(
         scan_id=scan.scan_id,
         finished=scan.finished,
         made_at=deps.now(),
         coverage=coverage_of(scan),
-        findings=partial(findings, scan, evidence, enforced=enforced),
+        findings=partial(findings, scan, evidence, enforced=enforced, accepts=register),
         scope=scan.scope,
         trend=tuple(TrendPoint(each.finished, each.total) for each in _same_scope(scan, store) if each.finished),
         evidence_taken=evidence.taken if evidence else None,

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imdsctl.cli import dependencies, options
-from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, interruptible, wants_colour
+from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, interruptible, report, wants_colour
 from imdsctl.cli.scan import ScanOptions, take
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.intent import Intent
 from imdsctl.fleet.targets import ROLE_NAME
+
+if TYPE_CHECKING:
+    from imdsctl.domain.observations import Scan
+    from imdsctl.fleet.launch_dry_run import DryRun
 
 
 def command(
@@ -25,6 +30,10 @@ def command(
         Path | None,
         typer.Option("--intent", metavar="FILE", help="What is wanted, in TOML. Default: IMDSv2 enforced everywhere."),
     ] = None,
+    launch_dry_run: Annotated[
+        bool,
+        typer.Option("--launch-dry-run", help="Ask AWS, by DryRun, what every template and own image may launch."),
+    ] = False,
     full: Annotated[bool, typer.Option("--full", help="Show everything that is left, however much it is.")] = False,
     accounts: options.Accounts = None,
     regions: options.Regions = None,
@@ -38,7 +47,7 @@ def command(
     db: options.Database = None,
     json: options.Json = False,
 ) -> int:
-    """Scan again and prove that nothing is left to do. Reads only.
+    """Scan again and prove that nothing is left to do. Reads only; a DryRun launches nothing.
 
     Exit codes: 0 proven, 1 something is left or unknown, 2 wrong command line or input, 130 interrupted.
     """
@@ -61,13 +70,26 @@ def command(
         store = deps.scans(db)
         store.prepare()
         scan = options.run_async(take(ScanOptions(selection, profile, db, json), deps, store))
-    judged = verify(scan, wanted, at=deps.now())
+        judged = verify(scan, wanted, at=deps.now())
+        if launch_dry_run:
+            judged = replace(judged, dry_runs=options.run_async(_dry_runs(deps, scan, profile, role)))
     if json:
         sys.stdout.write(verification_json(judged))
     else:
         names = {account.account_id: account.name for account in scan.accounts if account.name}
         print(verification_text(judged, names, full=full, colour=wants_colour(sys.stdout)))
+    if judged.expired:
+        report(judged.expired)
     return EXIT_DONE if judged.proven else EXIT_FAILED
+
+
+async def _dry_runs(deps: dependencies.Dependencies, scan: Scan, profile: str | None, role: str) -> tuple[DryRun, ...]:
+    from imdsctl.fleet.launch_dry_run import dry_runs
+    from imdsctl.fleet.sessions import Sessions
+    from imdsctl.fleet.targets import who_am_i
+
+    async with deps.aws(profile) as aws:
+        return await dry_runs(aws, Sessions(aws, await who_am_i(aws), role, deps.now), scan)
 
 
 def _intent(plan: Path | None, intent: Path | None) -> Intent:
@@ -80,8 +102,9 @@ def _intent(plan: Path | None, intent: Path | None) -> Intent:
         from imdsctl.adapters.plan_file import read_plan
 
         return read_plan(plan).intent
-    if intent is not None:
-        from imdsctl.adapters.intent_file import read_intent
+    from imdsctl.adapters.intent_file import find_intent
 
-        return read_intent(intent)
-    return Intent()
+    wanted, source = find_intent(intent)
+    if source:
+        print(f"Intent: {source}", file=sys.stderr)
+    return wanted

@@ -22,6 +22,7 @@ from imdsctl.domain.launches import (
     template_exposure,
 )
 from imdsctl.domain.observations import InstanceSeen, RegionSeen, Scan, Target, Unseen
+from imdsctl.domain.roll_up import NOUNS, By, Naming, RollUp
 from imdsctl.domain.verdicts import NOT_INSPECTABLE, region_default_exposure
 
 
@@ -246,13 +247,20 @@ def _judged(region: RegionSeen, evidence: Evidence | None, accepts: Accepts) -> 
 
     if region.defaults is not None:
         yield found(REGION_DEFAULT, target.region, region_default_exposure(region))
+    naming = Naming(region, {})
     for instance in region.instances:
         exposure = instance_exposure(instance.options)
         seen = None
         if exposure.verdict is Verdict.EXPOSED:
             seen = evidence.of(target, instance.instance_id) if evidence else _not_gathered(target, instance)
         yield found(
-            INSTANCE, instance.instance_id, exposure, name_of(instance.tags), instance.tags, seen, workload_of(instance)
+            INSTANCE,
+            instance.instance_id,
+            exposure,
+            name_of(instance.tags),
+            instance.tags,
+            seen,
+            workload_of(instance, naming),
         )
     for template in region.templates:
         exposure = template_exposure(region, template)
@@ -286,23 +294,18 @@ def name_of(tags: Iterable[tuple[str, str]]) -> str:
     return next((value for key, value in tags if key == "Name"), "")
 
 
-_WORKLOAD_TAGS = (
-    ("aws:autoscaling:groupName", "Auto Scaling group"),
-    ("eks:cluster-name", "EKS cluster"),
-    ("aws:ecs:clusterName", "ECS cluster"),
-    ("elasticbeanstalk:environment-name", "Beanstalk environment"),
-    ("aws:cloudformation:stack-name", "stack"),
-)
-"""Tags that AWS's services put on the instances that they launch, and what they name."""
+_STACK_TAG = "aws:cloudformation:stack-name"
+STACK = "stack"
+_BY_WORKLOAD = RollUp(By.WORKLOAD)
 
 
-def workload_of(instance: InstanceSeen) -> str:
-    """What an instance belongs to, by the tags that AWS's services put on it; else its template; else nothing."""
-    named = dict(instance.tags)
-    for key, noun in _WORKLOAD_TAGS:
-        if key in named:
-            return f"{noun} {named[key]}"
-    return f"launch template {instance.launch_template_id}" if instance.launch_template_id else ""
+def workload_of(instance: InstanceSeen, naming: Naming) -> str:
+    """What an instance belongs to: its group, cluster or template, else its CloudFormation stack; else nothing."""
+    key, _ = naming.of(instance, _BY_WORKLOAD)
+    if key.kind is not By.IMAGE:
+        return f"{NOUNS[key.kind]} {key.name}"
+    stack = dict(instance.tags).get(_STACK_TAG)
+    return f"{STACK} {stack}" if stack else ""
 
 
 def evidence_text(evidence: InstanceEvidence | None) -> str:

@@ -8,6 +8,7 @@ have mattered, the verdict is `unknown`, never `enforced`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from imdsctl.domain.exposure import Exposure, Verdict, combined, instance_exposure, launch_exposure
 from imdsctl.domain.observations import (
@@ -22,7 +23,7 @@ from imdsctl.domain.observations import (
     TemplateVersionSeen,
 )
 from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
-from imdsctl.domain.precedence import image_options, resolve
+from imdsctl.domain.precedence import RESOLUTIONS_REMEMBERED_MAX, image_options, resolve
 
 DEFAULT_VERSION = "$Default"
 LATEST_VERSION = "$Latest"
@@ -176,6 +177,7 @@ def _judged(
     return Exposure(Verdict.UNKNOWN, f"image {image_id} is a name to look up at launch, and nothing stronger decides")
 
 
+@lru_cache(maxsize=RESOLUTIONS_REMEMBERED_MAX)
 def _launch(
     launch: MetadataOptions, template: MetadataOptions, defaults: AccountDefaults, imds_support: str | None
 ) -> Exposure:

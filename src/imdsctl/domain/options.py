@@ -20,12 +20,16 @@ class HttpTokens(StrEnum):
     OPTIONAL = "optional"
     REQUIRED = "required"
 
+    __hash__ = str.__hash__  # an enumeration's own is written in Python, and options are looked up a lot
+
 
 class Switch(StrEnum):
     """AWS's two-valued switch, for HttpEndpoint, HttpProtocolIpv6, InstanceMetadataTags and HttpTokensEnforced."""
 
     DISABLED = "disabled"
     ENABLED = "enabled"
+
+    __hash__ = str.__hash__
 
 
 HOP_LIMIT_MIN = 1

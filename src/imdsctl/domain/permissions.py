@@ -179,6 +179,14 @@ NEEDS: tuple[Need, ...] = (
         "ModifyImageAttribute",
         resource="arn:{partition}:ec2:*::image/*",
     ),
+    _write(
+        "Refreshes",
+        "autoscaling",
+        "autoscaling",
+        "replace a group's instances, when the intent asks for it, and follow that to its end",
+        "DescribeInstanceRefreshes",
+        "StartInstanceRefresh",
+    ),
 )
 """In the order of the printed policy."""
 

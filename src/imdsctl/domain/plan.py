@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -19,6 +19,8 @@ from imdsctl.domain.waves import EVERYTHING, Gates, OnFailure, OnUnknown, Planne
 
 PLAN_FORMAT = "imdsctl-plan"
 PLAN_FORMAT_VERSION = 2
+NOT_GATHERED = "not gathered"
+"""A change's evidence when nobody asked CloudWatch."""
 
 Values = Mapping[str, Any]
 """AWS's names to AWS's values. A launch template nests one structure each for `Default` and `Latest`."""
@@ -92,6 +94,25 @@ class Change:
     """What launches from it, or runs on it: one clause each, with counts."""
     gate: str = ""
     """What has to hold before its wave begins, and after it, for a person; apply obeys the wave's own `gates`."""
+
+
+class ChangeDraft:
+    """A change while its fields are set one by one; every one of them has to be, before `done`.
+
+    The constructor of a frozen dataclass goes through `object.__setattr__` for each field. For a million instances that
+    is half of what planning them costs; this is a tenth of it.
+    """
+
+    __slots__ = tuple(field.name for field in fields(Change))
+
+    if TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
+    def done(self) -> Change:
+        """The change. The draft becomes it: an object whose class has the same slots may change its class."""
+        self.__class__ = Change  # type: ignore[assignment]
+        return self  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import datetime
+from operator import attrgetter
 
 from imdsctl.domain.evidence import Evidence
 from imdsctl.domain.intent import Intent
@@ -65,6 +66,9 @@ def _identity(region: RegionSeen) -> bytes:
 _PARTS = ("instances", "templates", "images", "configurations", "groups", "fleets", "services")
 
 
+_BY_RESOURCE = attrgetter("resource", "id")
+
+
 class _Steps:
     """Changes by wave and stage. A million of them are put in order target by target, not one by one."""
 
@@ -80,7 +84,7 @@ class _Steps:
         for change in changes:
             by_step.setdefault((self._numbers[change.wave], change.stage.number), []).append(change)
         for step, members in by_step.items():
-            members.sort(key=lambda change: (change.resource, change.id))
+            members.sort(key=_BY_RESOURCE)
             self._steps.setdefault(step, []).append((target, members))
 
     def ordered(self) -> Iterator[Change]:

@@ -29,6 +29,7 @@ class Groups:
 
     def __init__(self, here: Here, state: State, instances: Instances) -> None:
         self.here, self.state, self.instances = here, state, instances
+        self._groups = sorted(here.region.groups, key=lambda each: each.name)
 
     def plan(self) -> None:
         """Plan launch configurations, groups and fleets. Where launches are refused already, nothing is left to do."""
@@ -36,7 +37,7 @@ class Groups:
             return
         for configuration in sorted(self.here.region.configurations, key=lambda each: each.name):
             self._configuration(configuration)
-        for group in sorted(self.here.region.groups, key=lambda each: each.name):
+        for group in self._groups:
             wrong = [each for each in unique(group.sources) if each.configuration is None and self._wrong(each)]
             if wrong:
                 self._made(
@@ -69,11 +70,7 @@ class Groups:
     def refreshes(self) -> tuple[Change, ...]:
         """The instance refreshes that the intent asks for: groups that launch IMDSv2 only once the plan is through, and
         whose instances do not all have it yet. They replace the changes of those instances."""
-        return tuple(
-            change
-            for group in sorted(self.here.region.groups, key=lambda each: each.name)
-            for change in self._refresh(group)
-        )
+        return tuple(change for group in self._groups for change in self._refresh(group))
 
     def _refresh(self, group: GroupSeen) -> Iterator[Change]:
         here = self.here
@@ -117,13 +114,10 @@ class Groups:
         )
 
     def _configuration(self, configuration: ConfigurationSeen) -> None:
-        here = self.here
         source = LaunchSource(configuration=configuration.name)
         if not self._wrong(source):
             return
-        groups = [
-            each for each in here.region.groups if source.configuration in {s.configuration for s in each.sources}
-        ]
+        groups = [each for each in self._groups if source.configuration in {s.configuration for s in each.sources}]
         named = " ".join(quote(group.name) for group in groups)
         if configuration.in_use or groups:
             held = (

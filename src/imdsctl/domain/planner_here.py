@@ -14,12 +14,13 @@ from imdsctl.domain.intent_match import Home, Match
 from imdsctl.domain.intent_parts import Exemption
 from imdsctl.domain.observations import InstanceSeen, RegionSeen, ServiceKind
 from imdsctl.domain.options import AccountDefaults
-from imdsctl.domain.plan import Change, Exempt
+from imdsctl.domain.plan import NOT_GATHERED, Change, Exempt
 from imdsctl.domain.planner_launches import Launches
 from imdsctl.domain.waves import EVERYTHING, UNASSIGNED, duration_text
 
+GROUP_TAG = "aws:autoscaling:groupName"
+"""AWS puts it on what a group launches; it helps where the groups could not be read."""
 Tags = tuple[tuple[str, str], ...]
-NOT_GATHERED = "not gathered"
 NO_WAVE = "no wave of the intent matches it: name it in one, or end with a wave that has no `match`"
 
 
@@ -129,8 +130,9 @@ class Here:
     def names_of(self, instance: InstanceSeen) -> tuple[str, ...]:
         """All that an instance answers to in a match: itself, its group, its launch template."""
         group = self.groups.get(instance.instance_id)
+        tagged = next((value for key, value in instance.tags if key == GROUP_TAG), None)
         template = self.launches.template_name(instance.launch_template_id)
-        names = (instance.instance_id, group.name if group else None, instance.launch_template_id, template)
+        names = (instance.instance_id, group.name if group else tagged, instance.launch_template_id, template)
         return tuple(name for name in names if name)
 
     def container(self, resource: str, tags: Tags, *names: str) -> str | None:
@@ -177,7 +179,7 @@ def _containers(region: RegionSeen) -> dict[str, str]:
     """Instances, groups and templates that other services say run containers, with the service's word for it."""
     found: dict[str, str] = {}
     members = {group.name: group.instance_ids for group in region.groups}
-    for service in region.services:
+    for service in sorted(region.services, key=lambda each: (each.kind, each.resource)):
         if what := _CONTAINER_SERVICES.get(service.kind):
             reason = f"{what} ({service.name or service.resource})"
             groups = (instance for name in service.group_names for instance in members.get(name, ()))

@@ -9,8 +9,8 @@ from typing import Any
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.observations import InstanceSeen
 from imdsctl.domain.options import HttpTokens, MetadataOptions, Switch
-from imdsctl.domain.plan import Change, Stage, Surface
-from imdsctl.domain.planner_here import NOT_GATHERED, Here
+from imdsctl.domain.plan import NOT_GATHERED, Change, ChangeDraft, Stage, Surface
+from imdsctl.domain.planner_here import Here
 from imdsctl.domain.planner_hops import hop_limit
 
 TRANSIENT_STATES = frozenset({"pending", "stopping", "shutting-down"})
@@ -38,7 +38,8 @@ class Instances:
 
     def __init__(self, here: Here) -> None:
         self.here = here
-        self._verdicts: dict[tuple[int, MetadataOptions, str | None], Verdict | None] = {}
+        self._verdicts: dict[tuple[int, int, str | None], Verdict | None] = {}
+        self._by_value: dict[tuple[int, MetadataOptions, str | None], Verdict | None] = {}
         self._waves: dict[int, tuple[str, str, str]] = {}
         self._target = here.region.target
         self._prefix = f"{self._target.account_id}/{self._target.region}/{Surface.INSTANCE}/"
@@ -46,12 +47,15 @@ class Instances:
     def plan(self, replaced: frozenset[str]) -> None:
         """Plan every instance but those that an instance refresh replaces."""
         here = self.here
-        excluded = here.whole.exclude_resources
+        left_alone = here.whole.exclude_resources | replaced
         for instance in here.region.instances:
-            if instance.instance_id not in excluded and instance.instance_id not in replaced:
-                verdict = self.verdict(instance)
-                if verdict is not None:
-                    here.admit(self._change(instance, verdict), self._exemption(instance))
+            verdict = self.verdict(instance)
+            if verdict is None or instance.instance_id in left_alone:
+                continue
+            if here.exemptions:
+                here.admit(self._change(instance, verdict), self._exemption(instance))
+            else:
+                here.changes.append(self._change(instance, verdict))
 
     def exempt(self, instance: InstanceSeen) -> bool:
         """Whether the register of exceptions, or an exclusion, covers an instance."""
@@ -62,13 +66,19 @@ class Instances:
         here = self.here
         container = here.container(instance.instance_id, instance.tags)
         wanted = here.wanted(here.names_of(instance), instance.tags) if here.picky else here.intent
-        # `here` keeps every intent that it gives, so that its identity stands for it; its hash would cost more than
-        # all the rest.
-        key = (id(wanted), instance.options, container)
+        # `here` keeps every intent that it gives and every instance, so that identity stands for both; hashing
+        # would cost more than all the rest.
+        key = (id(wanted), id(instance.options), container)
         try:
             return self._verdicts[key]
         except KeyError:
-            return self._verdicts.setdefault(key, _verdict(wanted, instance.options, container))
+            return self._verdicts.setdefault(key, self._same_verdict(wanted, instance.options, container))
+
+    def _same_verdict(self, wanted: Intent, options: MetadataOptions, container: str | None) -> Verdict | None:
+        key = (id(wanted), options, container)
+        if key not in self._by_value:
+            self._by_value[key] = _verdict(wanted, options, container)
+        return self._by_value[key]
 
     def _exemption(self, instance: InstanceSeen) -> Any:
         here = self.here
@@ -79,23 +89,23 @@ class Instances:
         number = here.wave(here.names_of(instance), instance.tags) if here.picky else here.wave_here
         wave, gate, unassigned = self._waves.get(number) or self._waves.setdefault(number, here.wave_texts(number))
         group = here.groups.get(instance.instance_id) if here.groups else None
-        return Change(
-            id=self._prefix + instance.instance_id,
-            stage=verdict.stage,
-            surface=Surface.INSTANCE,
-            target=self._target,
-            resource=instance.instance_id,
-            before=verdict.before,
-            after=verdict.after,
-            reason=verdict.reason,
-            risk=verdict.risk,
-            held=_held(instance) or unassigned,
-            name=name_tag(instance.tags),
-            wave=wave,
-            evidence=NOT_GATHERED if here.evidence is None else here.use_by(instance),
-            blast_radius=(f"runs in Auto Scaling group {group.name}",) if group else (),
-            gate=gate,
-        )
+        change = ChangeDraft()
+        change.id = self._prefix + instance.instance_id
+        change.stage = verdict.stage
+        change.surface = Surface.INSTANCE
+        change.target = self._target
+        change.resource = instance.instance_id
+        change.before = verdict.before
+        change.after = verdict.after
+        change.reason = verdict.reason
+        change.risk = verdict.risk
+        change.held = _held(instance) or unassigned
+        change.name = name_tag(instance.tags)
+        change.wave = wave
+        change.evidence = NOT_GATHERED if here.evidence is None else here.use_by(instance)
+        change.blast_radius = (f"runs in Auto Scaling group {group.name}",) if group else ()
+        change.gate = gate
+        return change.done()
 
 
 def _verdict(intent: Intent, current: MetadataOptions, container: str | None) -> Verdict | None:

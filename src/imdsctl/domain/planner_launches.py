@@ -125,7 +125,7 @@ class Launches:
     def of_templates(self) -> Iterator[Launcher]:
         """`$Default` and, where it is another version, `$Latest` of every template."""
         for template_id in sorted(self.templates):
-            for version in self.templates[template_id]:
+            for version in sorted(self.templates[template_id], key=lambda each: each.version):
                 if version.is_default or version.is_latest:
                     label = DEFAULT if version.is_default else LATEST
                     title = f"launch template {named(template_id, version.template_name)}, {label}"
@@ -151,18 +151,19 @@ class Launches:
         template = self.template_id(source) or source.template_name
         if template:
             name = named(template, self.template_name(template) or "")
-            return f"from launch template {name} {source.version or DEFAULT}"
+            wanted = source.version or DEFAULT
+            return f"from launch template {name} {wanted if wanted.startswith('$') else f'version {wanted}'}"
         return f"from image {source.image_id or '(none named)'}"
 
     def users(self, template_id: str) -> Iterator[str]:
         """What launches from a template, for a person."""
-        for group in self.region.groups:
+        for group in sorted(self.region.groups, key=lambda each: each.name):
             if any(self.template_id(source) == template_id for source in group.sources):
                 yield f"{group_title(group)} ({group.desired} desired)"
-        for fleet in self.region.fleets:
+        for fleet in sorted(self.region.fleets, key=lambda each: each.fleet_id):
             if any(self.template_id(source) == template_id for source in fleet.sources):
                 yield fleet_title(fleet)
-        for service in self.region.services:
+        for service in sorted(self.region.services, key=lambda each: (each.kind, each.resource)):
             if any(self.template_id(source) == template_id for source in service.sources):
                 yield f"{service.kind} {service.name or service.resource}"
 

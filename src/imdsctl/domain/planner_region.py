@@ -23,7 +23,15 @@ _ACCOUNT = "account"
 NAMES_MAX = 5
 """So many names stand in a clause before the rest is only counted."""
 LAUNCH_PARTS = frozenset(
-    {"templates", "template versions in use", "launch configurations", "Auto Scaling groups", "fleets", "Spot requests"}
+    {
+        "templates",
+        "template versions in use",
+        "launch configurations",
+        "Auto Scaling groups",
+        "EC2 Fleets",
+        "Spot Fleet requests",
+        "Spot requests",
+    }
 )
 """`Unseen.what` of what may launch: enforcement waits until it was read."""
 
@@ -111,10 +119,10 @@ def _default_change(here: Here, images: frozenset[str]) -> Change | None:
 
 def _first_container(here: Here) -> str | None:
     """Why containers run in this Region: the first thing that says so."""
-    for instance in here.region.instances:
+    for instance in sorted(here.region.instances, key=lambda each: each.instance_id):
         if found := here.container(instance.instance_id, instance.tags):
             return found
-    for version in here.region.templates:
+    for version in sorted(here.region.templates, key=lambda each: (each.template_id, each.version)):
         if found := here.container(version.template_id, version.tags, version.template_name):
             return found
     return None
@@ -229,12 +237,12 @@ def _failing(here: Here, state: State) -> Iterator[str]:
             exemption = here.exemption(launcher.names, launcher.tags)
             because = f" by {exemption}" if exemption else f", decided by the {resolution.http_tokens.layer}"
             yield f"{launcher.title} stays optional{because}"
-    for configuration in here.region.configurations:
+    for configuration in sorted(here.region.configurations, key=lambda each: each.name):
         if configuration.in_use and not _launched_by_a_group(here, configuration.name):
             resolution = here.launches.resolution(LaunchSource(configuration=configuration.name), state)
             if resolution is not None and would_fail(resolution):
                 yield f"launch configuration {configuration.name} stays optional"
-    for service in here.region.services:
+    for service in sorted(here.region.services, key=lambda each: (each.kind, each.resource)):
         if service.kind in LAUNCHES_IN_THE_ACCOUNT and service.in_use and service_allows_v1(service):
             yield f"{service.kind} {service.name or service.resource} stays optional"
     for part in here.region.unseen:

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import blake2b
 
-from imdsctl.domain.findings import Finding
+from imdsctl.domain.findings import STACK, Finding
 from imdsctl.domain.observations import Account, Target
+from imdsctl.domain.roll_up import NOUNS
 
 _ARN = re.compile(r"arn:[a-z-]*:[^\s`'\"),;]+")
 _ACCOUNT = re.compile(r"(?<!\d)\d{12}(?!\d)")
@@ -79,8 +80,8 @@ class Redactor:
             )
         workload = finding.workload
         if workload:
-            noun, _, name = workload.rpartition(" ")
-            workload = f"{noun} {self.resource(name)}".strip()
+            noun = next((each for each in _NOUNS if workload.startswith(f"{each} ")), "workload")
+            workload = f"{noun} {self.resource(workload.removeprefix(f'{noun} '))}"
         return replace(
             finding,
             target=target,
@@ -97,5 +98,6 @@ class Redactor:
         return blake2b(text.encode(), key=self._key[:64], digest_size=4).hexdigest()
 
 
+_NOUNS = (*NOUNS.values(), STACK)
 _PLACES = frozenset({"region-default", "unseen"})
 """Rules whose resource is a Region's name or a part of the scan ("instances"): it tells nobody who it is."""

@@ -48,6 +48,18 @@ class By(StrEnum):
     OU = "ou"
 
 
+NOUNS = {
+    By.GROUP: "Auto Scaling group",
+    By.CLUSTER: "cluster",
+    By.TEMPLATE: "launch template",
+    By.IMAGE: "image",
+    By.TAG: "tag",
+    By.ACCOUNT: "account",
+    By.OU: "unit",
+}
+"""What a kind is called before a name. A name may have spaces: what precedes it is one of these."""
+
+
 @dataclass(frozen=True, slots=True)
 class RollUp:
     """How to roll up; `tag` is the key when it is by tag."""

@@ -47,18 +47,23 @@ class Groups:
     async def read(self, ec2: Ec2, changes: Sequence[Change], plan_digest: str, begun: Begun) -> dict[str, Seen]:
         there = await group_instances(ec2, [change.resource for change in changes])
         return {
-            change.id: await self._read_one(ec2, change, begun.get(change.id))
+            change.id: await self._read_one(ec2, change, begun.get(change.id), there[change.resource])
             for change in changes
             if change.resource in there
         }
 
-    async def _read_one(self, ec2: Ec2, change: Change, begun: Mapping[str, Any] | None) -> Seen:
+    async def _read_one(
+        self, ec2: Ec2, change: Change, begun: Mapping[str, Any] | None, members: Sequence[str]
+    ) -> Seen:
         params = {"AutoScalingGroupName": change.resource, "MaxRecords": 1}
         answer = await replace(ec2, service=SERVICE).call("DescribeInstanceRefreshes", params, self.refreshes)
         last: Mapping[str, Any] = next(iter(answer.get("InstanceRefreshes") or []), {})
         name, status = last.get("InstanceRefreshId"), last.get("Status", "")
         values = {LAST: name}
         over = not name or status == ENDED_WELL or status in ENDED_BADLY
+        replaced = change.before.get("Instances")
+        if begun is None and over and replaced and not set(replaced) & set(members):
+            return Seen({**values, REFRESH: name})  # all that was to be replaced is gone
         if begun is None or begun.get(LAST) == name:
             share = last.get("PercentageComplete", 0)
             return Seen(values, busy="" if over else f"another instance refresh runs: {name}, {status}, {share} % done")

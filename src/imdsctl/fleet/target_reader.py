@@ -37,6 +37,7 @@ from imdsctl.fleet.services import Reader
 from imdsctl.fleet.services.calls import ServiceCalls
 from imdsctl.fleet.targets import code_of, said
 from imdsctl.wire.errors import ServiceError
+from imdsctl.wire.service import Fixed
 
 TEMPLATE_ID_TAG = "aws:ec2launchtemplate:id"
 TEMPLATE_VERSION_TAG = "aws:ec2launchtemplate:version"
@@ -80,35 +81,45 @@ DEFAULTS = {
 ALIVE = ("pending", "running", "stopping", "stopped")
 """A terminated instance, or one on its way there, has no metadata service to judge."""
 
-_INSTANCES_ASKED = {
-    "MaxResults": limits.INSTANCES_PER_PAGE,
-    "IncludeManagedResources": True,
-    "Filters": [{"Name": "instance-state-name", "Values": list(ALIVE)}],
-}
-_VERSIONS_ASKED = {
-    "Versions": ["$Default", "$Latest"],
-    "MaxResults": limits.TEMPLATE_VERSIONS_PER_PAGE,
-    "IncludeManagedResources": True,
-}
-_TEMPLATES_ASKED = {"MaxResults": limits.TEMPLATES_PER_PAGE, "IncludeManagedResources": True}
-_OWN_IMAGES_ASKED = {
-    "Owners": ["self"],
-    "MaxResults": limits.IMAGES_PER_PAGE,
-    "IncludeDisabled": True,
-    "IncludeDeprecated": True,
-}
-_CONFIGURATIONS_ASKED = {"MaxRecords": limits.AUTOSCALING_RECORDS_PER_PAGE}
-_GROUPS_ASKED = {"MaxRecords": limits.AUTOSCALING_RECORDS_PER_PAGE}
-_FLEETS_ASKED = {
-    "MaxResults": limits.FLEETS_PER_PAGE,
-    "Filters": [{"Name": "fleet-state", "Values": list(launch_sources.FLEET_STATES)}],
-}
-_SPOT_FLEETS_ASKED = {"MaxResults": limits.FLEETS_PER_PAGE}
-_SPOT_REQUESTS_ASKED = {
-    "MaxResults": limits.FLEETS_PER_PAGE,
-    "Filters": [{"Name": "state", "Values": list(launch_sources.SPOT_REQUEST_STATES)}],
-}
-# What never changes is one object for all calls, so that the client may remember how it is written.
+_NOTHING_ASKED = Fixed()
+_INSTANCES_ASKED = Fixed(
+    {
+        "MaxResults": limits.INSTANCES_PER_PAGE,
+        "IncludeManagedResources": True,
+        "Filters": [{"Name": "instance-state-name", "Values": list(ALIVE)}],
+    }
+)
+_VERSIONS_ASKED = Fixed(
+    {
+        "Versions": ["$Default", "$Latest"],
+        "MaxResults": limits.TEMPLATE_VERSIONS_PER_PAGE,
+        "IncludeManagedResources": True,
+    }
+)
+_TEMPLATES_ASKED = Fixed({"MaxResults": limits.TEMPLATES_PER_PAGE, "IncludeManagedResources": True})
+_OWN_IMAGES_ASKED = Fixed(
+    {
+        "Owners": ["self"],
+        "MaxResults": limits.IMAGES_PER_PAGE,
+        "IncludeDisabled": True,
+        "IncludeDeprecated": True,
+    }
+)
+_CONFIGURATIONS_ASKED = Fixed({"MaxRecords": limits.AUTOSCALING_RECORDS_PER_PAGE})
+_GROUPS_ASKED = Fixed({"MaxRecords": limits.AUTOSCALING_RECORDS_PER_PAGE})
+_FLEETS_ASKED = Fixed(
+    {
+        "MaxResults": limits.FLEETS_PER_PAGE,
+        "Filters": [{"Name": "fleet-state", "Values": list(launch_sources.FLEET_STATES)}],
+    }
+)
+_SPOT_FLEETS_ASKED = Fixed({"MaxResults": limits.FLEETS_PER_PAGE})
+_SPOT_REQUESTS_ASKED = Fixed(
+    {
+        "MaxResults": limits.FLEETS_PER_PAGE,
+        "Filters": [{"Name": "state", "Values": list(launch_sources.SPOT_REQUEST_STATES)}],
+    }
+)
 
 
 async def read_target(
@@ -189,7 +200,7 @@ class TargetReader:
         async def read() -> None:
             nonlocal found
             answer = await self._aws.call(
-                self._credentials, "ec2", self._region, "GetInstanceMetadataDefaults", {}, DEFAULTS
+                self._credentials, "ec2", self._region, "GetInstanceMetadataDefaults", _NOTHING_ASKED, DEFAULTS
             )
             found = AccountDefaults.from_aws(answer.get("AccountLevel"))
 

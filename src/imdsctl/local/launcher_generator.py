@@ -1,4 +1,4 @@
-"""What keeps launching in a generated Region: Auto Scaling groups, an EC2 Fleet, a Spot Fleet and a Spot request.
+"""What keeps launching in a generated Region: Auto Scaling groups, beside the fleets of `fleet_generator`.
 
 Everything follows from what the Region has already; nothing is taken from its random numbers, so that the rest of the
 fleet stays as it is.
@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import Any
 from uuid import UUID
 
 from imdsctl.local.autoscaling.settings import DEFAULTS
 from imdsctl.local.autoscaling.source import GROUP_TAG, ROLE_NAME, ROLE_PATH
 from imdsctl.local.autoscaling.state import IN_SERVICE, Group, GroupTag, Member, ScalingState, Source
-from imdsctl.local.ec2.resources import RUNNING, Fleet, Image, LaunchTemplate, SpotFleet, SpotRequest
+from imdsctl.local.ec2.resources import RUNNING, LaunchTemplate
 from imdsctl.local.ec2.state import RegionState
 
 _AGE = timedelta(days=420)
@@ -27,9 +26,7 @@ _DISTRIBUTION = {
 }
 
 
-def generate_launchers(
-    state: RegionState, created: datetime, images: Mapping[str, Image], templates: Mapping[str, LaunchTemplate]
-) -> None:
+def generate_launchers(state: RegionState, created: datetime, templates: Mapping[str, LaunchTemplate]) -> None:
     """Fill a Region that has its instances, templates and launch configurations."""
     assert state.scaling is not None
     made = created - _AGE
@@ -47,8 +44,6 @@ def generate_launchers(
         "InstancesDistribution": _DISTRIBUTION,
     }
     _group(state, state.scaling, "web-mixed", made, Source(mixed=mixed))
-    _fleet(state, made, templates["batch"])
-    _spot(state, made, images["own:golden"])
 
 
 def _named(template: LaunchTemplate, version: str) -> dict[str, str]:
@@ -99,55 +94,6 @@ def _group(state: RegionState, scaling: ScalingState, name: str, made: datetime,
         tags={"Team": GroupTag("platform", propagate=True)},
     )
     return group
-
-
-def _fleet(state: RegionState, made: datetime, template: LaunchTemplate) -> None:
-    """A fleet that has scaled in to nothing and is still there to launch again."""
-    fleet_id = f"fleet-{_uuid(state, 'fleet')}"
-    request = {
-        "Type": "maintain",
-        "LaunchTemplateConfigs": [
-            {
-                "LaunchTemplateSpecification": {
-                    "LaunchTemplateId": template.id,
-                    "LaunchTemplateName": template.name,
-                    "Version": "$Latest",
-                },
-                "Overrides": [{"InstanceType": "c5.large"}],
-            }
-        ],
-        "TargetCapacitySpecification": {"TotalTargetCapacity": 0, "DefaultTargetCapacityType": "spot"},
-    }
-    state.fleets[fleet_id] = Fleet(fleet_id, made, "maintain", request)
-
-
-def _spot(state: RegionState, made: datetime, image: Image) -> None:
-    """A Spot Fleet and a persistent Spot request that wait for capacity; neither can say metadata options."""
-    specification: dict[str, Any] = {"ImageId": image.id, "InstanceType": "c5.large"}
-    request_id = f"sir-{_uuid(state, 'spot request').hex[:8]}"
-    state.spot_requests[request_id] = SpotRequest(
-        id=request_id,
-        created=made,
-        kind="persistent",
-        price="0.085000",
-        specification={**specification, "Monitoring": {"Enabled": False}},
-        instance_id=None,
-        state="open",
-        status=("capacity-not-available", "There is no Spot capacity available that matches your request."),
-        asked={**specification, "MinCount": 1, "MaxCount": 1},
-    )
-    fleet_id = f"sfr-{_uuid(state, 'spot fleet')}"
-    config = {
-        "AllocationStrategy": "lowestPrice",
-        "IamFleetRole": f"arn:aws:iam::{state.account_id}:role/aws-ec2-spot-fleet-tagging-role",
-        "LaunchSpecifications": [specification],
-        "TargetCapacity": 1,
-        "Type": "maintain",
-        "SpotPrice": "0.085",
-    }
-    capacity = {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "spot"}
-    request = {"Type": "maintain", "TargetCapacitySpecification": capacity}
-    state.spot_fleets[fleet_id] = SpotFleet(config, Fleet(fleet_id, made, "maintain", request))
 
 
 def _uuid(state: RegionState, name: str) -> UUID:

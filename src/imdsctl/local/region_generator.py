@@ -34,6 +34,7 @@ from imdsctl.local.ec2.resources import (
     derived,
 )
 from imdsctl.local.ec2.state import TERMINATED_VISIBLE, Generated, RegionState
+from imdsctl.local.fleet_generator import generate_fleets
 from imdsctl.local.launcher_generator import generate_launchers
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ def generate_region(world: World, account_id: str, region: str) -> RegionState:
     )
     state.last_generated = max(each.order for each in state.reservations.values())
     _launch_configurations(state, spec.created, images)
-    generate_launchers(state, spec.created, images, templates)
+    generate_launchers(state, spec.created, templates)
+    generate_fleets(state, spec.created, images, templates)
     return state
 
 

@@ -30,6 +30,7 @@ from imdsctl.fleet.apply_report import (
 from imdsctl.views.json import FORMAT_VERSION
 from imdsctl.views.plan import change_text, counted
 
+CHANGES = "changes"
 LISTED_MAX = 10
 """Changes that are named one by one in a diagnostic before the rest is only counted."""
 
@@ -206,7 +207,7 @@ def report_diagnostics(report: Report, plan_file: str, command: str) -> list[Dia
                 "run `imdsctl scan` and `imdsctl plan -o FILE` again, then apply the new file",
             )
         )
-    found += _refused(report, "changes", plan_file, command)
+    found += _refused(report, CHANGES, plan_file, command)
     held = report.of(Outcome.HELD_BACK)
     if held and report.gate is None:
         found.append(
@@ -252,13 +253,12 @@ def _refused(report: Report, what: str, plan_file: str, command: str) -> list[Di
     total = len(report.results)
     found = []
     if failed := report.of(Outcome.FAILED):
+        why = f"{len(failed)} of {total} {what} were refused or could not be asked for" + _names(failed)
+        hint = f"see to the reason, then run `{command}` again: it goes on from its journal"
         found.append(
-            Diagnostic(
-                "apply-failed" if what == "changes" else "rollback-failed",
-                f"{len(failed)} of {total} {what} were refused or could not be asked for" + _names(failed),
-                plan_file,
-                f"see to the reason, then run `{command}` again: it goes on from its journal",
-            )
+            Diagnostic("apply-failed", why, plan_file, hint)
+            if what == CHANGES
+            else Diagnostic("rollback-failed", why, plan_file, hint)
         )
     if doubt := report.of(Outcome.IN_DOUBT):
         found.append(

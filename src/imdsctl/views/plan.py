@@ -1,4 +1,4 @@
-"""A plan for a person: by account and Region, one line a change, ending with what it comes to and what to type next."""
+"""A plan for a person: by wave, stage and account, ending with what it comes to and what to type next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from imdsctl.domain.observations import Target
-from imdsctl.domain.plan import Change, Plan, Stage, Surface, affected_targets, plan_to_plain
+from imdsctl.domain.plan import NOT_GATHERED, Change, Exempt, Plan, Stage, Surface, affected_targets, plan_to_plain
+from imdsctl.domain.shown import shown
+from imdsctl.domain.waves import PlannedWave
+from imdsctl.fleet.launch_dry_run import Launches
 from imdsctl.fleet.verify import Verification
 from imdsctl.views.json import document
 from imdsctl.views.text import painted
@@ -49,8 +52,17 @@ def plan_text(
         return f"{painted('Plan: nothing to change, for the scan saw no enabled Region.', 'bold', colour)}\n{WIDEN}"
     lines: list[str] = []
     ready = plan.ready
-    lines += _in_full(ready, names, colour) if full or len(ready) <= LINES_MAX else _folded(ready, names, colour)
+    in_full = full or len(ready) <= LINES_MAX
+    for wave, stages in _by_wave(plan):
+        if len(plan.waves) > 1:
+            lines += _wave_heading(wave, sum(len(members) for _, members in stages), colour)
+        for stage, members in stages if in_full else ():
+            lines.append(painted(f"{stage.title.capitalize()} ({len(members)})", "cyan", colour))
+            lines += _in_full(members, names, colour)
+        if not in_full:
+            lines += _folded((change for _, members in stages for change in members), names, colour)
     lines += _listed("Deferred", [(each.id, each.held) for each in plan.deferred], "!", "yellow", full, colour)
+    lines += _listed("Exempt", [(each.id, exempt_text(each)) for each in plan.exempt], "-", "dim", full, colour)
     lines += _listed(
         "Unknown", [(e.subject, f"{e.what}: {e.reason}") for e in plan.unknown], "?", "yellow", full, colour
     )
@@ -65,8 +77,11 @@ def plan_summary(plan: Plan) -> str:
     unseen = "every target was seen" if plan.complete else f"incomplete: {counted(len(plan.unknown), 'unknown')}"
     if not plan.changes:
         return f"Plan: nothing to change ({unseen})."
-    parts = [f"{len(plan.ready)} to change", f"{len(plan.deferred)} deferred", unseen]
-    targets = len(affected_targets(plan.ready))
+    ready = plan.ready
+    parts = [f"{len(ready)} to change", f"{len(plan.changes) - len(ready)} deferred", unseen]
+    if plan.exempt:
+        parts.insert(2, f"{len(plan.exempt)} exempt")
+    targets = len(affected_targets(ready))
     return f"Plan: {', '.join(parts)}; in {counted(targets, 'target')} (account and Region)."
 
 
@@ -85,6 +100,7 @@ def verification_text(
     )
     accepted = [(each.subject, each.reason) for each in judged.accepted]
     lines += _listed("Left exposed by the intent", accepted, "-", "dim", full, colour)
+    lines += _dry_runs(judged, full, colour)
     where = f"{counted(judged.targets, 'target')} (account and Region)"
     if judged.proven:
         tail = f"; {len(accepted)} left exposed by the intent" if accepted else ""
@@ -97,11 +113,25 @@ def verification_text(
         lines.append(WIDEN)
         return "\n".join(lines)
     left = [f"{len(ready)} to change", f"{len(plan.deferred)} deferred", f"{len(plan.unknown)} unknown"]
+    left += [f"{counted(len(judged.expired), 'exception')} expired"] if judged.expired else []
+    left += [f"{len(judged.launching_otherwise)} launching otherwise"] if judged.launching_otherwise else []
     lines.append(painted(f"Not verified: {where} read; {', '.join(left)}.", "red", colour))
     lines.append(
         "Next: imdsctl plan -o plan.json" if ready else "Next: see to what is deferred or unknown, then verify again."
     )
     return "\n".join(lines)
+
+
+def _dry_runs(judged: Verification, full: bool, colour: bool) -> Iterator[str]:
+    """What the DryRuns prove, what they leave to prediction, and what is wrong."""
+    if not judged.dry_runs:
+        return
+    wrong = [(f"{each.target}: {each.source}", each.detail) for each in judged.launching_otherwise]
+    yield from _listed("Launches otherwise than wanted", wrong, "!", "red", full, colour)
+    counts = Counter(each.launches for each in judged.dry_runs)
+    said = "; ".join(f"{counts[kind]} launch {kind}" for kind in Launches if counts[kind])
+    yield f"DryRun launches: {counted(len(judged.dry_runs), 'launch source')}: {said}."
+    yield "A DryRun ends before AWS looks at HttpTokensEnforced: what enforcement refuses is predicted, not proven."
 
 
 def verification_json(judged: Verification) -> str:
@@ -112,6 +142,17 @@ def verification_json(judged: Verification) -> str:
         targets=judged.targets,
         left=plan_to_plain(judged.plan),
         accepted=[{"subject": each.subject, "reason": each.reason} for each in judged.accepted],
+        expired=[each.summary for each in judged.expired],
+        dry_runs=[
+            {
+                "account": each.target.account_id,
+                "region": each.target.region,
+                "source": each.source,
+                "launches": str(each.launches),
+                "detail": each.detail,
+            }
+            for each in judged.dry_runs
+        ],
     )
 
 
@@ -119,6 +160,8 @@ def change_text(change: Change) -> str:
     """What a change does, in a line without its place."""
     if change.surface is Surface.REGION_DEFAULT:
         title = "region default"
+    elif change.stage is Stage.REFRESHES:
+        return f"{change.resource}: instance refresh, for {counted(len(change.before['Instances']), 'instance')}"
     elif change.name:
         title = f"{change.resource} ({change.name})"
     else:
@@ -145,14 +188,41 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {shown(before.get(name))} -> {value}" for name, value in after.items())
 
 
+def _by_wave(plan: Plan) -> list[tuple[PlannedWave, list[tuple[Stage, tuple[Change, ...]]]]]:
+    found: dict[str, list[tuple[Stage, tuple[Change, ...]]]] = {}
+    for wave, stage, members in plan.steps():
+        found.setdefault(wave.name, []).append((stage, members))
+    return [(wave, found[wave.name]) for wave in plan.waves if wave.name in found]
+
+
+def _wave_heading(wave: PlannedWave, count: int, colour: bool) -> Iterator[str]:
+    yield painted(f"Wave {shown(wave.name)}: {counted(count, 'change')}", "bold", colour)
+    if wave.gates.text:
+        yield painted(f"  gates: {wave.gates.text}; on failure: {wave.on_failure}", "dim", colour)
+
+
+def exempt_text(exempt: Exempt) -> str:
+    """Who answers for an exempt resource, until when, and where that is written."""
+    place = f" ({exempt.place})" if exempt.place else ""
+    return f"{exempt.owner} until {exempt.expires.isoformat()}: {exempt.why}{place}"
+
+
 def _in_full(changes: Iterable[Change], names: Mapping[str, str], colour: bool) -> Iterator[str]:
     for target, members in _by_target(changes).items():
         yield painted(_heading(target, names), "bold", colour)
         for change in members:
             symbol = "+" if change.surface is Surface.LAUNCH_TEMPLATE else "~"
-            yield f"  {painted(symbol, 'green', colour)} {change_text(change)}"
-            yield f"      {painted(change.reason, 'dim', colour)}"
+            yield f"  {painted(symbol, 'green', colour)} {shown(change_text(change))}"
+            yield f"      {painted(shown(change.reason), 'dim', colour)}"
+            for label, text in (("reach", "; ".join(change.blast_radius)), ("evidence", _evidence(change))):
+                if text:
+                    yield f"      {painted(f'{label}: {shown(text)}', 'dim', colour)}"
         yield ""
+
+
+def _evidence(change: Change) -> str:
+    """What is worth a line: that nothing was gathered is said once, at the end."""
+    return "" if change.evidence == NOT_GATHERED else change.evidence
 
 
 def _folded(changes: Iterable[Change], names: Mapping[str, str], colour: bool) -> Iterator[str]:
@@ -161,7 +231,7 @@ def _folded(changes: Iterable[Change], names: Mapping[str, str], colour: bool) -
         if target.account_id != account:
             account = target.account_id
             name = names.get(account)
-            yield painted(f"{account} ({name})" if name else account, "bold", colour)
+            yield painted(f"{account} ({shown(name)})" if name else account, "bold", colour)
         by_stage = Counter(change.stage for change in members)
         parts = [counted(by_stage[stage], _SINGULAR[stage]) for stage in Stage if by_stage[stage]]
         yield f"  {painted('~', 'green', colour)} {target.region:<15} {', '.join(parts)}"
@@ -179,7 +249,7 @@ def _by_target(changes: Iterable[Change]) -> dict[Target, list[Change]]:
 
 def _heading(target: Target, names: Mapping[str, str]) -> str:
     name = names.get(target.account_id)
-    return f"{target.account_id} ({name}) {target.region}" if name else f"{target.account_id} {target.region}"
+    return f"{target.account_id} ({shown(name)}) {target.region}" if name else f"{target.account_id} {target.region}"
 
 
 def _listed(
@@ -188,23 +258,26 @@ def _listed(
     if not entries:
         return
     yield painted(f"{title} ({len(entries)})", "bold", colour)
-    shown = entries if full else entries[:REASONS_MAX]
-    for subject, reason in shown:
-        yield f"  {painted(symbol, shade, colour)} {subject}: {reason}"
-    if len(shown) < len(entries):
-        yield f"  and {len(entries) - len(shown)} more: `--full` shows them"
+    listed = entries if full else entries[:REASONS_MAX]
+    for subject, reason in listed:
+        yield f"  {painted(symbol, shade, colour)} {shown(subject)}: {shown(reason)}"
+    if len(listed) < len(entries):
+        yield f"  and {len(entries) - len(listed)} more: `--full` shows them"
     yield ""
 
 
 def _waves(plan: Plan) -> Iterator[str]:
-    several = len(plan.waves) > 1
-    last = None
-    for wave, stage, members in plan.steps():
-        if several and wave is not last:
-            yield f"Wave {wave.name}"
-        last = wave
-        yield f"{'  ' if several else ''}{stage.title.capitalize()} ({len(members)})"
-    if last is not None:
+    """One line a wave: its stages in order, with counts and accounts."""
+    number = 0
+    for wave, stages in _by_wave(plan):
+        number += 1
+        accounts = len({change.target.account_id for _, members in stages for change in members})
+        steps = ", then ".join(counted(len(members), _SINGULAR[stage]) for stage, members in stages)
+        title = f" {shown(wave.name)}" if len(plan.waves) > 1 else ""
+        yield f"Wave {number}{title}: {steps}; in {counted(accounts, 'account')}"
+    if number:
+        if any(change.evidence == NOT_GATHERED for change in plan.changes):
+            yield "Evidence of IMDSv1 use: not gathered; `imdsctl evidence` asks CloudWatch."
         yield ""
 
 
@@ -220,4 +293,6 @@ def _next(plan: Plan, file: str | None) -> str:
 
 def counted(number: int, what: str) -> str:
     """`1 instance`, `3 instances`."""
-    return f"{number} {what}" if number == 1 or what == "enforcement" else f"{number} {what}s"
+    if number == 1 or what == "enforcement":
+        return f"{number} {what}"
+    return f"{number} {what}es" if what.endswith("sh") else f"{number} {what}s"

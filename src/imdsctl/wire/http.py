@@ -15,6 +15,7 @@ class HttpRequest:
 
     `path` and `query` are raw: percent-encoded, `query` without its question mark. Header names are lower case.
     `host_prefix` is what the operation's endpoint trait puts before the host name (`"data-"`), empty for most.
+    `head` are the request line and the headers that are not in `headers`, where a client has them written already.
     """
 
     method: str
@@ -23,6 +24,7 @@ class HttpRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     host_prefix: str = ""
+    head: str = ""
 
 
 class HttpResponse:

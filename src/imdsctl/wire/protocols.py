@@ -18,7 +18,7 @@ from imdsctl.wire.errors import BrokenSyntax, Malformed, MissingParameter, Servi
 from imdsctl.wire.form import Ec2Form, Pairs, QueryForm, parse_pairs, percent_decode, unflatten, write_pairs
 from imdsctl.wire.http import HttpRequest, HttpResponse
 from imdsctl.wire.model import OperationModel, Projection, ServiceModel, Shape, words
-from imdsctl.wire.skim import Document
+from imdsctl.wire.skim import Document, Unusual
 from imdsctl.wire.tree import TreeCompiler, cbor_compiler, json_compiler, read_cbor, read_json, write_cbor, write_json
 from imdsctl.wire.xml import PlainReader, XmlCompiler, XmlReader, escape, local_name, parse, skim_of
 from imdsctl.wire.xml import Structure as XmlStructure
@@ -342,7 +342,13 @@ class _FormXml:
         return self._protocol.respond(200, body, request_id)
 
     def decode_response(self, response: HttpResponse, projection: Projection | None) -> dict[str, Any]:
-        reader = self.stream(projection)
+        document = self._document(projection) if projection is not None else None
+        if document is not None:
+            try:
+                return document.read(response.body)
+            except Unusual:
+                pass
+        reader = self._parser(projection)
         reader.feed(response.body)
         return reader.close()
 

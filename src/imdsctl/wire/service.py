@@ -20,7 +20,7 @@ from imdsctl.wire.protocols import Cbor, Decoder, Ec2, Json, ProtocolOf, Query, 
 from imdsctl.wire.rest import RestJson
 from imdsctl.wire.xml import Constant, Encoded
 
-__all__ = ["Constant", "Decoder", "Encoded", "Operation", "Projection", "Routed", "Service"]
+__all__ = ["Constant", "Decoder", "Encoded", "Fixed", "Operation", "Projection", "Routed", "Service"]
 
 _PROTOCOLS: Final[dict[str, type[Query] | type[Json] | type[Cbor] | type[RestJson]]] = {
     protocol.name: protocol for protocol in (Ec2, Query, Json, Cbor, RestJson)
@@ -29,6 +29,10 @@ _PROTOCOLS: Final[dict[str, type[Query] | type[Json] | type[Cbor] | type[RestJso
 
 def _new_token() -> str:
     return str(uuid.uuid4())
+
+
+class Fixed(dict[str, Any]):
+    """Parameters that never change, as a caller's constant: the request that they make is written once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,21 @@ class Operation:
         self.name = model.name
         self._model = model
         self._wires: dict[str, Wire] = {}
+        self._fixed: dict[int, tuple[Fixed, HttpRequest]] = {}
+
+    def fixed_request(self, params: Fixed) -> HttpRequest | None:
+        """The request of parameters that never change, always the same object; None when it takes a fresh token.
+
+        Raises `WireError` as `encode_request` does.
+        """
+        known = self._fixed.get(id(params))
+        if known is not None:
+            return known[1]
+        if self._model.tokens:
+            return None
+        request = self._wire(None).encode_request(params)
+        self._fixed[id(params)] = (params, request)
+        return request
 
     def _wire(self, protocol: str | None) -> Wire:
         wire = self._wires.get(protocol or "")

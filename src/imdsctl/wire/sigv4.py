@@ -45,6 +45,8 @@ _NEVER_SIGNED: Final = frozenset(
 )
 _EMPTY_SHA256: Final = sha256(b"").hexdigest()
 _TERMINATOR: Final = "aws4_request"
+_DATE_HEADER: Final = "x-amz-date"
+_TOKEN_HEADER: Final = "x-amz-security-token"
 _DATE_TIME: Final = re.compile(r"\d{8}T\d{6}Z")
 # A query whose every octet is already in canonical form, so that it need not be decoded and encoded again.
 _OCTETS = r"(?:[A-Za-z0-9_.~-]|%[0-9A-F]{2})*"
@@ -148,6 +150,64 @@ def sign(
         f"{ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={signed_names}, Signature={signature}"
     )
     return added
+
+
+class Prepared:
+    """A request but for its time and its signer: what all its signatures have in common is written once.
+
+    The parameters are those of `sign`; `headers` must hold `host`. Raises `KeyError` when there is none.
+    """
+
+    __slots__ = ("_after", "_before", "_end", "_middle", "_names", "_scope", "_service_of")
+
+    def __init__(
+        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, *, region: str, service: str
+    ) -> None:
+        headers["host"]
+        lines = {
+            name: f"{name}:{_trimmed(value)}\n"
+            for name, value in sorted(headers.items())
+            if name not in _NEVER_SIGNED and name not in (_DATE_HEADER, _TOKEN_HEADER)
+        }
+        before = [name for name in lines if name < _DATE_HEADER]
+        middle = [name for name in lines if _DATE_HEADER < name < _TOKEN_HEADER]
+        after = [name for name in lines if name > _TOKEN_HEADER]
+        self._before = (
+            f"{method}\n{_canonical_path(path)}\n{_canonical_query(query)}\n"
+            + "".join(lines[name] for name in before)
+            + f"{_DATE_HEADER}:"
+        )
+        self._middle = "\n" + "".join(lines[name] for name in middle)
+        self._after = "".join(lines[name] for name in after)
+        self._names = (
+            ";".join([*before, _DATE_HEADER, *middle, *after]),
+            ";".join([*before, _DATE_HEADER, *middle, _TOKEN_HEADER, *after]),
+        )
+        payload_hash = headers.get("x-amz-content-sha256") or _sha256(body)
+        self._end = f"\n{payload_hash}"
+        self._scope = f"/{region}/{service}/{_TERMINATOR}"
+        self._service_of = (region, service)
+
+    def sign(
+        self, *, access_key: str, secret_key: str, token: str | None, amz_date: str, keys: SigningKeys = _SHARED_KEYS
+    ) -> dict[str, str]:
+        """The headers to be added, as `sign` gives them."""
+        date = amz_date[:8]
+        scope = date + self._scope
+        names = self._names[token is not None and token != ""]
+        said = f"{_TOKEN_HEADER}:{_trimmed(token)}\n" if token else ""
+        canonical = f"{self._before}{amz_date}{self._middle}{said}{self._after}\n{names}{self._end}"
+        hashed = sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
+        to_sign = f"{ALGORITHM}\n{amz_date}\n{scope}\n{hashed}"
+        key = keys.key(secret_key, date, *self._service_of)
+        signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
+        added = {_DATE_HEADER: amz_date}
+        if token:
+            added[_TOKEN_HEADER] = token
+        added["authorization"] = (
+            f"{ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+        )
+        return added
 
 
 def presign(

@@ -27,6 +27,11 @@ _ENTITIES: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _LEAF: Final = re.compile(rf"\s*+<({_NAME})(?:/>|>([^<]*+)</\1>)|(\S)")
 
 
+CONTENTS_REMEMBERED_MAX: Final = 2048
+CONTENT_REMEMBERED_MAX: Final = 512
+"""So many contents of one kind of element are remembered, each of so many characters at most."""
+
+
 class Unusual(Exception):
     """The document is not of the plain kind: give it to the parser."""
 
@@ -59,12 +64,45 @@ def _entity(match: re.Match[str]) -> str:
 def structure(members: Mapping[str, Member]) -> Skim:
     """A reader of a structure, by tag."""
     if all(skim is None and not many for _, many, _, skim in members.values()):
-        return _leaves({tag: (name, parse) for tag, (name, _, parse, _) in members.items()})
+        return Leaves({tag: (name, parse) for tag, (name, _, parse, _) in members.items()})
     return _mixed(members)
 
 
+class Leaves:
+    """A structure of which only texts are wanted.
+
+    States, options and tags are written the same way again and again: what was read once is looked up by its text.
+    """
+
+    __slots__ = ("_known", "_read")
+
+    def __init__(self, members: Mapping[str, tuple[str, Callable[[str], Any] | None]]) -> None:
+        self._read = _leaves(members)
+        self._known: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, text: str, position: int) -> tuple[dict[str, Any], int]:
+        return self._read(text, position)
+
+    def inside(self, text: str, position: int, close: str) -> tuple[dict[str, Any], int]:
+        """The same for content that ends with `close`; gives the position behind that."""
+        end = text.find(close, position)
+        if end < 0:
+            raise Unusual
+        content = text[position:end]
+        known = self._known.get(content)
+        if known is None:
+            known, ended = self._read(text, position)
+            if ended != end:
+                raise Unusual
+            if len(content) <= CONTENT_REMEMBERED_MAX:
+                if len(self._known) >= CONTENTS_REMEMBERED_MAX:
+                    self._known.clear()
+                self._known[content] = known
+        return known.copy(), end + len(close)
+
+
 def _leaves(members: Mapping[str, tuple[str, Callable[[str], Any] | None]]) -> Skim:
-    """Only texts are wanted: all children are taken in one go when they are texts, as they mostly are."""
+    """All children are taken in one go when they are texts, as they mostly are."""
     step = _step(members)
     run = re.compile(rf"(?:\s*+<({_NAME})(?:/>|>[^<]*+</\1>))*+\s*+(?=</)")
 
@@ -77,7 +115,7 @@ def _leaves(members: Mapping[str, tuple[str, Callable[[str], Any] | None]]) -> S
                 entry = members.get(tag)
                 if entry is not None:
                     name, parse = entry
-                    value = text_of(raw) if raw else ""
+                    value = raw if raw.isalnum() else text_of(raw)
                     result[name] = value if parse is None else parse(value)
             return result, end
         while True:
@@ -119,11 +157,14 @@ def _mixed(members: Mapping[str, Member]) -> Skim:
                 if parse is not None:
                     value = parse(value)
             elif raw is None and not closed:
-                value, position = skim(text, position)
                 close = closes[tag]
-                if not text.startswith(close, position):
-                    raise Unusual
-                position += len(close)
+                if skim.__class__ is Leaves:
+                    value, position = skim.inside(text, position, close)
+                else:
+                    value, position = skim(text, position)
+                    if not text.startswith(close, position):
+                        raise Unusual
+                    position += len(close)
             elif raw and not raw.isspace():
                 raise Unusual
             else:
@@ -150,6 +191,7 @@ def wrapped_list(tag: str, parse: Callable[[str], Any] | None, skim: Skim | None
     """A reader of `<set><item>...</item></set>`'s content; `tag` is the item's."""
     step = re.compile(rf"\s*+<(?:({re.escape(tag)})(?:(/)>|>(?:([^<]*+)</\1>)?)|/)").match
     close = f"</{tag}>"
+    inside = skim.inside if isinstance(skim, Leaves) else None
 
     def read(text: str, position: int) -> tuple[list[Any], int]:
         result: list[Any] = []
@@ -168,10 +210,13 @@ def wrapped_list(tag: str, parse: Callable[[str], Any] | None, skim: Skim | None
                 if parse is not None:
                     value = parse(value)
             elif raw is None and not closed:
-                value, position = skim(text, position)
-                if not text.startswith(close, position):
-                    raise Unusual
-                position += len(close)
+                if inside is not None:
+                    value, position = inside(text, position, close)
+                else:
+                    value, position = skim(text, position)
+                    if not text.startswith(close, position):
+                        raise Unusual
+                    position += len(close)
             elif raw and not raw.isspace():
                 raise Unusual
             else:

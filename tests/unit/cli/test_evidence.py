@@ -161,7 +161,7 @@ def test_ctrl_c_keeps_what_was_paid_for_and_the_rest_can_be_asked_for(capsys: py
     world = World(region(HERE, 1), region(THERE, 1))
     world.aws.interrupted_in = "us-east-1"
     assert world.run() == 130
-    assert "what was gathered is kept (1 instances)" in capsys.readouterr().err
+    assert "the evidence of 1 instance(s) is kept" in capsys.readouterr().err
     world.aws.interrupted_in = ""
     world.aws.asked.clear()
     assert world.run("--missing") == 0

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import re
+import tomllib
+from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
+
+import jsonschema
 import pytest
 
 from imdsctl.domain.diagnostics import DiagnosticError
-from imdsctl.domain.intent import Images, Intent, Wanted, parse_document, parse_intent
+from imdsctl.domain.intent import Images, Intent, Wanted, expired, parse_document, parse_intent
+from imdsctl.domain.intent_match import Home
+from imdsctl.domain.intent_schema import intent_schema
 from imdsctl.domain.observations import Target
 from imdsctl.domain.options import HttpTokens, MetadataOptions, Switch
+from imdsctl.domain.waves import Gates, OnFailure, OnUnknown, PlannedWave
+
+GUIDE = (Path(__file__).parents[3] / "docs" / "guide.md").read_text()
+INTENT_FILE = GUIDE[GUIDE.index("### Intent file") : GUIDE.index("## `imdsctl apply`")]
 
 
 def problems(text: str) -> list[tuple[str | None, str]]:
@@ -112,3 +125,158 @@ def test_a_version_that_is_missing_or_unknown_is_refused(version: str) -> None:
 
 def test_a_value_where_a_table_belongs_is_refused() -> None:
     assert problems("version = 1\ninstances = 3") == [("fleet.toml:2", "`instances` has to be a table")]
+
+
+# Scopes, waves, exceptions
+
+
+WHOLE = """
+version = 1
+[[scope]]
+match = { ou = "Workloads/Legacy", region = ["eu-*", "us-*"] }
+enforce = false
+images.imds-support = "v2.0"
+[scope.instances]
+hop-limit-at-least = "auto"
+[scope.launch-templates]
+hop-limit-exactly = 3
+[[wave]]
+name = "sandbox"
+match.ou = "Sandbox"
+no-v1-calls = "14d"
+unknown-evidence = "allow"
+[[wave]]
+name = "prod"
+approval = true
+soak = "1d12h"
+rejected-calls-max = 0
+windows = ["Mon-Fri 09:00-17:00 Europe/Berlin"]
+on-failure = "rollback"
+[[exception]]
+match = { account = "111122223333", tag = "app=billing" }
+owner = "billing@example.com"
+reason = "its agent knows only IMDSv1"
+expires = 2027-03-31
+"""
+
+
+def test_scopes_waves_and_exceptions_are_read_and_come_back_out_of_a_plan() -> None:
+    intent = parse_intent(WHOLE, "fleet.toml")
+    sandbox, prod = (rule.wave for rule in intent.waves)
+    assert sandbox == PlannedWave("sandbox", Gates(timedelta(days=14), OnUnknown.ALLOW))
+    assert prod.gates == Gates(
+        approval=True,
+        soak=timedelta(days=1, hours=12),
+        rejected_calls_max=0,
+        windows=("Mon-Fri 09:00-17:00 Europe/Berlin",),
+    )
+    assert prod.on_failure is OnFailure.ROLLBACK
+    (exemption,) = intent.exemptions
+    assert (exemption.owner, exemption.expires, exemption.place) == (
+        "billing@example.com",
+        date(2027, 3, 31),
+        "fleet.toml:23",
+    )
+    again = parse_document(json.loads(json.dumps(intent.to_plain())))
+    assert again == intent
+    assert again.exemptions[0].place == "fleet.toml:23"
+
+
+def test_a_scope_says_only_what_differs() -> None:
+    intent = parse_intent(WHOLE)
+    there = intent.at(Home("111122223333", "eu-west-1", ou_path="Root/Workloads/Legacy/One"))
+    assert (there.enforce, there.images, there.instances.hop_limit_auto) == (False, Images.V2, True)
+    assert there.launch_templates.hop_limit_exactly == 3
+    assert there.instances.options == intent.instances.options
+    assert there.region_defaults == intent.region_defaults
+    elsewhere = intent.at(Home("111122223333", "ap-east-1", ou_path="Root/Workloads/Legacy/One"))
+    assert (elsewhere.enforce, elsewhere.images) == (True, Images.LEAVE)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "summary", "hint"),
+    [
+        ("[[wave]]\nname='a'\nno-v1-call = '14d'", 4, "`no-v1-call` is not known", "did you mean `no-v1-calls`?"),
+        ("[[scope]]\nmatch = { acount = 'x' }", 3, "`acount` is not known", "did you mean `account`?"),
+        ("[instnaces]\nhttp-tokens = 'required'", 2, "`instnaces` is not known", "did you mean `instances`?"),
+        ("[[wave]]\nmatch.ou = 'x'", 2, "`name` is missing", "waves need a name"),
+        ("[[wave]]\nname = 'a'\nmatch.ou = 'x'\n[[wave]]\nname = 'a'", 6, "two waves `a`", "a name of its own"),
+        ("[[wave]]\nname = 'a'\n[[wave]]\nname = 'b'", 2, "those after it stay empty", "put it last"),
+        ("[[wave]]\nname = 'a'\nsoak = 'soon'", 4, "`soak` is `soon`", '"14d", "2h"'),
+        ("[[wave]]\nname = 'a'\nsoak = ''", 4, "`soak` is ``", '"14d", "2h"'),
+        ("[[wave]]\nname = 'a'\nno-v1-calls = '500d'", 4, "`no-v1-calls` is `500d`", "at most 455d"),
+        ("[[wave]]\nname = 'a'\nrejected-calls-max = 0", 4, "this wave has none", 'soak = "1h"'),
+        ("[[wave]]\nname = 'a'\nwindows = ['Mon 9-17 UTC']", 4, "window `Mon 9-17 UTC`", "write days, times and zone"),
+        ("[[wave]]\nname = 'a'\nwindows = ['Mon 09:00-17:00 Mars/North']", 4, "not valid", "not a time zone"),
+        ("[[wave]]\nname = 'a'\nunknown-evidence = 'ignore'", 4, "`ignore`", '"stop" or "allow"'),
+        ("[[exception]]\nmatch.account = 'x'\nowner = 'me'\nexpires = 2027-01-01", 2, "`reason` is missing", "say why"),
+        ("[[exception]]\nmatch.account = 'x'\nowner = 'me'\nreason = 'x'\nexpires = 'soon'", 6, "`soon`", "2027-03-31"),
+        ("[[exception]]\nowner = 'me'\nreason = 'x'\nexpires = 2027-01-01", 2, "would except everything", "say which"),
+        ("[[scope]]\nmatch.tag = 'a=b'\nenforce = true", 4, "about a whole Region", "match by `ou`"),
+        ("[instances]\nhop-limit-at-least = 2\nhop-limit-exactly = 1", 4, "both say it", "keep one"),
+        ("[[scope]]\nmatch.region = []", 3, "`region` is `[]`", "a list of some"),
+        ("scope = 3", 2, "has to be a list of tables", "`[[scope]]`"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_the_remedy(text: str, place: int, summary: str, hint: str) -> None:
+    with pytest.raises(DiagnosticError) as caught:
+        parse_intent(f"version = 1\n{text}", "fleet.toml")
+    (found,) = caught.value.diagnostics
+    assert found.subject == f"fleet.toml:{place}"
+    assert summary in found.summary
+    assert hint in (found.hint or "")
+
+
+def test_an_exception_holds_through_its_last_day_and_names_its_owner_and_line_after_that() -> None:
+    intent = parse_intent(WHOLE, "fleet.toml")
+    assert expired(intent, datetime(2027, 3, 31, 23, 59, tzinfo=UTC)) == ()
+    (found,) = expired(intent, datetime(2027, 4, 1, tzinfo=UTC))
+    assert (found.code, found.subject) == ("exception-expired", "fleet.toml:23")
+    assert "billing@example.com" in found.summary
+    # The day is UTC's, whoever asks.
+    assert expired(intent, datetime(2027, 4, 1, 1, tzinfo=timezone(timedelta(hours=9)))) == ()
+
+
+# The JSON schema
+
+
+def valid(text: str) -> bool:
+    """What an editor would say: TOML's dates come to it as text."""
+    document = json.loads(json.dumps(tomllib.loads(text), default=str))
+    return bool(jsonschema.Draft202012Validator(intent_schema()).is_valid(document))
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(intent_schema())
+
+
+@pytest.mark.parametrize("text", ["version = 1", WHOLE, *re.findall(r"```toml\n(.*?)```", INTENT_FILE, re.DOTALL)])
+def test_the_schema_takes_what_the_parser_takes(text: str) -> None:
+    text = text if "version = 1" in text else f"version = 1\n{text}"
+    parse_intent(text)
+    assert valid(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "version = 2",
+        "version = 1\ncolour = 'red'",
+        "version = 1\n[instances]\nhttp-tokens = 'optional'",
+        "version = 1\n[instances]\nhop-limit-exactly = 0",
+        "version = 1\n[region-defaults]\nhttp-protocol-ipv6 = 'enabled'",
+        "version = 1\n[exclude]\naccounts = ['12']",
+        "version = 1\n[[scope]]\nmatch.acount = 'x'",
+        "version = 1\n[[scope]]\nmatch.ou = []",
+        "version = 1\n[[wave]]\nsoak = '1d'",
+        "version = 1\n[[wave]]\nname = 'a'\nsoak = 'soon'",
+        "version = 1\n[[wave]]\nname = 'a'\nsoak = ''",
+        "version = 1\n[[exception]]\nowner = 'me'\nreason = 'x'\nexpires = 2027-01-01",
+        "version = 1\n[[exception]]\nmatch.ou = 'x'\nowner = 'me'\nreason = 'x'",
+    ],
+)
+def test_the_schema_refuses_what_the_parser_refuses(text: str) -> None:
+    with pytest.raises(DiagnosticError):
+        parse_intent(text)
+    assert not valid(text)

@@ -7,17 +7,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from imdsctl.domain.evidence import Evidence, InstanceEvidence, Use
+from imdsctl.domain.findings import INSTANCE, findings
 from imdsctl.domain.observations import (
     GroupSeen,
     ImageSeen,
     InstanceSeen,
     RegionSeen,
+    Scan,
     ServiceKind,
     ServiceSeen,
     Target,
     TemplateVersionSeen,
 )
 from imdsctl.domain.options import HttpTokens, MetadataOptions
+from imdsctl.domain.redaction import Redactor
 from imdsctl.domain.roll_up import LOOK_AT_MAX, By, RollUp, Workload, cluster_of, rolled_up
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -150,3 +153,18 @@ def test_an_instance_nobody_asked_about_is_in_no_workload() -> None:
 )
 def test_tags_name_a_cluster(tags: dict[str, str], name: str) -> None:
     assert cluster_of(tags) == name
+
+
+def test_a_report_names_the_same_workloads_and_a_redacted_one_hides_names_with_spaces() -> None:
+    tags = {"aws:cloudformation:stack-name": "my secret stack"}
+    region = RegionSeen(
+        HERE,
+        instances=(instance("i-1", "ami-1"), instance("i-2", "ami-1", **tags), instance("i-3", "ami-1")),
+        groups=(GroupSeen("my secret group", instance_ids=("i-1",)),),
+    )
+    scan = Scan("s", NOW, NOW, (), (region,))
+    found = [each for each in findings(scan) if each.rule is INSTANCE]
+    assert [each.workload for each in found] == ["Auto Scaling group my secret group", "stack my secret stack", ""]
+    hidden = [Redactor((), b"k" * 32).finding(each).workload for each in found]
+    assert [each.rpartition(" ")[0] for each in hidden] == ["Auto Scaling group", "stack", ""]
+    assert not any("secret" in each or "my" in each for each in hidden)

@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from imdsctl.local.call import Call
 from imdsctl.local.iam.state import Entity, IamState
 from imdsctl.local.sessions import ROLE, Session
-from imdsctl.local.world import Credentials, World
 from imdsctl.policy.decision import CallerPolicies
 from imdsctl.policy.document import Policy, PolicyKind, parse_policy
 from imdsctl.policy.request import Principal, PrincipalKind
+
+if TYPE_CHECKING:
+    from imdsctl.local.world import Credentials, World
 
 SERVICE_LINKED_PATH = "/aws-service-role/"
 """The path of every service-linked role (IAM User Guide, "Service-linked roles")."""

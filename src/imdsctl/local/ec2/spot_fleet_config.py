@@ -16,7 +16,6 @@ from imdsctl.local.ec2.fleet_launches import CAPACITY_MAX, SPOT, capacity_of, po
 from imdsctl.local.ec2.fleet_upkeep import MAINTAIN, TERMINATION
 from imdsctl.local.ec2.spot_market import INTERRUPTIONS, check_dates, check_terms
 from imdsctl.local.ec2.state import RegionState
-from imdsctl.local.trusted import trusts
 
 PRINCIPAL = "spotfleet.amazonaws.com"
 """EC2 User Guide, "Spot Fleet permissions": who has to be trusted by the role that a request names."""
@@ -71,6 +70,8 @@ def checked(call: Call, state: RegionState, config: Mapping[str, Any]) -> dict[s
     for name, choices in CHOICES.items():
         if config.get(name) is not None and config[name] not in choices:
             raise invalid(name)
+    from imdsctl.local.trusted import trusts  # here, because policies are decided by the world that this is a part of
+
     if not trusts(call, config["IamFleetRole"], PRINCIPAL):
         raise invalid("IamFleetRole")
     check_capacity(config)

@@ -1,0 +1,144 @@
+"""`plan`, `init` and `intent` from the command line, against a scan that is kept in memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.domain.plan_cases import evidence_of, scan_of
+
+from imdsctl.adapters.plan_file import read_plan
+from imdsctl.cli.app import run
+from imdsctl.cli.dependencies import Dependencies
+from imdsctl.fleet.memory_store import MemoryStore
+
+NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
+REGION: dict[str, Any] = {
+    "ou": "Root/Sandbox",
+    "defaults": {"HttpTokens": "required", "HttpPutResponseHopLimit": 2, "HttpTokensEnforced": "enabled"},
+    "instances": [{"id": "i-00000001"}, {"id": "i-00000002", "tags": {"app": "billing"}}],
+}
+EXCEPTION = """
+version = 1
+[[exception]]
+match.tag = "app=billing"
+owner = "billing@example.com"
+reason = "its agent knows only IMDSv1"
+expires = 2026-11-02
+"""
+
+
+class World:
+    """A store with one scan, and a folder to be in."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.store = MemoryStore()
+        self.store.save(scan_of(REGION))
+        self.capsys = capsys
+
+    def run(self, *argv: str) -> tuple[int, str, str]:
+        deps = Dependencies(aws=None, scans=lambda url: self.store, now=lambda: NOON, new_id=lambda: "s2")  # type: ignore[arg-type]
+        code = run(argv, deps)
+        said = self.capsys.readouterr()
+        return code, said.out, said.err
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> World:
+    monkeypatch.chdir(tmp_path)
+    return World(capsys)
+
+
+def test_without_a_file_the_built_in_intent_is_used_and_said(world: World) -> None:
+    code, out, _ = world.run("plan")
+    assert code == 0
+    assert out.startswith("Intent: built in (no --intent, and no imdsctl.toml here)\n")
+    assert "2 to change" in out
+
+
+def test_the_intent_in_the_current_folder_is_read_and_said(world: World) -> None:
+    Path("imdsctl.toml").write_text("version = 1\n[instances]\nhttp-tokens = 'leave'")
+    _, out, _ = world.run("plan")
+    assert out.startswith("Intent: imdsctl.toml\n")
+    assert "nothing to change" in out
+
+
+def test_another_file_wins_over_it(world: World) -> None:
+    Path("imdsctl.toml").write_text("this is not TOML")
+    Path("other.toml").write_text("version = 1")
+    assert world.run("plan", "--intent", "other.toml")[1].startswith("Intent: other.toml\n")
+    code, _, err = world.run("plan")
+    assert (code, "imdsctl.toml:1" in err) == (2, True)
+
+
+def test_a_plan_goes_to_its_file_and_to_a_page_and_json_is_the_same_plan(world: World) -> None:
+    assert world.run("plan", "--out", "plan.json", "--html", "plan.html")[0] == 0
+    plan = read_plan(Path("plan.json"))
+    assert [change.resource for change in plan.ready] == ["i-00000001", "i-00000002"]
+    assert "i-00000001" in Path("plan.html").read_text()
+    _, out, _ = world.run("plan", "--json")
+    assert json.loads(out)["digest"] == plan.digest
+
+
+def test_evidence_that_was_gathered_stands_in_the_plan(world: World) -> None:
+    world.store.save_evidence(evidence_of({"i-00000001": {"no-token": 7}}))
+    assert "used: 7 calls without a token in 14d" in world.run("plan")[1]
+
+
+def test_what_if_answers_and_writes_nothing(world: World, tmp_path: Path) -> None:
+    code, out, _ = world.run("plan", "--what-if", "account default optional in eu-west-1")
+    assert code == 0
+    assert "a launch that says nothing" in out
+    assert "1 would fail." in out
+    assert json.loads(world.run("plan", "--what-if", "enforce off", "--json")[1])["would_fail"] == 0
+    assert world.run("plan", "--what-if", "enforce off", "-o", "plan.json")[0] == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_question_that_is_not_understood_shows_the_grammar(world: World) -> None:
+    code, _, err = world.run("plan", "--what-if", "account default maybe")
+    assert code == 2
+    assert 'clause    "account default" setting' in err
+
+
+def test_init_writes_a_file_that_plan_reads_and_never_over_one_that_is_there(world: World) -> None:
+    code, out, _ = world.run("init")
+    assert (code, "sandbox" in out) == (0, True)
+    written = Path("imdsctl.toml").read_text()
+    code, _, err = world.run("init")
+    assert (code, "--force" in err) == (2, True)
+    assert Path("imdsctl.toml").read_text() == written
+    assert world.run("init", "--force")[0] == 0
+    code, out, _ = world.run("plan")
+    assert "Wave sandbox: 2 changes" in out
+    assert world.run("intent", "check")[1] == (
+        "imdsctl.toml: right; 0 scopes, 2 waves, 0 exceptions (0 expired, 0 expire within 30 days)\n"
+    )
+
+
+def test_check_tells_every_mistake_and_what_has_expired(world: World) -> None:
+    Path("bad.toml").write_text("version = 1\nenforce = 'yes'\n[[wave]]\nnam = 'a'")
+    code, _, err = world.run("intent", "check", "bad.toml")
+    assert code == 2
+    assert re.findall(r"bad.toml:\d", err) == ["bad.toml:2", "bad.toml:3", "bad.toml:4"]
+    assert world.run("intent", "check")[0] == 2
+    Path("imdsctl.toml").write_text(EXCEPTION)
+    code, out, err = world.run("intent", "check")
+    assert (code, "1 expired" in out, "exception-expired" in err) == (0, True, True)
+
+
+def test_the_schema_is_printed(world: World) -> None:
+    code, out, _ = world.run("intent", "schema")
+    assert code == 0
+    assert json.loads(out)["properties"]["exception"]
+
+
+def test_the_register_of_exceptions_is_in_a_report(world: World) -> None:
+    Path("imdsctl.toml").write_text(EXCEPTION.replace("2026-11-02", "2027-11-02"))
+    out = world.run("report", "-f", "json")[1]
+    accepted = [line for line in map(json.loads, out.splitlines()) if line.get("accepted")]
+    assert [each["accepted"] for each in accepted] == ["billing@example.com, until 2027-11-02"]
