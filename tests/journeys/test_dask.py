@@ -193,9 +193,10 @@ def test_workers_write_into_a_shared_postgresql_and_get_no_password(
         role = f"arn:aws:iam::{account}:role/OrganizationAccountAccessRole"
         query = "Credentials.[AccessKeyId,SecretAccessKey,SessionToken]"
         assumed = organization.aws(
-            *("sts", "assume-role", "--role-arn", role, "--role-session-name", "x"),
+            *("sts", "assume-role", "--role-arn", role, "--role-session-name", "member"),
             *("--query", query, "--output", "text"),
         )
+        assert assumed.returncode == 0, assumed.stderr
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         member = dict(zip(names, assumed.stdout.split(), strict=True))
         refused = organization.imdsctl(
