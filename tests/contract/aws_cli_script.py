@@ -13,7 +13,8 @@ Called as a program with the paths of scripts; prints a JSON object for each com
 A command runs to its end with exit code 0, or with AWS's error code that `fails` names. `let` takes a JMESPath of the
 answer into a name that later lines of the same script use in braces; `expect` is a JMESPath that must be true. Both see
 what the CLI printed as JSON (as text, `Text`); for a refusal it is `{Error: {Code, Message, Words}}`. `{yesterday}` and
-`{tomorrow}` are there from the start: from when to when everything of the session happens.
+`{tomorrow}` are there from the start: from when to when everything of the session happens; `{endpoint}` is for
+`--endpoint-url`, as this CLI asks some services elsewhere whatever AWS_ENDPOINT_URL says.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def main(paths: list[str]) -> None:
     gc.set_threshold(200_000)  # each driver is many small objects: half of the time went into looking at them
     terminal = Terminal()
     for path in map(Path, paths):
-        names = {"yesterday": day(-1), "tomorrow": day(2)}
+        names = {"yesterday": day(-1), "tomorrow": day(2), "endpoint": os.environ["AWS_ENDPOINT_URL"]}
         for step in parsed(path.read_text()):
             result = played(step, terminal, names)
             print(json.dumps({"script": path.stem, **result}), flush=True)

@@ -256,6 +256,29 @@ resource "aws_ec2_fleet" "workers" {
   }
 }
 
+resource "aws_iam_role" "spot_fleet" {
+  name = "spot-fleet"
+  assume_role_policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "spotfleet.amazonaws.com" } }]
+  })
+}
+
+resource "aws_spot_fleet_request" "specified" {
+  depends_on                    = [aws_ec2_instance_metadata_defaults.imdsv2]
+  iam_fleet_role                = aws_iam_role.spot_fleet.arn
+  allocation_strategy           = "diversified"
+  target_capacity               = var.changed ? 2 : 1
+  terminate_instances_on_delete = true
+  tags                          = { Name = "specified" }
+  launch_specification {
+    ami               = data.aws_ami.al2.id
+    instance_type     = "t3.small"
+    weighted_capacity = "1"
+    tags              = { Name = "worker" }
+  }
+}
+
 resource "aws_instance" "explicit" {
   depends_on    = [aws_ec2_instance_metadata_defaults.imdsv2]
   ami           = data.aws_ami.al2.id
@@ -318,6 +341,7 @@ output "ids" {
     templated = aws_instance.templated.id
     spot      = aws_spot_instance_request.spot.id
     fleet     = aws_ec2_fleet.workers.id
+    specified = aws_spot_fleet_request.specified.id
   }
 }
 output "tokens" {
@@ -439,6 +463,11 @@ def spot_instance_state(ec2: Any, request_id: str) -> tuple[str, str]:
     return request["State"], instance(ec2, request["InstanceId"])["State"]["Name"]
 
 
+def of_spot_fleet(ec2: Any, request_id: str) -> list[str]:
+    found = ec2.describe_spot_fleet_instances(SpotFleetRequestId=request_id)["ActiveInstances"]
+    return [each["InstanceId"] for each in found]
+
+
 def running(ec2: Any) -> list[str]:
     found = ec2.describe_instances(Filters=[{"Name": "instance-state-name", "Values": ["running"]}])["Reservations"]
     return [each["InstanceId"] for reservation in found for each in reservation["Instances"]]
@@ -495,8 +524,9 @@ def test_life_cycle(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> N
     assert shown["v1"] == sorted([ids["explicit"], ids["templated"]])
     assert options(ec2, ids["inherited"])["HttpPutResponseHopLimit"] == 1
     assert instance(ec2, ids["explicit"])["IamInstanceProfile"]["Arn"].endswith(":instance-profile/web")
-    # A Spot request cannot say anything of the metadata service: the Region does.
+    # A Spot request and a launch specification of Spot Fleet cannot say anything of it: the Region does.
     assert options(ec2, spot_instance(ec2, ids["spot"]))["HttpTokens"] == "required"
+    assert [options(ec2, each)["HttpTokens"] for each in of_spot_fleet(ec2, ids["specified"])] == ["required"]
     workers = [each["InstanceId"] for each in ec2.describe_fleet_instances(FleetId=ids["fleet"])["ActiveInstances"]]
     assert len(workers) == 2
     assert {name: value for name, value in options(ec2, workers[0]).items() if name != "State"} == {
@@ -512,12 +542,13 @@ def test_life_cycle(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> N
     # What was read a moment ago need not be read again, but by the plans that have to be empty.
     changed, known = ("-var", "changed=true"), "-refresh=false"
     told = terraform("apply", "-auto-approve", known, *changed)
-    assert "0 added, 9 changed, 0 destroyed" in told
+    assert "0 added, 10 changed, 0 destroyed" in told
     assert options(ec2, ids["explicit"])["HttpTokens"] == "required"
     account_level = ec2.get_instance_metadata_defaults()["AccountLevel"]
     assert (account_level["HttpTokens"], account_level["HttpPutResponseHopLimit"]) == ("required", 2)
     assert options(ec2, ids["inherited"])["HttpPutResponseHopLimit"] == 1  # defaults do not touch what runs
     assert len(ec2.describe_fleet_instances(FleetId=ids["fleet"])["ActiveInstances"]) == 3
+    assert len(of_spot_fleet(ec2, ids["specified"])) == 2
     terraform("plan", "-detailed-exitcode", *changed)
 
     # The provider's aws_ec2_instance_metadata_defaults has no import in 5.100: it says so itself.

@@ -17,7 +17,10 @@ from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 
 # A Region's name becomes part of a host name: nothing else may get in.
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_SIGNING_NAMES = {"cloudwatch": "monitoring"}
+_SIGNING_NAMES = {
+    "cloudwatch": "monitoring",
+    "emr": "elasticmapreduce",
+}
 _PORTS = {"http": 80, "https": 443}
 
 

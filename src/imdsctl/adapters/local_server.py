@@ -51,10 +51,15 @@ OPERATIONS: Mapping[str, Operations] = {
     "ssm": ssm.OPERATIONS,
     "monitoring": cloudwatch.OPERATIONS,
     "cloudtrail": cloudtrail.OPERATIONS,
+    "appstream": Later("imdsctl.local.appstream.operations"),
     "ecs": Later("imdsctl.local.ecs.operations"),
     "eks": Later("imdsctl.local.eks.operations"),
     "elasticbeanstalk": Later("imdsctl.local.beanstalk.operations"),
+    "elasticmapreduce": Later("imdsctl.local.emr.operations"),
+    "imagebuilder": Later("imdsctl.local.imagebuilder.operations"),
+    "lightsail": Later("imdsctl.local.lightsail.operations"),
     "sagemaker": Later("imdsctl.local.sagemaker.operations"),
+    "sqs": Later("imdsctl.local.sqs.operations"),
 }
 """What the local AWS implements, by signing name."""
 
@@ -62,7 +67,10 @@ COUNTS_KEPT_SECONDS = 60.0
 """How often the counts of metadata requests are logged."""
 
 
-MODEL_NAMES = {"monitoring": "cloudwatch"}
+MODEL_NAMES = {
+    "elasticmapreduce": "emr",
+    "monitoring": "cloudwatch",
+}
 """botocore's name of a service where it is not its signing name."""
 
 

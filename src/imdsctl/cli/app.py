@@ -28,6 +28,7 @@ COMMANDS = (
     "apply",
     "rollback",
     "verify",
+    "watch",
     "report",
     "history",
     "diff",

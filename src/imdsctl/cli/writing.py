@@ -59,7 +59,7 @@ async def may_write(
     async with dependencies.aws(access.profile) as aws:
         caller = await who_am_i(aws)
         host = f"{socket.gethostname()} process {os.getpid()}"
-        async with _leased(dependencies, access.db, f"{caller.arn} on {host}") as lease:
+        async with leased(dependencies, access.db, f"{caller.arn} on {host}") as lease:
             number = None if lease is None else lease.number
             await journal.append(RunBegan(command, caller.arn, host, number, dependencies.now().isoformat()))
             with _stopping() as stopped, _listening(as_json=as_json) as listener:
@@ -68,7 +68,8 @@ async def may_write(
 
 
 @asynccontextmanager
-async def _leased(dependencies: Dependencies, db: str | None, owner: str) -> AsyncIterator[Lease | None]:
+async def leased(dependencies: Dependencies, db: str | None, owner: str) -> AsyncIterator[Lease | None]:
+    """The team's right to write, where there is a database that the team shares. Raises DiagnosticError."""
     if db is None:
         yield None
         return

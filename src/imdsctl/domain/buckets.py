@@ -4,8 +4,9 @@ A bucket belongs to one account, one Region and one API. It holds `capacity` cal
 
 Sources: EC2 Developer Guide, "Request throttling for the Amazon EC2 API" (bucket sizes and refill rates of request rate
 limiting, and of resource rate limiting for the calls that take many instances); AWS Organizations User Guide, "Quotas
-and service limits" (throttle limits); Account Management Reference Guide, "Quotas"; CloudTrail API Reference,
-LookupEvents; CloudWatch User Guide, "CloudWatch service quotas". AWS raises some of them for an account that asks: that only makes the table careful.
+and service limits" (throttle limits); Account Management Reference Guide, "Quotas"; CloudWatch User Guide, "CloudWatch
+service quotas"; CloudTrail API Reference, LookupEvents. AWS raises some of them for an account that asks: that only
+makes the table careful.
 """
 
 from __future__ import annotations

@@ -151,6 +151,7 @@ class ServiceKind(StrEnum):
     LIGHTSAIL_INSTANCE = "lightsail-instance"
     APPSTREAM_FLEET = "appstream-fleet"
     APPSTREAM_IMAGE_BUILDER = "appstream-image-builder"
+    APPSTREAM_APP_BLOCK_BUILDER = "appstream-app-block-builder"
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,9 @@ async def ask_cloudwatch(aws: Aws, credentials: Credentials | None, ask: Ask, sp
         complete = await _search(aws, credentials, ask, span, answer, budget)
         if complete:
             return answer
-        missing = tuple(each for each in ask.instance_ids if each not in answer.counts)
+        missing = tuple(each for each in ask.instance_ids if each not in answer.counts or each in answer.failed)
+        for each in missing:
+            answer.counts.pop(each, None)  # a part of it, which would count twice
         answer.failed.clear()
         answer.reason = ""
         ask = by_id(ask.target, ask.metric, missing, span)
@@ -98,22 +100,21 @@ async def _search(
     except (ServiceError, Unreachable) as error:
         budget.back(SEARCH_SERIES_MAX)
         answer.fail(ask.instance_ids, _refused(error))
-        # A refusal would only be repeated by id; a search alone may be what is not allowed or not known.
-        return not isinstance(error, ServiceError) or error.code in _DENIED
+        # It may be the search that is not allowed or not known; whoever cannot be reached is not asked again.
+        return isinstance(error, Unreachable)
     budget.back(SEARCH_SERIES_MAX - (answer.price.metrics - before))
     wanted = set(ask.instance_ids)
     for other in [each for each in answer.counts if each not in wanted]:
         del answer.counts[other]
-    return whole and series < SEARCH_SERIES_MAX and not answer.failed
+    # Instances run here, so that a search that works finds some of them.
+    plausible = bool(answer.counts) or not ask.expected
+    return whole and plausible and series < SEARCH_SERIES_MAX and not answer.failed
 
 
 def _labelled(result: Mapping[str, Any]) -> str | None:
     """The instance that a found series is of; None when the label is not what was asked for."""
     label = result.get("Label") or ""
     return label if label.startswith("i-") else None
-
-
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "ExpiredToken"})
 
 
 async def _pages(

@@ -79,7 +79,7 @@ def _of_specifications(state: RegionState, rng: random.Random, created: datetime
 def _of_templates(
     state: RegionState, rng: random.Random, created: datetime, templates: Mapping[str, LaunchTemplate]
 ) -> None:
-    config = _config(templates["web"], rng.choice(("$Default", "$Latest", "2")), ["t3.large", "m5.large"])
+    config = _config(templates["web"], rng.choice(("$Default", "$Latest")), ["t3.large", "m5.large"])
     _spot_fleet(state, rng, created, "load-test", {"LaunchTemplateConfigs": [config]})
 
 

@@ -26,12 +26,19 @@ _DISTRIBUTION = {
 }
 
 
-def generate_launchers(state: RegionState, created: datetime, templates: Mapping[str, LaunchTemplate]) -> None:
-    """Fill a Region that has its instances, templates and launch configurations."""
+def generate_launchers(
+    state: RegionState, created: datetime, templates: Mapping[str, LaunchTemplate], *, old_stack: bool = True
+) -> None:
+    """Fill a Region that has its instances, templates and launch configurations.
+
+    Without the `old_stack` no group launches from the launch configuration that asks for IMDSv1, so that a plan can set
+    everything right that launches.
+    """
     assert state.scaling is not None
     made = created - _AGE
     _ecs_hosts(state, state.scaling, made, templates["ecs-hosts"])
-    _group(state, state.scaling, "web-blue", made, Source(configuration="web-blue"))
+    if old_stack:
+        _group(state, state.scaling, "web-blue", made, Source(configuration="web-blue"))
     web, batch = _named(templates["web"], "$Default"), _named(templates["batch"], "$Latest")
     mixed = {
         "LaunchTemplate": {

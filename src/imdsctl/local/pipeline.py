@@ -51,6 +51,10 @@ TARGETS = {
     "SageMaker": "sagemaker",
     "com.amazonaws.cloudtrail": "cloudtrail",
     "GraniteServiceVersion": "monitoring",
+    "AmazonSQS": "sqs",
+    "ElasticMapReduce": "elasticmapreduce",
+    "Lightsail_20161128": "lightsail",
+    "PhotonAdminProxyService": "appstream",
 }
 """How `X-Amz-Target` begins, by service; for requests that no signature tells apart."""
 VERSIONS = {

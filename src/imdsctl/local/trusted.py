@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from imdsctl.local.authorization.caller import compiled
 from imdsctl.local.call import Call
 from imdsctl.policy.decision import CallerPolicies, decide
 from imdsctl.policy.document import PolicyKind
@@ -14,6 +13,9 @@ def trusts(call: Call, arn: str, service: str) -> bool:
 
     `service` is a principal such as `sagemaker.amazonaws.com`. SCPs do not bind services.
     """
+    # Here, because EC2 asks for this too, and the world that an authorization knows knows EC2.
+    from imdsctl.local.authorization.caller import compiled
+
     role = call.world.iam(call.account_id).role_by_arn(arn)
     if role is None:
         return False

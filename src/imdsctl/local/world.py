@@ -144,6 +144,7 @@ class Credentials:
     session: Session | None = None
 
 
+T = TypeVar("T")
 RegionGenerator = Callable[["World", str, str], "RegionState"]
 Kept = TypeVar("Kept")
 DefaultsGenerator = Callable[[WorldSpec, str, str], AccountDefaults]
@@ -374,6 +375,17 @@ class World:
         found = self._metrics.get((account_id, region))
         if found is None:
             found = self._metrics[account_id, region] = Metrics()
+        return found
+
+    def service_state(self, make: Callable[[World, str, str], T], account_id: str, region: str) -> T:
+        """What a service keeps of an account in a Region: what `make(world, account_id, region)` made at first touch.
+
+        `make` is a module's function, and must be a function of the world's spec, the account and the Region only.
+        """
+        key = (make, account_id, region)
+        found: T | None = self._kept.get(key)
+        if found is None:
+            found = self._kept[key] = make(self, account_id, region)
         return found
 
     def kept(self, account_id: str, region: str, make: Callable[[WorldSpec, RegionState], Kept]) -> Kept:

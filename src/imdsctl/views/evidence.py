@@ -15,7 +15,8 @@ from imdsctl.views.text import painted, table_text
 
 ROWS_MAX = 25
 """Workloads shown without `--full`."""
-REASONS_MAX = 3
+REASONS_MAX = 6
+TARGETS_MAX = 4
 _COLOURS = {Use.USED: "red", Use.UNKNOWN: "yellow", Use.UNUSED: "green"}
 _NONE = {
     By.GROUP: "(in no group)",
@@ -47,7 +48,9 @@ def asked_text(price: Price) -> str:
 
 def usd_text(price: Price) -> str:
     """`about USD 0.03`; what is less than a cent is said to be."""
-    if 0 < price.usd < 0.01:
+    if not price.metrics:
+        return "nothing"
+    if price.usd < 0.01:
         return "less than USD 0.01"
     return f"about USD {price.usd:,.2f}"
 
@@ -158,11 +161,12 @@ def _unknown(evidence: Evidence, workloads: Sequence[Workload], *, colour: bool)
     head = painted("Unknown, which is not the same as unused:", "yellow", colour)
     lines = [
         f"  {_many(number, 'instance')}: {shown(reason)}"
-        for reason, number in sorted(reasons.items(), key=lambda item: -item[1])[: REASONS_MAX * 2]
+        for reason, number in sorted(reasons.items(), key=lambda item: -item[1])[:REASONS_MAX]
     ]
-    lines += [f"  {target}: {shown(reason)}" for target, reason in evidence.unseen[:REASONS_MAX]]
-    if len(evidence.unseen) > REASONS_MAX:
-        lines.append(f"  and {len(evidence.unseen) - REASONS_MAX:,} more Regions")
+    if evidence.unseen:
+        names = [str(target) for target, _ in evidence.unseen[:TARGETS_MAX]]
+        more = f" and {len(evidence.unseen) - TARGETS_MAX:,} more" if len(evidence.unseen) > TARGETS_MAX else ""
+        lines.append(f"  not answered in {', '.join(names)}{more}: `imdsctl evidence --missing` asks there again")
     return "\n".join([head, *lines])
 
 

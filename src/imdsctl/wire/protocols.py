@@ -26,6 +26,18 @@ from imdsctl.wire.xml import Structure as XmlStructure
 body_bytes_max: Final = 16 * 1024 * 1024
 _XML: Final = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 _MESSAGE: Final = ("message", "Message")
+_QUERY_SHAPES: Final = {
+    "AWS.SimpleQueueService.NonExistentQueue": "QueueDoesNotExist",
+    "QueueAlreadyExists": "QueueNameExists",
+    **{
+        f"AWS.SimpleQueueService.{name}": name
+        for name in (
+            *("BatchEntryIdsNotDistinct", "BatchRequestTooLong", "EmptyBatchRequest", "InvalidBatchEntryId"),
+            *("PurgeQueueInProgress", "TooManyEntriesInBatchRequest"),
+        )
+    },
+}
+"""SQS's errors by the codes of its query protocol, which clients still see; its model no longer says them."""
 DOCUMENTS_REMEMBERED_MAX: Final = 32
 """Projections of one operation for which a quick reader is compiled; they are constants of the callers."""
 
@@ -406,7 +418,7 @@ class _Tree(ProtocolOf):
         return {"content-type": self.content_type, "x-amzn-requestid": request_id}
 
     def encode_error(self, error: ServiceError, request_id: str) -> HttpResponse:
-        shape = self.model.error(error.code)
+        shape = self.model.error(_QUERY_SHAPES.get(error.code, error.code))
         name = shape.name if shape is not None else error.code
         document: dict[str, Any] = {"__type": name}
         key = "message"

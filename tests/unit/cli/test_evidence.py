@@ -14,6 +14,8 @@ import pytest
 
 from imdsctl.cli.app import run
 from imdsctl.cli.dependencies import Dependencies
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.domain.evidence import Use
 from imdsctl.domain.observations import Account, InstanceSeen, RegionSeen, Scan, Target
 from imdsctl.domain.options import HttpTokens, MetadataOptions
 from imdsctl.fleet.memory_store import MemoryStore
@@ -202,6 +204,45 @@ def test_cloudtrails_files_and_event_history_are_asked_on_demand(
     assert any("90 days" in note for note in json.loads(said.out)["notes"])
 
 
+def test_the_part_that_is_asked_for_is_shown_and_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    world = World(region(HERE, 3), region(THERE, 1))
+    world.run()
+    capsys.readouterr()
+    assert world.run("--stored", "--regions", "us-east-1", "--json", "--fail-on", "unknown") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {each["region"] for each in document["instances"]} == {"us-east-1"}
+    assert world.run("--stored", "--regions", "eu-west-1", "--fail-on", "unknown") == 1
+
+
+def test_cloudtrails_files_are_added_to_what_is_kept_without_asking_aws(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(region(HERE, 3))
+    world.run()
+    asked = list(world.aws.asked)
+    identity = {"principalId": "AROA:i-00000001", "accountId": ACCOUNT, "sessionContext": {"ec2RoleDelivery": "1.0"}}
+    (tmp_path / "a.jsonl").write_text(json.dumps({"eventTime": "2026-11-26T11:00:00Z", "userIdentity": identity}))
+    assert world.run("--stored", "--cloudtrail", str(tmp_path)) == 0
+    assert world.aws.asked == asked
+    kept = world.store.evidence("s1")
+    assert kept is not None
+    assert kept.of(HERE, "i-00000001").use is Use.USED
+
+
+def test_what_was_paid_for_is_shown_when_it_cannot_be_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(evidence: Any) -> None:
+        raise DiagnosticError(Diagnostic("database-full", "the disk is full"))
+
+    world = World(region(HERE, 3))
+    monkeypatch.setattr(world.store, "save_evidence", full)
+    assert world.run() == 1
+    said = capsys.readouterr()
+    assert "1 used, 1 unused, 1 unknown" in said.out
+    assert "the disk is full" in said.err
+
+
 def test_a_scan_without_instances_asks_nobody(capsys: pytest.CaptureFixture[str]) -> None:
     world = World(RegionSeen(HERE))
     assert world.run() == 0
@@ -225,6 +266,8 @@ def test_a_scan_without_instances_asks_nobody(capsys: pytest.CaptureFixture[str]
         (("--max-cost", "NaN"), "cost-invalid"),
         (("--cloudtrail", "/nowhere"), "cloudtrail-missing"),
         (("--accounts", "nobody"), "account-unknown"),
+        (("--stored", "--missing"), "option-conflict"),
+        (("--stored", "--cloudtrail-lookup"), "option-conflict"),
     ],
 )
 def test_a_wrong_command_line_is_refused_before_anything_is_asked(

@@ -217,6 +217,27 @@ def test_a_search_that_was_cut_is_noticed_and_the_rest_asked_for_by_id(fake_aws:
     assert len(metrics.asked) == 2
 
 
+def test_a_search_that_finds_nobody_where_instances_run_is_not_believed(fake_aws: Any) -> None:
+    def blind(params: Mapping[str, Any]) -> dict[str, Any]:
+        found = {"i-of-a-linked-account": 9.0} if "Expression" in params["MetricDataQueries"][0] else {"i-0": 4.0}
+        return Metrics(found)(params)
+
+    evidence, price = gathered(fake_aws(GetMetricData=blind), region(ONE, 1, stopped=1))
+    assert (evidence.of(ONE, "i-0").no_token, price) == (4.0, Price(3, 2))
+
+
+def test_a_series_that_a_search_gave_in_part_counts_once(fake_aws: Any) -> None:
+    def partly(params: Mapping[str, Any]) -> dict[str, Any]:
+        answer = Metrics({"i-0": 4.0})(params)
+        if "Expression" in params["MetricDataQueries"][0]:
+            answer["MetricDataResults"][0]["StatusCode"] = "PartialData"
+        return answer
+
+    evidence, price = gathered(fake_aws(GetMetricData=partly), region(ONE, 1, stopped=1))
+    assert (evidence.of(ONE, "i-0").no_token, evidence.of(ONE, "i-0").reason) == (4.0, "")
+    assert (evidence.unseen, price.calls) == ((), 2)
+
+
 def test_a_search_whose_labels_are_not_instances_is_asked_by_id(fake_aws: Any) -> None:
     """Labels are how a search tells whose series is whose: what cannot be told must not count as absent."""
     metrics = Metrics({"MetadataNoToken": 5.0})
@@ -224,7 +245,7 @@ def test_a_search_whose_labels_are_not_instances_is_asked_by_id(fake_aws: Any) -
     assert (metrics.searches, len(metrics.asked)) == (1, 2)
 
 
-def test_a_search_that_is_not_understood_is_asked_by_id_and_a_refusal_is_not_repeated(fake_aws: Any) -> None:
+def test_a_search_that_is_refused_is_asked_by_id_and_who_is_silent_is_not_asked_again(fake_aws: Any) -> None:
     def picky(params: Mapping[str, Any]) -> dict[str, Any]:
         if "Expression" in params["MetricDataQueries"][0]:
             raise ServiceError("ValidationError", "no search here", 400)
@@ -232,10 +253,12 @@ def test_a_search_that_is_not_understood_is_asked_by_id_and_a_refusal_is_not_rep
 
     evidence, _ = gathered(fake_aws(GetMetricData=picky), region(ONE, 1, stopped=1))
     assert (evidence.of(ONE, "i-0").use, evidence.unseen) == (Use.USED, ())
-    aws = fake_aws(GetMetricData=DENIED)
-    evidence, _ = gathered(aws, region(ONE, 1, stopped=1))
-    assert len(aws.places("GetMetricData")) == 1
-    assert evidence.of(ONE, "i-0").use is Use.UNKNOWN
+    for error, calls in ((DENIED, 2), (Unreachable("monitoring.eu-west-1.amazonaws.com", "timed out", "wait"), 1)):
+        aws = fake_aws(GetMetricData=error)
+        evidence, _ = gathered(aws, region(ONE, 1, stopped=1))
+        assert len(aws.places("GetMetricData")) == calls
+        assert evidence.of(ONE, "i-0").use is Use.UNKNOWN
+        assert [target for target, _ in evidence.unseen] == [ONE]
 
 
 # Money.

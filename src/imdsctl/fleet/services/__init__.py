@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from imdsctl.domain.observations import ServiceSeen
-from imdsctl.fleet.services import beanstalk, ecs, eks, sagemaker
+from imdsctl.fleet.services import appstream, beanstalk, ecs, eks, emr, imagebuilder, lightsail, sagemaker
 from imdsctl.fleet.services.calls import ServiceCalls
 
 
@@ -24,9 +24,13 @@ class Reader:
 
 
 READERS: Mapping[str, Reader] = {
+    "appstream": Reader("appstream", "AppStream fleets and builders", appstream.read),
     "beanstalk": Reader("elasticbeanstalk", "Elastic Beanstalk environments", beanstalk.read, beanstalk.REGIONS),
     "ecs": Reader("ecs", "ECS container instances", ecs.read),
     "eks": Reader("eks", "EKS node groups", eks.read),
+    "emr": Reader("emr", "EMR security configurations", emr.read),
+    "imagebuilder": Reader("imagebuilder", "Image Builder infrastructure configurations", imagebuilder.read),
+    "lightsail": Reader("lightsail", "Lightsail instances", lightsail.read),
     "sagemaker": Reader("sagemaker", "SageMaker notebook instances", sagemaker.read),
 }
 """By name, alphabetically."""

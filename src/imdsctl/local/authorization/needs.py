@@ -21,6 +21,8 @@ Named = tuple[tuple[ResourceContext, ...], Mapping[str, Any]]
 
 PREFIXES = {"monitoring": "cloudwatch"}
 """IAM's prefix of a service where it is not its signing name."""
+OF_BATCHES = {"SendMessageBatch": "SendMessage", "DeleteMessageBatch": "DeleteMessage"}
+"""A batch needs the permission of its entries' action (SQS Developer Guide, "Amazon SQS API permissions")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class Need:
 
 def action_of(call: Call) -> str:
     """The IAM action of a call's operation: `ec2:RunInstances`."""
-    return f"{PREFIXES.get(call.service, call.service)}:{call.action}"
+    action = OF_BATCHES.get(call.action, call.action) if call.service == "sqs" else call.action
+    return f"{PREFIXES.get(call.service, call.service)}:{action}"
 
 
 def request_tags(tags: Mapping[str, str]) -> Keys:

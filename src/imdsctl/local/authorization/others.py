@@ -135,14 +135,20 @@ def _account(call: Call) -> Named:
 
 
 _COMPUTE = "imdsctl.local.authorization.compute"
+_MORE = "imdsctl.local.authorization.more_services"
 _RESOURCES: Mapping[str, Callable[[Call], Named]] = {
     "autoscaling": _autoscaling,
     "organizations": _organizations,
     "ssm": _ssm,
     "monitoring": _cloudwatch,
     "account": _account,
+    "appstream": later(_MORE, "appstream"),
     "ecs": later(_COMPUTE, "ecs"),
     "eks": later(_COMPUTE, "eks"),
     "elasticbeanstalk": later(_COMPUTE, "elasticbeanstalk"),
+    "elasticmapreduce": later(_MORE, "elasticmapreduce"),
+    "imagebuilder": later(_MORE, "imagebuilder"),
+    "lightsail": later(_MORE, "lightsail"),
     "sagemaker": later(_COMPUTE, "sagemaker"),
+    "sqs": later(_MORE, "sqs"),
 }

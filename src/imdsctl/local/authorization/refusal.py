@@ -48,9 +48,13 @@ def refusal_of(call: Call, request: RequestContext, decision: Decision) -> AwsEr
 
 _JSON = {
     "account": 403,
+    "appstream": 400,
     "cloudtrail": 400,
     "ecs": 400,
     "eks": 403,
+    "elasticmapreduce": 400,
+    "imagebuilder": 403,
+    "lightsail": 400,
     "organizations": 400,
     "sagemaker": 400,
     "ssm": 400,

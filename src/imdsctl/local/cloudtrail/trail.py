@@ -31,7 +31,12 @@ GLOBAL_SERVICES = frozenset({"iam", "organizations", "account"})
 """Services whose events are recorded in us-east-1, wherever the request was signed for (CloudTrail User Guide, "Global
 service events"). STS has Regions: a call is recorded where it was made, those of the global endpoint in us-east-1."""
 
-DATA_EVENTS = frozenset({"GetMetricData", "PutMetricData"})
+DATA_EVENTS = frozenset(
+    {
+        *("GetMetricData", "PutMetricData"),
+        *("SendMessage", "SendMessageBatch", "ReceiveMessage", "DeleteMessage", "DeleteMessageBatch"),
+    }
+)
 """Data events, which no event history shows."""
 
 _MANY = frozenset({"RunInstances", "CreateFleet"})

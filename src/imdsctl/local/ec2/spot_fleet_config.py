@@ -35,7 +35,6 @@ CHOICES: Mapping[str, Iterable[str]] = {
     "Type": (REQUEST, MAINTAIN),
     "AllocationStrategy": STRATEGIES,
     "OnDemandAllocationStrategy": ("lowestPrice", "prioritized"),
-    "ExcessCapacityTerminationPolicy": (NO_TERMINATION, TERMINATES),
     "InstanceInterruptionBehavior": INTERRUPTIONS,
 }
 DEFAULTS: Mapping[str, Any] = {
@@ -74,6 +73,7 @@ def checked(call: Call, state: RegionState, config: Mapping[str, Any]) -> dict[s
 
     if not trusts(call, config["IamFleetRole"], PRINCIPAL):
         raise invalid("IamFleetRole")
+    ends_excess(config)
     check_capacity(config)
     check_sources(config)
     check_dates(config.get("ValidFrom"), config.get("ValidUntil"), call.now)
@@ -84,6 +84,17 @@ def checked(call: Call, state: RegionState, config: Mapping[str, Any]) -> dict[s
     capacity_of(request)
     pools_of(state, request)
     return config
+
+
+def ends_excess(config: Mapping[str, Any]) -> bool:
+    """Whether a fleet that has too many instances terminates some. Terraform's provider writes `Default`.
+
+    Raises InvalidSpotFleetRequestConfig.
+    """
+    policy = config["ExcessCapacityTerminationPolicy"]
+    if policy.lower() not in (NO_TERMINATION.lower(), TERMINATES):
+        raise invalid("ExcessCapacityTerminationPolicy")
+    return bool(policy.lower() == TERMINATES)
 
 
 def check_capacity(config: Mapping[str, Any]) -> None:
@@ -117,9 +128,7 @@ def fleet_request(config: Mapping[str, Any]) -> dict[str, Any]:
     price = config.get("SpotPrice")
     request: dict[str, Any] = {
         "Type": config["Type"],
-        "ExcessCapacityTerminationPolicy": (
-            TERMINATION if config["ExcessCapacityTerminationPolicy"] == TERMINATES else "no-termination"
-        ),
+        "ExcessCapacityTerminationPolicy": TERMINATION if ends_excess(config) else "no-termination",
         "LaunchSpecifications": [
             {**each, "SpotPrice": each.get("SpotPrice") or price} for each in config.get("LaunchSpecifications") or ()
         ],

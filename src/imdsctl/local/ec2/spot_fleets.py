@@ -17,11 +17,10 @@ from imdsctl.local.ec2.fleet_upkeep import ACTIVE, MAINTAIN, end, shrink
 from imdsctl.local.ec2.launch_templates import without_empty
 from imdsctl.local.ec2.resources import SPOT_FLEET_TAG, Fleet, SpotFleet
 from imdsctl.local.ec2.spot_fleet_config import (
-    CHOICES,
-    TERMINATES,
     check_capacity,
     check_sources,
     checked,
+    ends_excess,
     fleet_request,
     invalid,
 )
@@ -93,8 +92,6 @@ def modify_spot_fleet_request(call: Call) -> dict[str, Any]:
     if "LaunchTemplateConfigs" in changes and not request.config.get("LaunchTemplateConfigs"):
         raise invalid("LaunchTemplateConfigs")
     config = {**request.config, **changes}
-    if config["ExcessCapacityTerminationPolicy"] not in CHOICES["ExcessCapacityTerminationPolicy"]:
-        raise invalid("ExcessCapacityTerminationPolicy")
     check_capacity(config)
     check_sources(config)
     wanted = fleet_request(config)
@@ -102,7 +99,7 @@ def modify_spot_fleet_request(call: Call) -> dict[str, Any]:
 
     note(call, fleet, FLEET_CHANGE, "modify_in_progress")
     request.config, fleet.request = config, wanted
-    if config["ExcessCapacityTerminationPolicy"] == TERMINATES:
+    if ends_excess(config):
         for market in (SPOT, ON_DEMAND):
             shrink(call, state, fleet, market)
     _fill(call, state, fleet)

@@ -18,8 +18,10 @@ from imdsctl.local.iam.state import ManagedPolicy, PolicyVersion
 ADMINISTRATOR_ACCESS = "arn:aws:iam::aws:policy/AdministratorAccess"
 
 _READ = (
-    *("account:Get*", "account:List*", "autoscaling:Describe*", "cloudtrail:LookupEvents"),
+    *("account:Get*", "account:List*", "appstream:Describe*", "autoscaling:Describe*", "cloudtrail:LookupEvents"),
     *("cloudwatch:Describe*", "cloudwatch:Get*", "cloudwatch:List*", "ec2:Describe*", "ec2:Get*"),
+    *("elasticmapreduce:Describe*", "elasticmapreduce:List*", "imagebuilder:Get*", "imagebuilder:List*"),
+    *("lightsail:Get*", "sqs:Get*", "sqs:List*"),
     *("ecs:Describe*", "ecs:List*", "eks:Describe*", "eks:List*", "elasticbeanstalk:Describe*"),
     *("sagemaker:Describe*", "sagemaker:List*"),
     *("iam:Get*", "iam:List*", "organizations:Describe*", "organizations:List*"),

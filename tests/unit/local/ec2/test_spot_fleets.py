@@ -136,6 +136,7 @@ def test_on_demand_capacity_comes_from_templates(ec2: Any) -> None:
         ({"Type": "instant"}, "InvalidSpotFleetRequestConfig"),
         ({"Type": "request", "TargetCapacity": 0}, "InvalidSpotFleetRequestConfig"),
         ({"AllocationStrategy": "best"}, "InvalidSpotFleetRequestConfig"),
+        ({"ExcessCapacityTerminationPolicy": "all"}, "InvalidSpotFleetRequestConfig"),
         ({"OnDemandTargetCapacity": 1}, "InvalidSpotFleetRequestConfig"),
         ({"LaunchSpecifications": None}, "InvalidSpotFleetRequestConfig"),
         ({"SpotPrice": "free"}, "InvalidParameterValue"),
@@ -195,7 +196,7 @@ def test_a_maintained_request_replaces_what_it_lost(ec2: Any) -> None:
 def test_a_request_grows_and_shrinks(ec2: Any) -> None:
     request_id = requested(ec2, total=2)
     first = sorted(active(ec2, request_id))
-    for capacity, policy, left in ((4, "default", 4), (2, "default", 2), (0, "noTermination", 2)):
+    for capacity, policy, left in ((4, "default", 4), (2, "Default", 2), (0, "noTermination", 2)):
         changes = {"TargetCapacity": capacity, "ExcessCapacityTerminationPolicy": policy}
         assert ec2("ModifySpotFleetRequest", SpotFleetRequestId=request_id, **changes) == {"Return": True}
         assert len(active(ec2, request_id)) == left

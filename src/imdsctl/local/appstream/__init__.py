@@ -1,0 +1,1 @@
+"""Amazon AppStream 2.0 (WorkSpaces Applications): fleets and builders, and whether they answer IMDSv1."""

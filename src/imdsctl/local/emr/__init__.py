@@ -1,0 +1,1 @@
+"""Amazon EMR: security configurations, and which clusters use them."""

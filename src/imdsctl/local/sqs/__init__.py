@@ -1,0 +1,1 @@
+"""Amazon SQS: standard queues, as far as a queue of events needs them."""
