@@ -31,8 +31,8 @@ from imdsctl.policy.operators import OPERATORS
 from imdsctl.policy.patterns import like, pieces_of
 from imdsctl.policy.problems import MalformedPolicy, Problem
 
-CHARACTERS_MAX = 1_000_000
-"""Of a file; the longest policy of AWS has 10,240."""
+CHARACTERS_MAX = 200_000
+"""Of a file; the longest policy that AWS takes has 32,768, white space apart."""
 
 
 class Kind(StrEnum):

@@ -24,13 +24,15 @@ from imdsctl.codify.vocabulary import (
     RUN,
     TAGS,
     TOKENS,
+    TYPE,
 )
 from imdsctl.policy.decision import CallerPolicies, Decision, decide
 from imdsctl.policy.document import PolicyKind, parse_policy
+from imdsctl.policy.patterns import like, pieces_of
 from imdsctl.policy.problems import MalformedPolicy
 from imdsctl.policy.request import Principal, PrincipalKind, RequestContext, ResourceContext, context_keys
 
-ACCOUNT, REGION = "111122223333", "eu-west-1"
+ACCOUNT, REGION, INSTANCE = "111122223333", "eu-west-1", "i-0123456789abcdef0"
 SHORT = {
     "ec2:MetadataHttpTokens": "HttpTokens",
     "ec2:MetadataHttpPutResponseHopLimit": "HttpPutResponseHopLimit",
@@ -109,6 +111,7 @@ class Where:
     partition: str = "aws"
     region: str = REGION
     account: str = ACCOUNT
+    instance: str = INSTANCE
 
     def arn(self, kind: str, identifier: str) -> str:
         """Of an EC2 resource; images have no account."""
@@ -116,25 +119,28 @@ class Where:
         return f"arn:{self.partition}:ec2:{self.region}:{account}:{kind}/{identifier}"
 
 
-_LITERAL = re.compile(r"[a-z0-9-]+")
-
-
 def where(statement: Mapping[str, Any]) -> Where:
-    """From the first ARN of a statement."""
+    """From the first EC2 ARN of a statement; wildcards are filled in."""
     arns = [each for each in statements.strings(statement.get("Resource")) if each.count(":") >= 5]
-    parts = arns[0].split(":") if arns else ["", "", "", "", ""]
+    arn = next((each for each in arns if ":instance/" in each), arns[0] if arns else "arn:*:ec2:*:*:instance/*")
+    _, partition, _, region, account, resource = arn.split(":", 5)
+    kind, _, identifier = resource.partition("/")
     usual = Where()
     return Where(
-        *(
-            part if _LITERAL.fullmatch(part) else default
-            for part, default in zip(
-                (parts[1], parts[3], parts[4]), (usual.partition, usual.region, usual.account), strict=True
-            )
-        )
+        _filled(partition, usual.partition),
+        _filled(region, usual.region),
+        _filled(account, usual.account),
+        _filled(identifier, usual.instance) if kind == "instance" else usual.instance,
     )
 
 
-INSTANCE = "i-0123456789abcdef0"
+def _filled(pattern: str, usual: str) -> str:
+    """Something that a pattern matches: what is usual, if it does."""
+    if not pattern or "${" in pattern or like(pieces_of(pattern))(usual):
+        return usual
+    return pattern.replace("*", "1").replace("?", "1")
+
+
 AROUND = (
     ("image", "ami-0123456789abcdef0"), ("subnet", "subnet-0123456789abcdef0"),
     ("network-interface", "eni-0123456789abcdef0"), ("security-group", "sg-0123456789abcdef0"),
@@ -148,7 +154,7 @@ def launches(
 ) -> Iterator[Sample]:
     """Launches with every combination of options; `hops` are further hop limits, `more` further values by parameter."""
     extra = more or {}
-    around = tuple(ResourceContext(at.arn(kind, identifier)) for kind, identifier in AROUND)
+    around = tuple(ResourceContext(at.arn(kind, identifier), {TYPE: kind}) for kind, identifier in AROUND)
     limits = _numbers((*hops, *extra.get("HttpPutResponseHopLimit", ())))
     for tokens, hop, endpoint, tags in product(
         ("required", "optional", None), (None, *limits), (None, "enabled", "disabled"), (None, "disabled", "enabled")
@@ -159,7 +165,7 @@ def launches(
             "HttpEndpoint": endpoint,
             "InstanceMetadataTags": tags,
         }
-        keys = context_keys({TOKENS: tokens, HOPS: hop, ENDPOINT: endpoint, TAGS: tags})
+        keys = context_keys({TOKENS: tokens, HOPS: hop, ENDPOINT: endpoint, TAGS: tags, TYPE: "instance"})
         yield Sample(RUN, asked, (ResourceContext(at.arn("instance", INSTANCE), keys), *around))
 
 
@@ -173,11 +179,11 @@ def _numbers(said: Iterable[str]) -> list[str]:
     return [str(each) for each in sorted(wanted) if 1 <= each <= 64]
 
 
-def configurations(at: Where, hops: Iterable[str] = ()) -> Iterator[Sample]:
+def configurations(statement: Mapping[str, Any], hops: Iterable[str] = ()) -> Iterator[Sample]:
     """Launch configurations of EC2 Auto Scaling."""
-    arn = (
-        f"arn:{at.partition}:autoscaling:{at.region}:{at.account}:launchConfiguration:*:launchConfigurationName/sample"
-    )
+    named = [each for each in statements.strings(statement.get("Resource")) if ":autoscaling:" in each]
+    usual = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:launchConfiguration:1:launchConfigurationName/sample"
+    arn = named[0].replace("*", "1").replace("?", "1") if named else usual
     for tokens, hop, endpoint in product(
         ("required", "optional", None), (None, *_numbers(hops)), (None, "enabled", "disabled")
     ):
@@ -199,10 +205,16 @@ def changes(at: Where, hops: Iterable[str] = ()) -> Iterator[Sample]:
             "InstanceMetadataTags": tags,
         }
         if any(asked.values()):
-            keys: dict[str, Any] = {TOKENS: current, HOPS: current_hop, ENDPOINT: "enabled", TAGS: "disabled"}
+            keys: dict[str, Any] = {
+                TYPE: "instance",
+                TOKENS: current,
+                HOPS: current_hop,
+                ENDPOINT: "enabled",
+                TAGS: "disabled",
+            }
             keys |= _asked_keys(asked)
             had = {"HttpTokens": current, "HttpPutResponseHopLimit": current_hop}
-            yield Sample(OPTIONS, asked, (ResourceContext(at.arn("instance", INSTANCE), context_keys(keys)),), had)
+            yield Sample(OPTIONS, asked, (ResourceContext(at.arn("instance", at.instance), context_keys(keys)),), had)
 
 
 def defaults(hops: Iterable[str] = ()) -> Iterator[Sample]:

@@ -265,6 +265,8 @@ def _current(statement: Mapping[str, Any], tried: Trial, about: Sequence[Test], 
             statements.with_condition(right, "Null", key, "false")
         if denying and not _passes([right], hardening):
             right = None
+    elif sorted(statements.actions(statement)) == sorted((RUN.lower(), OPTIONS.lower())) and denying:
+        right = _apart(statement, test)
     refused = "is denied" if denying else "is not allowed"
     passes = "passes" if denying else "is allowed"
     yield Flaw(
@@ -275,6 +277,21 @@ def _current(statement: Mapping[str, Any], tried: Trial, about: Sequence[Test], 
         f"use `{ASKED}{SHORT.get(KEYS[test.key.lower()].name, 'HttpTokens')}`, in a statement of its own",
         corrected=right,
     )
+
+
+def _apart(statement: Mapping[str, Any], test: Test) -> list[dict[str, Any]] | None:
+    """Launches and changes in statements of their own, each with its own key."""
+    parameter = SHORT.get(KEYS[test.key.lower()].name)
+    if parameter is None:
+        return None
+    launch, change = copy.deepcopy(dict(statement)), copy.deepcopy(dict(statement))
+    launch["Action"], change["Action"] = RUN, OPTIONS
+    statements.renamed(change, test, key=f"{ASKED}{parameter}")
+    if test.negated:
+        statements.with_condition(change, "Null", f"{ASKED}{parameter}", "false")
+    if "Sid" in statement:
+        launch["Sid"], change["Sid"] = f"{statement['Sid']}1", f"{statement['Sid']}2"
+    return [launch, change]
 
 
 def _passes(tried: Sequence[Mapping[str, Any]], sample: Sample) -> bool:
@@ -291,7 +308,7 @@ def _hops(statement: Mapping[str, Any]) -> list[str]:
 
 _GRIDS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[Sample]]] = {
     RUN: lambda statement: launches(where(statement), _hops(statement)),
-    CONFIGURATION: lambda statement: configurations(where(statement), _hops(statement)),
+    CONFIGURATION: lambda statement: configurations(statement, _hops(statement)),
     OPTIONS: lambda statement: changes(where(statement), _hops(statement)),
     DEFAULTS: lambda statement: defaults(_hops(statement)),
 }
@@ -348,6 +365,8 @@ def _judged(
         return
     if action in (OPTIONS, DEFAULTS):
         yield from _silent(statement, about, grid, denied, concerned)
+        if not statements.others(statement):
+            yield from _hardening(grid, denied, first)
     yield from _joined(statement, about, grid, denied, concerned, action)
 
 
@@ -460,6 +479,20 @@ def _turned(statement: Mapping[str, Any], test: Test) -> Any:
     if new.negated and test.key.lower().startswith(ASKED.lower()):
         statements.with_condition(right, "Null", test.key, "false")
     return right if next(effects(right), None) is None else None
+
+
+def _hardening(grid: list[Sample], denied: Mapping[int, bool], test: Test) -> Iterator[Flaw]:
+    """Closing and opening are denied alike, whatever an instance has, and nobody is exempt."""
+    closing = [sample for sample in grid if _only(sample, HttpTokens="required")]
+    opening = [sample for sample in grid if _only(sample, HttpTokens="optional")]
+    if all(denied[id(sample)] for sample in (*closing, *opening)):
+        yield Flaw(
+            "enforcer-locked-out",
+            test.path,
+            f"it denies the hardening too. Proven: {closing[0].words} is denied, for everybody",
+            'exempt who enforces (`"ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/imdsctl"}`), or deny the '
+            "weakening alone",
+        )
 
 
 def _silent(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from imdsctl.codify.vocabulary import KEYS
+from imdsctl.codify.vocabulary import KEYS, ONLY_ON, TYPE
 from imdsctl.policy.operators import OPERATORS
 
 _SUFFIX = "IfExists"
@@ -79,10 +79,19 @@ def actions(statement: Mapping[str, Any]) -> list[str]:
 
 
 def reduced(statement: Mapping[str, Any]) -> dict[str, Any]:
-    """The statement where all its other conditions hold: only those about IMDS are left."""
+    """The statement where all its other conditions hold: only those about IMDS are left.
+
+    A positive condition on a key of one type of resource holds on that type alone; that much of it is kept.
+    """
     kept = copy.deepcopy(dict(statement))
+    types = []
     for test in others(statement):
         without(kept, test)
+        only = ONLY_ON.get(test.key.lower().partition("/")[0])
+        if only is not None and not test.matches_absent:
+            types.append(only)
+    for number, only in enumerate(dict.fromkeys(types)):
+        with_condition(kept, ("StringEquals", "StringLike", "StringEqualsIgnoreCase")[number % 3], TYPE, only)
     return kept
 
 
@@ -106,10 +115,15 @@ def renamed(statement: dict[str, Any], test: Test, *, operator: str | None = Non
     value = statement["Condition"][test.operator][test.key]
     fresh: dict[str, Any] = {}
     for name, keys in statement["Condition"].items():
+        if not isinstance(keys, Mapping):
+            fresh[name] = keys
+            continue
         for each, values in keys.items():
             moved = name == test.operator and each == test.key
             target = (operator or name) if moved else name
-            fresh.setdefault(target, {})[(key or each) if moved else each] = value if moved else values
+            inner = fresh.setdefault(target, {})
+            if isinstance(inner, dict):
+                inner[(key or each) if moved else each] = value if moved else values
     statement["Condition"] = fresh
 
 

@@ -150,6 +150,28 @@ RESOURCE_TYPES = (
 )  # fmt: skip
 """Resource types of EC2's ARNs that come with launches."""
 
+TYPE = "imdsctl:type"
+"""No key of AWS: in sample calls it carries the type of the resource that a condition is tested on."""
+
+_ONLY_ON = {
+    "instance": (
+        "ec2:EbsOptimized", "ec2:InstanceAutoRecovery", "ec2:InstanceBandwidthWeighting", "ec2:InstanceID",
+        "ec2:InstanceMarketType", "ec2:InstanceProfile", "ec2:InstanceType", "ec2:Tenancy",
+        "aws:RequestTag", "aws:ResourceTag", "ec2:ResourceTag", "aws:TagKeys",
+    ),
+    "image": ("ec2:ImageID", "ec2:ImageType", "ec2:Owner", "ec2:Public"),
+    "network-interface": ("ec2:AssociatePublicIpAddress", "ec2:NetworkInterfaceID"),
+    "security-group": ("ec2:SecurityGroupID",),
+    "subnet": ("ec2:SubnetID",),
+    "volume": (
+        "ec2:Encrypted", "ec2:KmsKeyId", "ec2:ParentSnapshot", "ec2:VolumeID", "ec2:VolumeIops", "ec2:VolumeSize",
+        "ec2:VolumeThroughput", "ec2:VolumeType",
+    ),
+}  # fmt: skip
+ONLY_ON: Mapping[str, str] = MappingProxyType({key.lower(): kind for kind, keys in _ONLY_ON.items() for key in keys})
+"""Keys that a launch has on one type of its resources only. Tags are on more than the instance; which ones depends on
+the request, so that they are taken to be on the one whose options are meant."""
+
 PARTITIONS = ("aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f", "aws-eusc")
 
 _PARAMETERS = {
