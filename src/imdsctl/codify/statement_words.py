@@ -25,7 +25,7 @@ from imdsctl.codify.vocabulary import (
     key_meant,
 )
 from imdsctl.policy.operators import OPERATORS, InvalidValue, read_number
-from imdsctl.policy.patterns import like, pieces_of
+from imdsctl.policy.patterns import like, pieces_of, resource_like
 from imdsctl.policy.variables import literal
 
 
@@ -193,7 +193,11 @@ def _arn(name: str) -> tuple[str, str | None] | None:
         # arn:aws:ec2:REGION::image/ID: an image's ARN has no account, so that this one matches none.
         said.append(f"the ARN of an {kind} has no account")
         right[4] = ""
-    return ("; ".join(said) + ": the statement never applies to one", ":".join(right)) if said else None
+    meant = ":".join(right)
+    if not said or resource_like(pieces_of(name))(meant.replace("*", "1").replace("?", "1")):
+        # A `*` may run past a colon: some short forms do name their resources.
+        return None
+    return "; ".join(said) + ": the statement never applies to one", meant
 
 
 def _kind(text: str) -> str | None:
