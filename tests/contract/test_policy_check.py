@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from imdsctl.adapters.policy_files import vocabulary
-from imdsctl.codify.policy_check import File, check_policies
+from imdsctl.codify.policy_check import check_policies
+from imdsctl.codify.policy_file import File
 
 BAD = Path(__file__).parents[1] / "cases" / "guardrails" / "bad"
 V1, V2 = {"HttpTokens": "optional"}, {"HttpTokens": "required"}

@@ -6,7 +6,8 @@ import sys
 from functools import cache
 
 from imdsctl.adapters.models import load_data
-from imdsctl.codify.policy_check import CHARACTERS_MAX, File, Kind
+from imdsctl.codify.policy_check import CHARACTERS_MAX
+from imdsctl.codify.policy_file import File, Kind
 from imdsctl.codify.vocabulary import Vocabulary
 from imdsctl.domain.diagnostics import Diagnostic
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, report
-from imdsctl.codify.policy_check import Checked, File, Kind, check_policies
+from imdsctl.codify.policy_check import Checked, check_policies
+from imdsctl.codify.policy_file import File, Kind
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 
 

@@ -73,6 +73,14 @@ def others(statement: Mapping[str, Any]) -> list[Test]:
     return [test for test in tests(statement) if test.key.lower() not in KEYS]
 
 
+WHERE = frozenset({"aws:requestedregion", "ec2:region"})
+
+
+def exempts(statement: Mapping[str, Any]) -> bool:
+    """Does a condition spare somebody or something? One on the Region alone does not: the enforcer works there too."""
+    return any(test.key.lower() not in WHERE for test in others(statement))
+
+
 def actions(statement: Mapping[str, Any]) -> list[str]:
     """The lower-case names in Action."""
     return [name.lower() for name in strings(statement.get("Action"))]

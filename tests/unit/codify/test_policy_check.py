@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,7 +15,8 @@ from imdsctl.codify.declarative import declarative_policy, declarative_text
 from imdsctl.codify.findings import CodeFinding
 from imdsctl.codify.guardrails import Rule, Settings, Unset, guardrails
 from imdsctl.codify.packing import Form, packed
-from imdsctl.codify.policy_check import Checked, File, Kind, check_policies
+from imdsctl.codify.policy_check import Checked, check_policies
+from imdsctl.codify.policy_file import File, Kind
 from imdsctl.domain.intent import Intent
 
 CASES = Path(__file__).parents[2] / "cases" / "guardrails"
@@ -210,6 +213,28 @@ def test_nothing_well_formed_is_needed(broken: Any) -> None:
     text = json.dumps({"Version": "2012-10-17", "Statement": broken})
     assert rules(check(text)) == ["malformed-policy"]
     assert check(json.dumps({"ec2_attributes": broken})).findings
+
+
+def test_nothing_that_is_json_makes_it_stumble() -> None:
+    """Corpus policies with parts put where they do not belong."""
+    random = Random(20)
+    paths = [path for path in sorted(CASES.glob("*/*.json")) if not path.name.startswith("json-")]
+    junk: list[Any] = [None, True, -1, 1e9, "", "*", "${", "ec2:", "arn:aws:ec2:::", "Null", [], {}, [[]], {"a": 1}]
+    for _ in range(400):
+        body = json.loads(random.choice(paths).read_text())
+        holder, name = random.choice(list(members(body)))
+        if isinstance(holder, dict) and random.random() < 0.3:
+            holder[str(random.choice(junk))] = holder.pop(name)
+        else:
+            holder[name] = random.choice(junk)
+        check(json.dumps(body), ("b.scp.json", json.dumps(body)))
+
+
+def members(value: Any) -> Iterator[tuple[Any, Any]]:
+    names = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for name in names:
+        yield value, name
+        yield from members(value[name])
 
 
 def test_every_rule_is_in_the_corpus_or_in_a_test_here() -> None:
