@@ -19,6 +19,7 @@ from imdsctl.codify.vocabulary import (
     DEFAULTS,
     ENDPOINT,
     HOPS,
+    IMAGE,
     OPTIONS,
     ROLE_DELIVERY,
     RUN,
@@ -231,6 +232,14 @@ def defaults(hops: Iterable[str] = ()) -> Iterator[Sample]:
         }
         if any(asked.values()):
             yield Sample(DEFAULTS, asked, (ResourceContext("*", context_keys(_asked_keys(asked))),))
+
+
+def images(at: Where) -> Iterator[Sample]:
+    """Changes of an image: its ImdsSupport, or something else."""
+    for support, description in (("v2.0", None), (None, "new")):
+        asked = {"ImdsSupport": support, "Description": description}
+        arn = at.arn("image", "ami-0123456789abcdef0")
+        yield Sample(IMAGE, asked, (ResourceContext(arn, context_keys({TYPE: "image", **_asked_keys(asked)})),))
 
 
 def _asked_keys(asked: Mapping[str, str | None]) -> dict[str, Any]:

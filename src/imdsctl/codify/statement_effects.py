@@ -171,12 +171,10 @@ def _delivery(statement: Mapping[str, Any], tried: Trial, denying: bool) -> Iter
 def _foreign(statement: Mapping[str, Any], about: Sequence[Test]) -> Flaw | None:
     """A key on actions of which at least one, known here, never has it."""
     names = statements.actions(statement)
-    if not names or any("*" in name or "?" in name for name in names):
-        return None
     for test in about:
         key = KEYS[test.key.lower()].name
-        lacking = [name for name in names if name in KEYS_OF and key not in KEYS_OF[name]]
-        if not lacking or (key.startswith(("ec2:Metadata", "ec2:Instance")) and OPTIONS.lower() in lacking):
+        lacking = [name for name in names if _lacks(name, key)]
+        if not lacking:
             continue
         action = next(each for each in statements.strings(statement["Action"]) if each.lower() == lacking[0])
         denied = statement["Effect"] == "Deny" and test.matches_absent
@@ -188,6 +186,12 @@ def _foreign(statement: Mapping[str, Any], about: Sequence[Test]) -> Flaw | None
         right, hint = _own_key(statement, test, names, lacking)
         return Flaw("key-not-on-action", test.path, f"{action} never has `{key}`: {follows}", hint, corrected=right)
     return None
+
+
+def _lacks(name: str, key: str) -> bool:
+    """Does no action that a name stands for have the key? False where that is not known."""
+    meant = [action for action in KEYS_OF if like(pieces_of(name))(action)]
+    return bool(meant) and not any(key in KEYS_OF[action] for action in meant)
 
 
 def _own_key(statement: Mapping[str, Any], test: Test, names: list[str], lacking: list[str]) -> tuple[Any, str]:

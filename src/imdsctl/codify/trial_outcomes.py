@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from imdsctl.codify import statements
-from imdsctl.codify.samples import SHORT, Sample, Trial, changes, configurations, defaults, launches, trial, where
+from imdsctl.codify.samples import (
+    SHORT,
+    Sample,
+    Trial,
+    changes,
+    configurations,
+    defaults,
+    images,
+    launches,
+    trial,
+    where,
+)
 from imdsctl.codify.statement_words import Flaw
 from imdsctl.codify.statements import Test
-from imdsctl.codify.vocabulary import ASKED, CONFIGURATION, DEFAULTS, KEYS, OPTIONS, RUN
+from imdsctl.codify.vocabulary import ASKED, CONFIGURATION, DEFAULTS, IMAGE, KEYS, OPTIONS, RUN
 from imdsctl.policy.patterns import like, pieces_of
 
 INSTANCES = "arn:aws:ec2:*:*:instance/*"
@@ -31,6 +43,7 @@ GRIDS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[Sample]]] = {
     CONFIGURATION: lambda statement: configurations(statement, _hops(statement)),
     OPTIONS: lambda statement: changes(where(statement), _hops(statement)),
     DEFAULTS: lambda statement: defaults(_hops(statement)),
+    IMAGE: lambda statement: images(where(statement)),
 }
 
 
@@ -70,7 +83,9 @@ def judged(
         yield _everything(statement, tried, about, action, grid, concerned)
         return
     if not any(denied.values()):
-        if len(statements.actions(statement)) == 1:
+        names = statements.actions(statement)
+        alone = len(names) == 1 and names[0] not in _ALL_ACTIONS and action != IMAGE
+        if alone or (action == DEFAULTS and DEFAULTS.lower() in names):
             yield _nothing(statement, about, action)
         return
     flipped = _flipped(grid, denied, concerned)
@@ -83,11 +98,29 @@ def judged(
             "turn the operator around" if meant else "say what is to be denied", corrected=meant,
         )  # fmt: skip
         return
-    if action in (OPTIONS, DEFAULTS):
+    if action in (RUN, CONFIGURATION) and "HttpTokens" in concerned:
+        yield from _said(about, grid, denied)
+    if action in (OPTIONS, DEFAULTS, IMAGE):
         yield from _silent(statement, about, grid, denied, concerned)
-        if not statements.exempts(statement):
-            yield from _hardening(grid, denied, first)
+    if action in (OPTIONS, DEFAULTS) and not statements.exempts(statement):
+        yield from _hardening(grid, denied, first)
     yield from _joined(statement, about, grid, denied, concerned, action)
+
+
+_ALL_ACTIONS = ("*", "ec2:*", "autoscaling:*")
+
+
+def _said(about: Sequence[Test], grid: list[Sample], denied: Mapping[int, bool]) -> Iterator[Flaw]:
+    """Launches that say HttpTokens are all treated alike, whatever they say."""
+    test = next(test for test in about if KEYS[test.key.lower()].name.endswith("MetadataHttpTokens"))
+    right = [sample for sample in grid if sample.asked["HttpTokens"] == "required"]
+    wrong = [sample for sample in grid if sample.asked["HttpTokens"] == "optional"]
+    if all(denied[id(sample)] for sample in right):
+        message = f"Proven: every launch that says HttpTokens is denied, {right[0].words} too"
+        yield Flaw("locks-out", test.path, message, "name the value that is to be denied alone")
+    elif test.base != "Null" and not any(denied[id(sample)] for sample in wrong):
+        message = f"it denies only who says nothing. Proven: {wrong[0].words} passes, whatever else it says"
+        yield Flaw("no-effect", test.path, message, "leave out the value that is to be denied")
 
 
 def _everything(
@@ -299,19 +332,20 @@ def _judged_allow(
     statement: Mapping[str, Any], tried: Trial, about: Sequence[Test], action: str, grid: list[Sample],
     denied: Mapping[int, bool], concerned: list[str],
 ) -> Iterator[Flaw]:  # fmt: skip
-    """An Allow that never allows, or allows the wrong thing only."""
+    """An Allow that never allows, or allows the wrong thing only.
+
+    Other statements may allow the image and the subnet of a launch: what its conditions ask for shows on the instance.
+    """
     best = _best(grid, concerned)
+    alone = {id(each): tried.denies(replace(each, resources=each.resources[:1])) for each in grid}
+    flipped = _flipped(grid, alone, concerned)
+    if flipped is not None:
+        name, right, wrong = flipped
+        test = next((test for test in about if name in test.key), about[0])
+        message = f"Proven: {wrong.words} is allowed, and {right.words} is not"
+        yield Flaw("reversed", test.path, message, "ask for what is right")
+        return
     if not all(denied.values()):
-        flipped = _flipped(grid, denied, concerned)
-        if flipped is not None:
-            name, right, wrong = flipped
-            test = next((test for test in about if name in test.key), about[0])
-            yield Flaw(
-                "reversed",
-                test.path,
-                f"Proven: {wrong.words} is allowed, and {right.words} is not",
-                "ask for what is right",
-            )
         return
     instance = [_refused_at(tried, best, index) is None for index in range(len(best.resources))]
     names = statements.strings(statement.get("Resource"))

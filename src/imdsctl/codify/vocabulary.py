@@ -71,7 +71,7 @@ _OF_NOTEBOOK = frozenset({"sagemaker:MinimumInstanceMetadataServiceVersion"})
 _OF_IMAGE_BUILD = frozenset({"imagebuilder:Ec2MetadataHttpTokens"})
 
 RUN, OPTIONS, DEFAULTS = "ec2:RunInstances", "ec2:ModifyInstanceMetadataOptions", "ec2:ModifyInstanceMetadataDefaults"
-CONFIGURATION = "autoscaling:CreateLaunchConfiguration"
+CONFIGURATION, IMAGE = "autoscaling:CreateLaunchConfiguration", "ec2:ModifyImageAttribute"
 
 KEYS_OF: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -83,7 +83,7 @@ KEYS_OF: Mapping[str, frozenset[str]] = MappingProxyType(
         "sagemaker:updatenotebookinstance": _OF_NOTEBOOK,
         "imagebuilder:createinfrastructureconfiguration": _OF_IMAGE_BUILD,
         "imagebuilder:updateinfrastructureconfiguration": _OF_IMAGE_BUILD,
-        "ec2:modifyimageattribute": _OF_CHANGE,
+        IMAGE.lower(): _OF_CHANGE,
         "ec2:modifylaunchtemplate": _OF_CHANGE,
         "ec2:createfleet": frozenset(),
         "ec2:requestspotfleet": frozenset(),
