@@ -56,10 +56,11 @@ RULES = (
     CodeRule("contradicts-declarative", _ERROR, "an EC2 policy sets what is denied", "both cannot be wanted"),
     CodeRule("declarative-value", _ERROR, "not a value of an EC2 policy", "Organizations refuses the policy"),
     CodeRule("declarative-element", _ERROR, "not a setting of an EC2 policy", "Organizations refuses the policy"),
+    CodeRule("declarative-overlap", _WARNING, "EC2 policies with different values", "one of them has no effect"),
     CodeRule(
         "declarative-contradiction",
         _ERROR,
-        "an EC2 policy against itself or another",
+        "an EC2 policy against itself",
         "with enforcement, a launch that says nothing fails where the default is `optional`",
     ),
 )

@@ -75,7 +75,12 @@ _Deny = tuple[Read, str, dict[str, Any]]
 
 
 def _denies_launches(statement: Mapping[str, Any]) -> bool:
-    """A Deny of launches by what they say of metadata options, whoever asks; and one that some launch passes."""
+    """A Deny of launches by what they say of metadata options, and one that some launch passes.
+
+    One for some callers, Regions or tags only is left out: another may be for the rest. One with exemptions is not.
+    """
+    if not all(test.matches_absent for test in statements.others(statement)):
+        return False
     if statement.get("Effect") != "Deny" or "NotAction" in statement or not statements.about_imds(statement):
         return False
     if not any(like(pieces_of(name))(RUN.lower()) for name in statements.actions(statement)):
@@ -155,6 +160,4 @@ def _disagreeing(declared: Sequence[tuple[File, Document]]) -> Iterator[CodeFind
                     f"`{value}` here and `{first[name][1]}` in {first[name][0].name}: at one place the one attached "
                     "first wins, on different levels the lower one"
                 )
-                yield finding(
-                    file, document, Flaw("declarative-contradiction", path, message, "make both say the same")
-                )
+                yield finding(file, document, Flaw("declarative-overlap", path, message, "make both say the same"))

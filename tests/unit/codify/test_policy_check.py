@@ -12,7 +12,7 @@ import pytest
 
 from imdsctl.adapters.policy_files import vocabulary
 from imdsctl.codify.declarative import declarative_policy, declarative_text
-from imdsctl.codify.findings import CodeFinding
+from imdsctl.codify.findings import CodeFinding, Severity
 from imdsctl.codify.guardrails import Rule, Settings, Unset, guardrails
 from imdsctl.codify.packing import Form, packed
 from imdsctl.codify.policy_check import Checked, check_policies
@@ -160,9 +160,19 @@ def test_files_that_together_let_no_launch_pass() -> None:
     assert "one.json" in finding.message
 
 
+def test_guardrails_for_different_callers_do_not_contradict_each_other() -> None:
+    def about(operator: str, role: str) -> dict[str, Any]:
+        condition = {operator: {"ec2:MetadataHttpEndpoint": "enabled"}, "ArnLike": {"aws:PrincipalArn": role}}
+        return deny("ec2:RunInstances", INSTANCES, condition)
+
+    one, two = "arn:aws:iam::*:role/one", "arn:aws:iam::*:role/two"
+    assert rules(check(policy(about("StringEquals", one)), policy(about("StringNotEquals", two)))) == []
+
+
 def test_two_ec2_policies_with_different_values() -> None:
     checked = check(declared(http_tokens="required"), declared(http_tokens="no_preference"))
-    assert rules(checked) == ["declarative-contradiction"]
+    assert rules(checked) == ["declarative-overlap"]
+    assert checked.findings[0].severity is Severity.WARNING
 
 
 # -- bad input -------------------------------------------------------------------------------------------------------
@@ -240,7 +250,10 @@ def members(value: Any) -> Iterator[tuple[Any, Any]]:
 def test_every_rule_is_in_the_corpus_or_in_a_test_here() -> None:
     from imdsctl.codify.policy_rules import RULES
 
-    shown = {rule for expected in BAD.values() for rule in expected} | {"contradicts-declarative"}
+    shown = {rule for expected in BAD.values() for rule in expected} | {
+        "contradicts-declarative",
+        "declarative-overlap",
+    }
     assert {rule.id for rule in RULES} == shown
 
 
