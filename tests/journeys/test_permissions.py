@@ -1,0 +1,134 @@
+"""`imdsctl iam-policy` prints what is needed and nothing else: a role with exactly that does the whole job.
+
+The local AWS is the judge twice: it authorizes every call by the printed policies, and its CloudTrail tells which calls
+were made. What the policy allows and nobody called is named here, with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from imdsctl.domain.permissions import NEEDS, Mode, Place
+
+ROLE = "imdsctl"
+REGIONS = ("us-east-1", "eu-west-1", "eu-west-2", "ap-south-1", "sa-east-1", "us-west-2", "ca-central-1", "eu-north-1")
+NOT_CALLED = {
+    "ec2:DescribeRegions": "only where account:ListRegions is refused",
+    "ec2:ModifyImageAttribute": "only when the intent asks for it: it cannot be undone",
+    "autoscaling:StartInstanceRefresh": "only when the intent asks for refreshes; tests/contract/test_writes.py does",
+    "autoscaling:DescribeInstanceRefreshes": "the same",
+    "organizations:DescribeOrganization": "only for a caller that is no management account",
+}
+
+
+class Stage:
+    """The organization, with the role and the user that have exactly what is printed."""
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self.url = shell.env["AWS_ENDPOINT_URL"]
+        admin = {"aws_access_key_id": "AWS_ACCESS_KEY_ID", "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY"}
+        self.admin = {name: shell.env[variable] for name, variable in admin.items()}
+        self.management = self.client("sts").get_caller_identity()["Account"]
+        self.members: dict[str, dict[str, str]] = {}
+        for account in self.client("organizations").list_accounts()["Accounts"]:
+            self._equip(account["Id"])
+        iam = self.client("iam")
+        iam.create_user(UserName=ROLE)
+        for name, flags in (("caller", ("--caller",)), ("member", ())):
+            iam.put_user_policy(UserName=ROLE, PolicyName=name, PolicyDocument=self.printed("write", *flags))
+        key = iam.create_access_key(UserName=ROLE)["AccessKey"]
+        env = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+        self.user = type(shell)(shell.home, {**shell.env, **env})
+
+    def client(self, service: str, region: str = "us-east-1", keys: dict[str, str] | None = None) -> Any:
+        return boto3.client(service, region_name=region, endpoint_url=self.url, **(keys or self.admin))
+
+    def printed(self, mode: str, *flags: str) -> str:
+        return str(self.shell.imdsctl("iam-policy", mode, "--role", ROLE, *flags).stdout)
+
+    def _equip(self, account_id: str) -> None:
+        if account_id == self.management:
+            return
+        arn = f"arn:aws:iam::{account_id}:role/OrganizationAccountAccessRole"
+        try:
+            found = self.client("sts").assume_role(RoleArn=arn, RoleSessionName="setup")["Credentials"]
+        except self.client("sts").exceptions.ClientError:
+            return  # suspended, or it refuses the role
+        keys = {
+            "aws_access_key_id": found["AccessKeyId"],
+            "aws_secret_access_key": found["SecretAccessKey"],
+            "aws_session_token": found["SessionToken"],
+        }
+        self.members[account_id] = keys
+        trust = {"Effect": "Allow", "Principal": {"AWS": self.management}, "Action": "sts:AssumeRole"}
+        iam = self.client("iam", keys=keys)
+        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=document)
+        iam.put_role_policy(RoleName=ROLE, PolicyName="p", PolicyDocument=self.printed("write"))
+
+    def calls(self) -> Iterator[tuple[str, str]]:
+        """Every call of the user and of the role: its service's name in IAM, and the operation."""
+        for keys in (self.admin, *self.members.values()):
+            for region in REGIONS:
+                trail = self.client("cloudtrail", region, keys)
+                attribute = {"AttributeKey": "ReadOnly", "AttributeValue": "true"}
+                for wanted in (attribute, {**attribute, "AttributeValue": "false"}):
+                    for page in trail.get_paginator("lookup_events").paginate(LookupAttributes=[wanted]):
+                        for event in page["Events"]:
+                            record = json.loads(event["CloudTrailEvent"])
+                            arn = record["userIdentity"].get("arn", "")
+                            if f":user/{ROLE}" in arn or f":assumed-role/{ROLE}/" in arn:
+                                assert "errorCode" not in record or record["errorCode"] not in DENIED, record
+                                yield (
+                                    PREFIXES.get(source := record["eventSource"].split(".")[0], source),
+                                    event["EventName"],
+                                )
+
+
+DENIED = {"AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation", "UnauthorizedOperation"}
+PREFIXES = {"monitoring": "cloudwatch"}
+"""CloudTrail's names of services that IAM calls differently."""
+
+
+@pytest.fixture(scope="module")
+def place(start_local: Callable[..., Any]) -> Stage:
+    return Stage(start_local("--accounts", "6", "--instances", "10", "--seed", "3", "--regions", ",".join(REGIONS)))
+
+
+@pytest.mark.slow
+def test_the_printed_policies_are_enough_for_the_whole_job_and_nothing_in_them_is_idle(
+    place: Stage, tmp_path: Path
+) -> None:
+    user, plan = place.user, str(tmp_path / "plan.json")
+    scanned = user.imdsctl("scan", "--role", ROLE, "--json", "--regions", ",".join(REGIONS))
+    assert scanned.returncode == 0, scanned.stderr
+    refused = [each for each in json.loads(scanned.stdout)["unknown"] if each["code"] in DENIED]
+    assert [each for each in refused if each["what"] != "account"] == []
+    evidence = user.imdsctl("evidence", "--role", ROLE, "--yes", "--cloudtrail-lookup", "--json")
+    assert evidence.returncode == 0, evidence.stderr
+    assert not [each for each in json.loads(evidence.stdout).get("unseen", ()) if "not authorized" in str(each)]
+    assert user.imdsctl("plan", "-o", plan).returncode == 0
+    count = str(json.loads(Path(plan).read_text())["count"])
+    applied = user.imdsctl("apply", plan, "--role", ROLE, "--confirm", count)
+    assert applied.returncode == 0, applied.stderr
+    asked = user.imdsctl("rollback", plan, "--role", ROLE, "--delete-versions", "--confirm", count)
+    assert asked.returncode == 0, asked.stderr
+
+    used = {f"{prefix}:{operation}" for prefix, operation in place.calls()} - {"sts:GetCallerIdentity"}
+    allowed = {action for need in NEEDS for action in need.actions}
+    assert used - allowed == set()
+    assert allowed - used == set(NOT_CALLED)
+
+
+def test_a_reading_role_sees_everything_and_can_write_nothing() -> None:
+    reading = {action for need in NEEDS if need.mode is Mode.READ for action in need.actions}
+    writing = {action for need in NEEDS if need.mode is Mode.WRITE for action in need.actions}
+    assert not reading & writing
+    assert all(need.place is Place.MEMBER for need in NEEDS if need.mode is Mode.WRITE)
