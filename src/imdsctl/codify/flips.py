@@ -77,8 +77,10 @@ def _edits(simulator: Simulator, asked: Asked) -> Iterator[_Edit]:
         for name, values in _OPTIONS.items():
             for value in dict.fromkeys((*values, *_compared(tested, name))):
                 yield _option(asked.action, name, value)
-    for key, values in tested.items():
-        known = [value for value in dict.fromkeys(values) if "*" not in value and "?" not in value and "$" not in value]
+    for key, compared in tested.items():
+        known = [
+            value for value in dict.fromkeys(compared) if "*" not in value and "?" not in value and "$" not in value
+        ]
         if key.startswith("aws:requesttag/"):
             tag = key.partition("/")[2]
             yield from (_tag(tag, value) for value in known)

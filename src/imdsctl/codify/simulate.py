@@ -16,7 +16,7 @@ from imdsctl.codify.asked import Asked, needs_of
 from imdsctl.codify.launch import fleet_launches
 from imdsctl.codify.needs import Need
 from imdsctl.codify.policy_set import PolicySet, Written
-from imdsctl.domain.options import AWS_NAMES, AccountDefaults, InvalidOption, MetadataOptions, Switch
+from imdsctl.domain.options import AWS_NAMES, AccountDefaults, HttpTokens, InvalidOption, MetadataOptions, Switch
 from imdsctl.domain.precedence import Resolution, image_options, resolve
 from imdsctl.policy.decision import CallerPolicies, Decision, Effect, decide
 from imdsctl.policy.document import PolicyKind
@@ -181,6 +181,9 @@ class Simulator:
             contradiction = _contradiction(wanted)
             if contradiction:
                 return None, "InvalidParameterCombination", contradiction, None
+            if wanted.http_tokens is HttpTokens.OPTIONAL and self.defaults(asked).enforced:
+                why = "the Region enforces HttpTokens: no instance can be set to `optional`"
+                return None, "UnsupportedOperation", why, None
             current = asked.known.instances.get(str(params.get("InstanceId")))
             return None, "", "", wanted.over(current) if current is not None else None
         return None, "", "", None
