@@ -52,6 +52,7 @@ class Reader:
         self._wanted = re.compile(rb'"eventName"\s*:\s*"(?:' + names + rb')"')
         self._add = add
         self.records = 0
+        self._before = 0
         self.skipped = 0
         self.problems: list[Diagnostic] = []
 
@@ -66,7 +67,7 @@ class Reader:
             self._file(each)
 
     def _file(self, path: Path) -> None:
-        before = self.records
+        before = self._before = self.records
         unusable = _Unusable()
         try:
             with path.open("rb") as file:
@@ -119,7 +120,7 @@ class Reader:
                 raise ValueError("it is no object")
             self._add(_unwrapped(record))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            unusable.add(self.records, error)
+            unusable.add(self.records - self._before, error)
 
     def _text(self, text: bytes, unusable: _Unusable) -> None:
         if self._wanted.search(text) is None and b"eventData" not in text and b'"eventName"' in text:
@@ -130,7 +131,7 @@ class Reader:
             record = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             self.records += 1
-            unusable.add(self.records, ValueError(f"not JSON: {error}"))
+            unusable.add(self.records - self._before, ValueError(f"not JSON: {error}"))
             return
         self._one(record, unusable)
 
@@ -226,12 +227,15 @@ def _csv_records(stream: Stream) -> Iterator[Mapping[str, Any]]:
     """The rows of an export; columns may be in lower case, and structures JSON or Athena's `{name=value, ...}`."""
     csv.field_size_limit(min(sys.maxsize, RECORD_BYTES_MAX))
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline="")
-    for row in csv.DictReader(text):
-        yield {
-            _BY_LOWER.get(str(name).lower(), str(name)): value
-            for name, value in row.items()
-            if name is not None and value not in (None, "", "null")
-        }
+    try:
+        for row in csv.DictReader(text):
+            yield {
+                _BY_LOWER.get(str(name).lower(), str(name)): value
+                for name, value in row.items()
+                if name is not None and value not in (None, "", "null")
+            }
+    finally:
+        text.detach()  # the file is somebody else's to close
 
 
 def _unwrapped(record: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -68,9 +68,9 @@ def parameters_of(name: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """The request's parameters in the API's spelling, as far as they decide anything."""
     if name == "RunInstances":
         out = _spelled(recorded)
-        first = next(iter(_listed(out.pop("InstancesSet", None))), {})
+        first: Any = next(iter(_listed(out.pop("InstancesSet", None))), {})
         for member in ("ImageId", "KeyName"):
-            if first.get(member):
+            if isinstance(first, Mapping) and first.get(member):
                 out.setdefault(member, first[member])
         groups = _listed(out.pop("GroupSet", None))
         ids = [each["GroupId"] for each in groups if isinstance(each, Mapping) and each.get("GroupId")]

@@ -265,7 +265,9 @@ class Replay:
         if flip is None:
             return "nothing that was tried is enough"
         said = " and ".join(flip.changes)
-        return f"{said}, there or in the template" if asked.parameters.get("LaunchTemplate") else said
+        # What the request says itself wins over its template.
+        elsewhere = asked.parameters.get("LaunchTemplate") and not asked.parameters.get("MetadataOptions")
+        return f"{said}, there or in the template" if elsewhere else said
 
 
 _FAILED = Ruling(Verdict.FAILED)

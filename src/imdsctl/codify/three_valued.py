@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from imdsctl.codify.needs import Need
@@ -69,7 +70,7 @@ def rule(
     for need in needs:
         shared = {**context, **need.keys}
         for resource in need.resources:
-            keys = _Keys({**shared, **resource.keys}, lambda key, at=resource: is_unknown(at, key))
+            keys = _Keys({**shared, **resource.keys}, partial(is_unknown, resource))
             for level in levels:
                 ruled = _level(need.action, resource, principal, keys, level)
                 if ruled.answer is Answer.STOPPED:
