@@ -22,15 +22,17 @@ from bench.latency import weigh_latency
 from bench.measure import Cores, pick_cores
 from bench.metadata import weigh_metadata
 from bench.metadata_room import weigh_room
+from bench.plan import INSTANCES as PLAN_INSTANCES
+from bench.plan import weigh_plan
 from bench.policy import weigh_policy
 from bench.races import race_servers
 from bench.report import Line, NotMeasured, machine, save, table
 from bench.scale import weigh_fleets, weigh_lookups, weigh_starts
-from bench.scans import weigh_scans
+from bench.scans import weigh_scans, weigh_sweeps
 from bench.servers import REPOSITORY, ServerFailed
 from bench.trace import weigh_trace
 
-PARTS = ("scan", "evidence", "latency", "local", "scale", "imds", "trace", "policy")
+PARTS = ("scan", "sweep", "plan", "evidence", "latency", "local", "scale", "imds", "trace", "policy")
 LATENCY_ACCOUNTS = 100
 FLEETS = (10_000, 100_000, 1_000_000)
 
@@ -83,6 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         for accounts in arguments.accounts:
             what = f"scanning {accounts} accounts with imdsctl and with boto3"
             bench.measure(what, "scan", lambda accounts=accounts: weigh_scans(accounts, cores))  # type: ignore[misc]
+    if arguments.only in (None, "plan"):
+        what = f"planning a fleet of {arguments.plan_instances:,} instances"
+        bench.measure(what, "plan", lambda: weigh_plan(cores, arguments.plan_instances))
+    if arguments.only in (None, "sweep"):
+        what = f"sweeping {', '.join(f'{each:,}' for each in arguments.sweeps)} accounts"
+        bench.measure(what, "sweeps", lambda: weigh_sweeps(sorted(arguments.sweeps), cores))
     if arguments.only in (None, "latency"):
         what = "scanning with every answer late"
         bench.measure(what, "latency", lambda: weigh_latency(LATENCY_ACCOUNTS, cores))
@@ -126,7 +134,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", choices=PARTS, help="one part of it")
-    parser.add_argument("--accounts", type=int, nargs="+", default=[5, 50], help="sizes of the scanned organization")
+    parser.add_argument("--accounts", type=int, nargs="+", default=[5], help="sizes of the organization that all scan")
+    parser.add_argument("--sweeps", type=int, nargs="+", default=[10, 100, 1_000], help="sizes of the swept ones")
+    parser.add_argument("--plan-instances", type=int, default=PLAN_INSTANCES, help="instances of the planned fleet")
     parser.add_argument("--seconds", type=float, default=1.5, help="how long one run of an operation lasts")
     parser.add_argument("--fleets", type=int, nargs="+", default=list(FLEETS), help="instances of the local AWS")
     parser.add_argument(

@@ -48,11 +48,11 @@ def _scans(url: str | None) -> ScanStore:
     return ScanDatabase(url)
 
 
-def _lease(url: str, owner: str) -> AbstractAsyncContextManager[HeldLease]:
+def _lease(url: str, owner: str, inherits: int | None) -> AbstractAsyncContextManager[HeldLease]:
     from imdsctl.adapters.database_engine import Database
     from imdsctl.adapters.lease import DatabaseLease
 
-    return DatabaseLease(Database(url), owner)
+    return DatabaseLease(Database(url), owner, inherits=inherits)
 
 
 def _serves(service: str, region: str) -> bool:

@@ -333,6 +333,14 @@ def test_a_reply_that_is_always_cut_is_unreachable_and_says_why(data: bytes) -> 
     assert broken.value.next_step
 
 
+def test_a_head_cut_after_a_line_is_not_taken_for_an_empty_answer() -> None:
+    async def story(client: AwsClient, _: Server) -> dict[str, Any]:
+        return await client.call(KEYS, "organizations", "us-east-1", "ListAccounts", {})
+
+    cut = Reply(f"HTTP/1.1 200 OK\r\n{JSON}\r\nContent-Le".encode(), close=True)
+    assert run([cut, Reply(http(200, b'{"Accounts": [{"Id": "1"}]}', JSON))], story)[0] == {"Accounts": [{"Id": "1"}]}
+
+
 def test_a_reply_without_its_end_tags_is_not_taken_for_a_short_list() -> None:
     whole = page("i-1", "i-2").encode()
     with pytest.raises(Unreachable, match="cannot be read as AWS's"):

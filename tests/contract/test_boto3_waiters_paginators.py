@@ -18,6 +18,8 @@ import pytest
 from botocore.exceptions import WaiterError
 
 from imdsctl.adapters.local_server import OPERATIONS
+from imdsctl.local.appstream import state as appstream
+from imdsctl.local.emr import state as emr
 
 SETTLE_SECONDS = 8
 POLL_SECONDS = 5
@@ -40,7 +42,7 @@ LOADER = botocore.session.Session().get_component("data_loader")
 def of_botocore(kind: str, member: str) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
     """(signing name, botocore's name, name, definition) of everything of a kind that an implemented service has."""
     for signing_name in OPERATIONS:
-        service = {"monitoring": "cloudwatch"}.get(signing_name, signing_name)
+        service = {"elasticmapreduce": "emr", "monitoring": "cloudwatch"}.get(signing_name, signing_name)
         assert service in LOADER.list_available_services("service-2"), f"say botocore's name of {service}"
         if service in LOADER.list_available_services(kind):
             for name, definition in LOADER.load_service_model(service, kind)[member].items():
@@ -102,6 +104,7 @@ def stage(make_offline: Any) -> Stage:
     furnish_ssm(stage)
     furnish_cloudwatch(stage)
     furnish_compute(stage)
+    furnish_more_services(stage)
     return stage
 
 
@@ -123,6 +126,22 @@ def furnish_iam(stage: Stage) -> None:
     for arn in (policy, ADMINISTRATOR, READ_ONLY):
         iam.attach_user_policy(UserName="ann", PolicyArn=arn)
         iam.attach_role_policy(RoleName="deploy", PolicyArn=arn)
+
+
+def furnish_more_services(stage: Stage) -> None:
+    builder, sqs = stage.client("imagebuilder"), stage.client("sqs")
+    for name in NAMES[:2]:
+        builder.create_infrastructure_configuration(name=f"build-{name}", instanceProfileName="p")
+        sqs.create_queue(QueueName=f"queue-{name}")
+    world, account = stage.offline.world, stage.offline.management
+    # What nobody can make here is put there.
+    world.service_state(emr.first_state, account, "us-east-1").clusters = tuple(
+        emr.Cluster(f"j-{state}", "pages", state, stage.now, "emr-7.1.0", "p") for state in ("WAITING", "TERMINATED")
+    )
+    fleets = world.service_state(appstream.first_state, account, "us-east-1").fleets
+    for state in ("RUNNING", "STOPPED"):
+        arn = f"arn:aws:appstream:us-east-1:{account}:fleet/{state}"
+        fleets[state] = appstream.Streamer("fleet", state, arn, stage.now, "stream.small", "WINDOWS", state, True)
 
 
 def furnish_ec2(stage: Stage) -> None:
@@ -327,6 +346,8 @@ ANN, DEPLOY, PROFILE = {"UserName": "ann"}, {"RoleName": "deploy"}, {"InstancePr
 PARAMETERS: dict[str, Callable[[Stage], dict[str, Any]]] = {
     "ec2.DescribeImages": lambda _: {"Owners": ["self"]},
     "ecs.ListContainerInstances": lambda _: {"cluster": "one"},
+    "emr.ListBootstrapActions": lambda _: {"ClusterId": "j-WAITING"},
+    "emr.ListInstanceGroups": lambda _: {"ClusterId": "j-WAITING"},
     "eks.ListNodegroups": lambda _: {"clusterName": "one"},
     "ec2.DescribeSnapshots": lambda _: MINE,
     "ec2.DescribeLaunchTemplateVersions": lambda stage: {"LaunchTemplateId": stage.made["template"]},
@@ -390,6 +411,13 @@ ONE_PAGE = {
     "autoscaling.DescribePolicies": "groups have no scaling policies here",
     "autoscaling.DescribeScheduledActions": "groups have no scheduled actions here",
     "autoscaling.DescribeWarmPool": "groups have no warm pools here",
+    "appstream.DescribeFleets": "fleets are generated here, and few",
+    "appstream.DescribeImageBuilders": "builders are generated here, and few",
+    "emr.ListBootstrapActions": "clusters are generated here, without such actions",
+    "emr.ListSecurityConfigurations": "its pages hold 50, and the caller has no say",
+    "emr.ListClusters": "clusters are generated here, and few",
+    "emr.ListInstanceGroups": "a cluster has two groups here",
+    "lightsail.GetInstances": "instances are generated here, and few",
     "cloudwatch.ListMetrics": "its pages hold 500 metrics, and the caller has no say",
     "organizations.ListAccountsWithInvalidEffectivePolicy": "policies that contradict each other always merge",
     "organizations.ListEffectivePolicyValidationErrors": "policies that contradict each other always merge",
@@ -533,6 +561,10 @@ def every_vpc(stage: Stage) -> dict[str, Any]:
 
 
 TRIGGERS: dict[str, Callable[[Stage], dict[str, Any]]] = {
+    "appstream.FleetStarted": lambda _: {"Names": ["RUNNING"]},
+    "appstream.FleetStopped": lambda _: {"Names": ["STOPPED"]},
+    "emr.ClusterRunning": lambda _: {"ClusterId": "j-WAITING"},
+    "emr.ClusterTerminated": lambda _: {"ClusterId": "j-TERMINATED"},
     "ec2.ImageAvailable": created_image,
     "ec2.ImageExists": created_image,
     "ec2.InstanceExists": launched,

@@ -39,7 +39,7 @@ SEED = int(os.environ.get("IMDSCTL_SOAK_SEED", "1"))
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SPEC = WorldSpec(seed=11, created=NOON, accounts=9, regions=("eu-west-1", "us-east-1"), instances=3)
 ENDPOINT = "127.0.0.1:16925"
-MODEL_OF = {"monitoring": "cloudwatch"}
+MODEL_OF = {"elasticmapreduce": "emr", "monitoring": "cloudwatch"}
 """botocore's name of a service, where it is not the name it signs with."""
 
 NUMBERS: tuple[Any, ...] = (0, 1, -1, 2, 64, 65, 1000, 2**31 - 1, 2**31, -(2**31), 2**63 - 1, 2**63, 2**64, 10**30)
@@ -449,6 +449,7 @@ def reads(aws: LocalAws, fuzzer: Fuzzer, region: str) -> Iterator[tuple[str, Map
         told = {"status_code": answer.status, "headers": {}, "body": answer.body}
         parsed = create_parser(target.protocol).parse(told, target.model.output_shape)
         parsed.pop("ResponseMetadata", None)
+        parsed.pop("requestId", None)  # Image Builder tells it beside the answer, too
         yield f"{region} {target.service} {target.model.name}", parsed
 
 

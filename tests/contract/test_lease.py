@@ -46,9 +46,13 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return running.new_place()
 
 
-def lease(place: str, owner: str, times: Times, database: Any = None) -> DatabaseLease:
+def lease(place: str, owner: str, times: Times, database: Any = None, inherits: int | None = None) -> DatabaseLease:
     return DatabaseLease(
-        database or Database(place), owner, now=lambda connection: times.database, monotonic=lambda: times.machine
+        database or Database(place),
+        owner,
+        inherits=inherits,
+        now=lambda connection: times.database,
+        monotonic=lambda: times.machine,
     )
 
 
@@ -92,6 +96,20 @@ def test_one_that_died_holds_it_until_its_time_is_over_and_no_longer(file: str, 
             await dead.__aexit__(None, None, None)
             times.pass_by(TRUST_SECONDS)
             await heir.check()
+
+    asyncio.run(work())
+
+
+def test_one_that_is_known_to_be_dead_is_not_waited_for(file: str, times: Times) -> None:
+    async def work() -> None:
+        dead = lease(file, "ann@north", times)
+        await dead.__aenter__()
+        assert dead._renewing is not None
+        dead._renewing.cancel()
+        with pytest.raises(DiagnosticError):
+            await lease(file, "bob@south", times, inherits=7).__aenter__()
+        async with lease(file, "ann@north", times, inherits=dead.number) as heir:
+            assert (heir.number, heir.taken_over) == (2, None)
 
     asyncio.run(work())
 

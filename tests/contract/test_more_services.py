@@ -277,6 +277,7 @@ def test_lightsail_refuses_an_unknown_instance_and_impossible_values(shared: Any
 
 
 def test_lightsail_that_does_not_say_its_options_is_unknown() -> None:
+    assert lightsail.options_of({"state": "pending", "httpTokens": "optional"})[0].http_tokens is HttpTokens.OPTIONAL
     assert lightsail.options_of(None) == (SAYS_NOTHING, "Lightsail does not say its metadata options")
     assert lightsail.options_of({"httpTokens": "later"})[0] == SAYS_NOTHING
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import pytest
 from imdsctl.adapters.plan_file import read_plan, write_plan
 from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.intent import Intent
-from imdsctl.domain.observations import Account, RegionSeen, Scan, Target
-from imdsctl.domain.options import AccountDefaults
-from imdsctl.domain.plan import Plan
+from imdsctl.domain.observations import Account, InstanceSeen, RegionSeen, Scan, Target
+from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
+from imdsctl.domain.plan import Plan, canonical, plan_to_plain
 from imdsctl.domain.planner import make_plan
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
+V1 = MetadataOptions(HttpTokens.OPTIONAL, 1, Switch.ENABLED)
 
 
 @pytest.fixture
@@ -96,3 +98,31 @@ def test_a_folder_that_is_not_there_is_a_diagnostic(tmp_path: Path, plan: Plan) 
 def test_what_is_no_file_is_not_replaced(place: str, plan: Plan) -> None:
     with pytest.raises(DiagnosticError, match="plan-unwritable: this is not a file"):
         write_plan(plan, Path(place))
+
+
+def test_the_file_is_the_plan_in_canonical_form_with_a_change_a_line(tmp_path: Path) -> None:
+    region = RegionSeen(
+        Target("111122223333", "eu-west-1"),
+        AccountDefaults(),
+        tuple(
+            InstanceSeen(
+                f"i-{number}", "running" if number % 3 else "pending", V1, tags=(("Name", f'web "{number}" \u2028'),)
+            )
+            for number in range(2_500)
+        ),
+    )
+    accounts = (Account("111122223333", "a"),)
+    plan = make_plan(
+        Scan("s1", NOON, NOON, accounts, (region, replace(region, target=Target("1", "x")))), Intent(), made_at=NOON
+    )
+    write_plan(plan, tmp_path / "plan.json")
+    content = (tmp_path / "plan.json").read_bytes()
+    assert canonical(orjson.loads(content)) == canonical(plan_to_plain(plan))
+    assert len([line for line in content.splitlines() if line.startswith(b'{"account"')]) == len(plan.changes)
+
+
+def test_a_plan_that_somebody_laid_out_anew_is_the_same_plan(tmp_path: Path, plan: Plan) -> None:
+    write_plan(plan, tmp_path / "plan.json")
+    value = orjson.loads((tmp_path / "plan.json").read_bytes())
+    (tmp_path / "plan.json").write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2))
+    assert read_plan(tmp_path / "plan.json") == plan

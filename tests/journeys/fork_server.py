@@ -11,16 +11,19 @@ import gc
 import json
 import os
 import sys
+import traceback
 from importlib import import_module
 
 MODULES = (
     "adapters.clock",
     "adapters.journal_file",
+    "adapters.lease",
     "adapters.plan_file",
     "cli.apply",
     "cli.plan",
     "cli.rollback",
     "fleet.apply",
+    "fleet.gauge",
     "fleet.rollback",
     "fleet.sessions",
     "views.apply",
@@ -52,6 +55,8 @@ def serve() -> None:
                 code = main(words)
                 sys.stdout.flush()
                 sys.stderr.flush()
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(code)
         print(child, flush=True)

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from tests.contract.postgresql import PASSWORD, postgresql
+from tests.journeys.stalling import stalling
 
-REGIONS = "us-east-1,eu-west-1,ap-southeast-2"
+REGIONS = "us-east-1,eu-west-1"
 COLUMNS = "account_id, region, default_verdict, instances_exposed, instances_enforced, unseen, document"
 SECONDS_MAX = 120
-CHUNKS_BEFORE_THE_STALL = 10
-"""More than it takes to sign in, fewer than it takes to read one account's three Regions."""
+SIGNED_IN = 10
+"""More answers than it takes to sign in, fewer than it takes to read one account's Regions."""
 
 
 @dataclass
@@ -96,36 +94,6 @@ def organization(start_local: Callable[..., Any]) -> Any:
     return start_local("--accounts", "6", "--instances", "60", "--seed", "5")
 
 
-@contextmanager
-def stalling(url: str) -> Iterator[tuple[str, threading.Event]]:
-    """A way to a server that stops in the middle: its URL, and the event that it has stopped."""
-    upstream = (str(urlsplit(url).hostname), int(urlsplit(url).port or 80))
-    stalled = threading.Event()
-    left = iter(range(CHUNKS_BEFORE_THE_STALL))
-
-    def pump(source: socket.socket, sink: socket.socket, answers: bool) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                if answers and next(left, None) is None:
-                    stalled.set()
-                    return
-                sink.sendall(data)
-
-    with ExitStack() as open_sockets, socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def accept() -> None:
-            with suppress(OSError):
-                while True:
-                    client = open_sockets.enter_context(listener.accept()[0])
-                    server = open_sockets.enter_context(socket.create_connection(upstream))
-                    for source, sink, answers in ((client, server, False), (server, client, True)):
-                        threading.Thread(target=pump, args=(source, sink, answers), daemon=True).start()
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", stalled
-        listener.shutdown(socket.SHUT_RDWR)
-
-
 def rows(file: Path) -> list[tuple[Any, ...]]:
     """What a scan's database says of its targets, documents included."""
     connection = sqlite3.connect(file)
@@ -165,7 +133,7 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(
 ) -> None:
     file = tmp_path / "scans.sqlite3"
     cluster.worker()
-    with stalling(organization.env["AWS_ENDPOINT_URL"]) as (url, stalled):
+    with stalling(organization.env["AWS_ENDPOINT_URL"], after=SIGNED_IN) as (url, stalled):
         victim = cluster.worker(AWS_ENDPOINT_URL=url)
         process = scan(organization, "--db", str(file), "--dask", cluster.address)
         assert stalled.wait(SECONDS_MAX)
@@ -193,9 +161,10 @@ def test_workers_write_into_a_shared_postgresql_and_get_no_password(
         role = f"arn:aws:iam::{account}:role/OrganizationAccountAccessRole"
         query = "Credentials.[AccessKeyId,SecretAccessKey,SessionToken]"
         assumed = organization.aws(
-            *("sts", "assume-role", "--role-arn", role, "--role-session-name", "x"),
+            *("sts", "assume-role", "--role-arn", role, "--role-session-name", "member"),
             *("--query", query, "--output", "text"),
         )
+        assert assumed.returncode == 0, assumed.stderr
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         member = dict(zip(names, assumed.stdout.split(), strict=True))
         refused = organization.imdsctl(

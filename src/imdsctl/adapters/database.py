@@ -257,7 +257,7 @@ class DatabaseWriter:
         scan_id = self._header.scan_id
         scans = tables()["scans"]
         with self._database.writing() as connection:
-            self._write(connection)
+            self._write(connection, last=True)
             _finish(connection, scan_id, end)
             row = connection.execute(
                 select(scans.c.header, scans.c.ending, scans.c.targets).where(scans.c.scan_id == scan_id)
@@ -265,14 +265,16 @@ class DatabaseWriter:
         self._rows, self._bytes = [], 0
         return _scan(self._database, row)
 
-    def _write(self, connection: Connection) -> None:
+    def _write(self, connection: Connection, *, last: bool = False) -> None:
         """The rows that wait, in this transaction. Raises DiagnosticError `scan-finished`, `scan-unknown`."""
         from sqlalchemy import select
         from sqlalchemy.dialects import postgresql, sqlite
 
         scans, targets = tables()["scans"], tables()["targets"]
-        # The row is locked: nobody finishes the scan between this look and our commit.
-        query = select(scans.c.finished).where(scans.c.scan_id == self._header.scan_id).with_for_update()
+        # The row is locked, so that nobody finishes the scan between this look and our commit. Workers share the lock
+        # and write side by side; whoever finishes has it alone, and counts what all of them have written.
+        query = select(scans.c.finished).where(scans.c.scan_id == self._header.scan_id)
+        query = query.with_for_update(read=not last)
         row = connection.execute(query).first()
         if row is None:
             summary = f"the scan `{self._header.scan_id}` was deleted while it was taken"

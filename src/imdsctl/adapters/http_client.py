@@ -380,6 +380,7 @@ class _Connection(asyncio.Protocol):
 
     def _forget(self) -> None:
         self._answered = False
+        self._head_whole = False
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._sink: Sink | None = None
@@ -454,7 +455,7 @@ class _Connection(asyncio.Protocol):
         if not self._answered:
             reason = f"the connection was closed before a reply{_because(error)}"
             self._fail(_Lost(reason, answered=False, closed=True))
-        elif error is None and self._headers and not self._sized:
+        elif error is None and self._head_whole and not self._sized:
             self._finish()  # a body that ends with the connection
         else:
             self._fail(_Lost(f"the reply was cut off in the middle{_because(error)}", answered=True))
@@ -469,6 +470,7 @@ class _Connection(asyncio.Protocol):
         status, headers = self._parser.get_status_code(), self._headers
         if status < 200:
             return
+        self._head_whole = True
         self._sized = "content-length" in headers or "transfer-encoding" in headers or status in (204, 304)
         encoding = headers.get("content-encoding")
         if encoding in ("gzip", "x-gzip", "deflate"):

@@ -51,6 +51,7 @@ class JournalFile:
         self._waiting.append(entry)
         if self._flush is None:
             self._flush = asyncio.create_task(self._flush_waiting())
+            self._flush.add_done_callback(_told)
         await asyncio.shield(self._flush)
 
     async def _flush_waiting(self) -> None:
@@ -80,6 +81,12 @@ class JournalFile:
             with suppress(OSError):
                 os.ftruncate(self._file.fileno(), whole)
             raise
+
+
+def _told(flush: asyncio.Task[None]) -> None:
+    """Whoever waited for a failed flush may have been cancelled: nobody is left to ask, and that is no bug."""
+    if not flush.cancelled():
+        flush.exception()
 
 
 @contextmanager

@@ -50,7 +50,8 @@ class DatabaseLease:
     """Implements `fleet.ports.Lease` while its block (`async with`) lasts.
 
     Entering raises DiagnosticError `apply-running` when somebody else holds it. `taken_over` is then a warning when
-    the one before had not given it back.
+    the one before had not given it back. `inherits` is the number of an owner that is known to be dead: there is no
+    need to wait for the end of its time.
     """
 
     def __init__(
@@ -58,11 +59,13 @@ class DatabaseLease:
         database: Transactions,
         owner: str,
         *,
+        inherits: int | None = None,
         now: Callable[[Connection], float] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._owner = owner
+        self._inherits = inherits
         self._now = now or _database_time
         self._monotonic = monotonic
         self._number = 0
@@ -123,7 +126,7 @@ class DatabaseLease:
             _create(connection)
             now = self._now(connection)
             before = connection.execute(select(locks).where(locks.c.name == NAME).with_for_update()).mappings().one()
-            if before["owner"] != FREE and before["expires"] > now:
+            if before["owner"] != FREE and before["expires"] > now and before["number"] != self._inherits:
                 raise self._held(before["owner"], before["expires"])
             self._number = before["number"] + 1
             connection.execute(
@@ -131,7 +134,7 @@ class DatabaseLease:
                 {"owner": self._owner, "number": self._number, "taken": now, "expires": now + LEASE_SECONDS},
             )
         self._seen_at = asked_at
-        if before["owner"] != FREE:
+        if before["owner"] != FREE and before["number"] != self._inherits:
             self.taken_over = Diagnostic(
                 "lease-taken-over",
                 f"{before['owner']} had not given the right to write back, and its time was over at "

@@ -11,7 +11,8 @@ from typing import BinaryIO
 import orjson
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.domain.plan import Plan, plan_from_plain, plan_pieces
+from imdsctl.domain.plan import Plan, plan_from_plain
+from imdsctl.domain.plan_pieces import plan_from_lines, plan_pieces
 
 
 def write_plan(plan: Plan, path: Path) -> str:
@@ -59,7 +60,13 @@ def read_plan(path: Path) -> Plan:
     a version that this program does not know.
     """
     try:
+        with path.open("rb") as lines:
+            plan = plan_from_lines(lines)
+        if plan is not None:
+            return plan
         content = path.read_bytes()
+    except DiagnosticError as error:
+        raise DiagnosticError([each.about(str(path)) for each in error.diagnostics], exit_code=2) from None
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         hint = "make one with `imdsctl plan -o FILE`"

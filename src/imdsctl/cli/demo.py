@@ -66,39 +66,130 @@ def command(
     )
 
 
-def _play(stage: Stage, accounts: int, instances: int, seed: int) -> None:
-    stage.open("--port", "0", "--accounts", str(accounts), "--instances", str(instances), "--seed", str(seed))
+INTENT = """\
+version = 1
 
-    say("\n# 1. Where does the organization stand? A scan only reads.")
-    stage.run_abridged("scan")
-    before = stage.json("scan")
+# Three waves, the least important accounts first. What no wave before it took belongs to the last.
+[[wave]]
+name = "sandbox"
+match = { ou = ["Sandbox", "Workloads/Dev"] }
+soak = "1s"                       # where real people work: "24h", and rejected-calls-max = 0
+
+[[wave]]
+name = "shared"
+match = { ou = ["Infrastructure", "Security"] }
+no-v1-calls = "14d"               # not one call by IMDSv1 in two weeks, says CloudWatch
+unknown-evidence = "allow"        # stopped instances have no datapoints
+
+[[wave]]
+name = "production"
+no-v1-calls = "14d"
+unknown-evidence = "allow"
+
+[[exception]]
+match = { resource = ["web-blue"] }
+owner = "web"
+reason = "a launch configuration that nothing uses; it goes with the old stack"
+expires = 2099-12-31
+"""
+EXCEPTION = """\
+
+[[exception]]
+match = {{ resource = ["{instance}"] }}
+owner = "backup team"
+reason = "the vendor's agent speaks IMDSv1 only; version 5 is ordered"
+expires = 2099-12-31
+"""
+AGENT = """\
+import os, time, urllib.request
+
+url = os.environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"].rstrip("/") + "/latest/meta-data/instance-id"
+while True:  # no token: IMDSv1
+    print(urllib.request.urlopen(url, timeout=5).read().decode(), flush=True)
+    time.sleep(0.2)
+"""
+EXIT_GATE = (0, 5)
+"""How an apply may end whose gate may fail: see `imdsctl.cli.errors`."""
+
+
+def _play(stage: Stage, accounts: int, instances: int, seed: int) -> None:
+    # Everybody but one has updated their software: the generated history is without IMDSv1.
+    stage.open(
+        "--port", "0", "--accounts", str(accounts), "--instances", str(instances), "--seed", str(seed),
+        "--v1-percent", "0",
+    )  # fmt: skip
+
+    say(
+        "\n# 1. Where does the organization stand? A scan only reads. (Without --no-services it asks EKS, SageMaker and"
+    )
+    say("#    others too, whose settings only they can change.)")
+    stage.run_abridged("scan", "--no-services")
+    before = stage.json("scan", "--no-services")
 
     say("\n# 2. What would an instance get that is launched here today, and why?")
     here = stage.env.get("AWS_REGION", "us-east-1")
     stage.run("explain", "--launch", "--region", here)
 
-    say("\n# 3. Plan: the changes, in waves, as a file to read and to review. Nothing is changed yet.")
+    legacy = _legacy_instance(before)
+    if legacy:
+        say(f"\n# 3. Somewhere an old agent runs: a real process that asks the metadata service of {legacy}")
+        say("#    without a token.")
+        stage.start_agent(legacy)
+    say(
+        "\n# 4. What is wanted, in waves with gates (imdsctl.toml), and what that takes (plan.json)."
+        "\n#    Nothing is changed yet."
+    )
+    (stage.folder / "imdsctl.toml").write_text(INTENT)
+    say("\n" + INTENT)
     stage.run_abridged("plan", "-o", "plan.json")
 
-    say("\n# 4. Apply: what the plan says and nothing else; the old values are recorded first.")
-    count = json.loads((stage.folder / "plan.json").read_text())["count"]
-    stage.run("apply", "plan.json", "--confirm", str(count))
+    say("\n# 5. Apply: what the plan says and nothing else; the old values are recorded first.")
+    code = _apply(stage)
+    if code:
+        say(f"\n# The gate of the second wave held: CloudWatch has seen {legacy} use IMDSv1. What came before is done,")
+        say("# the rest was not begun. Nothing broke. Its owner needs time: that goes into the register, with an end.")
+        with (stage.folder / "imdsctl.toml").open("a") as file:
+            file.write(EXCEPTION.format(instance=legacy))
+        say(EXCEPTION.format(instance=legacy))
+        stage.run("scan", "--no-services", shown=False)
+        stage.run_abridged("plan", "-o", "plan.json")
+        _apply(stage)
 
-    say("\n# 5. Verify: scan again; nothing left to plan and nothing unknown is the proof.")
+    say("\n# 6. Verify: scan again; nothing left to plan and nothing unknown is the proof.")
     refused = sorted(each["subject"] for each in before["unknown"] if each["what"] == "account")
     if refused:
-        stage.run_abridged("verify", allowed=(0, 1))
+        stage.run_abridged("verify", "--no-services", allowed=(0, 1))
         say(
             f"\n# Account {', '.join(refused)} refuses our role, so nobody has looked inside. Unknown is not enforced,"
             "\n# and verify fails until its owner grants the role. To prove the rest, leave it out by name:"
         )
-        stage.run_abridged("verify", "--exclude-accounts", ",".join(refused))
+        stage.run_abridged("verify", "--no-services", "--exclude-accounts", ",".join(refused))
     else:
-        stage.run_abridged("verify")
+        stage.run_abridged("verify", "--no-services")
     stage.run("explain", "--launch", "--region", here, "--http-tokens", "optional")
+    if legacy:
+        stage.say_agent(legacy)
 
     say("\n# Before and after\n")
-    say(before_and_after(before, stage.json("scan")))
+    say(before_and_after(before, stage.json("scan", "--no-services")))
+
+
+def _apply(stage: Stage) -> int:
+    count = json.loads((stage.folder / "plan.json").read_text())["count"]
+    journal = stage.folder / "plan.json.journal"
+    journal.unlink(missing_ok=True)
+    return stage.run("apply", "plan.json", "--confirm", str(count), allowed=EXIT_GATE)
+
+
+def _legacy_instance(scan: dict[str, Any]) -> str | None:
+    """A running instance with optional tokens in an account of the second wave; None where the demo is too small."""
+    units = {each["account_id"]: each["ou_path"] for each in scan["accounts"]}
+    for target in scan["targets"]:
+        if units[target["account_id"]].endswith(("/Infrastructure", "/Security")):
+            for instance in target["instances"]:
+                if instance["verdict"] == "exposed" and instance["state"] == "running":
+                    return str(instance["instance_id"])
+    return None
 
 
 def before_and_after(before: dict[str, Any], after: dict[str, Any]) -> str:
@@ -156,6 +247,7 @@ class Stage:
         self.env["AWS_EC2_METADATA_DISABLED"] = "true"
         self.running = False
         self.namespaces = True
+        self.agent: subprocess.Popen[str] | None = None
 
     def open(self, *arguments: str) -> None:
         """Start the local AWS and take its environment."""
@@ -169,8 +261,36 @@ class Stage:
             name, _, value = line.removeprefix("export ").partition("=")
             self.env[name] = shlex.split(value)[0] if value else ""
 
+    def start_agent(self, instance: str) -> None:
+        """Start the old agent as a process of its own, and wait until it has been answered."""
+        script = self.folder / "old_agent.py"
+        script.write_text(AGENT)
+        env = dict(self.env)
+        for line in self.output("local", "connect", instance).splitlines():
+            name, equals, value = line.removeprefix("export ").partition("=")
+            if equals:
+                env[name] = shlex.split(value)[0]
+        say(f'\n$ eval "$(imdsctl local connect {instance})"; python old_agent.py &\n\n{AGENT}')
+        self.agent = subprocess.Popen([sys.executable, str(script)], env=env, stdout=subprocess.PIPE, text=True)
+        assert self.agent.stdout is not None
+        answer = self.agent.stdout.readline().strip()
+        if answer != instance:
+            raise _broken(("local", "connect", instance), self.agent.wait())
+        say(f"{answer}    <- its first answer (process {self.agent.pid})")
+
+    def say_agent(self, instance: str) -> None:
+        """Whether the old agent still gets its answers."""
+        assert self.agent is not None
+        ended = self.agent.poll()
+        how = "still gets its answers" if ended is None else f"has ended with {ended}"
+        say(f"\n# The old agent on {instance} (process {self.agent.pid}) {how}: it is the one exception that is left.")
+
     def close(self) -> None:
-        """End the local AWS, however far the demo came."""
+        """End the local AWS and the old agent, however far the demo came."""
+        if self.agent is not None:
+            self.agent.kill()
+            self.agent.communicate()
+            self.agent = None
         if self.running:
             self.running = False
             self.run("local", "down", shown=False, allowed=(0, 1))

@@ -18,7 +18,7 @@ def _everywhere(service: str, region: str) -> bool:
     return True
 
 
-def _nobodys(url: str, owner: str) -> AbstractAsyncContextManager[HeldLease]:
+def _nobodys(url: str, owner: str, inherits: int | None) -> AbstractAsyncContextManager[HeldLease]:
     raise AssertionError("this command was not given a lease")
 
 
@@ -36,8 +36,9 @@ class Dependencies:
     """A new scan's id; ids sort by time."""
     serves: Callable[[str, str], bool] = _everywhere
     """Whether a service exists in a Region."""
-    lease: Callable[[str, str], AbstractAsyncContextManager[HeldLease]] = _nobodys
-    """The right to write at a database URL, for an owner (a clause that says who and where)."""
+    lease: Callable[[str, str, int | None], AbstractAsyncContextManager[HeldLease]] = _nobodys
+    """The right to write at a database URL, for an owner (a clause that says who and where); also given the number of
+    an earlier owner that is known to be dead."""
 
 
 def of(context: typer.Context) -> Dependencies:

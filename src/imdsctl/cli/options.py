@@ -114,6 +114,9 @@ Lock: TypeAlias = Annotated[
         help="The team's database: nobody else who names it can write at the same time.",
     ),
 ]
+Services: TypeAlias = Annotated[
+    bool, typer.Option("--services/--no-services", help="Read the settings of other services (EKS, ECS, ...) too.")
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 

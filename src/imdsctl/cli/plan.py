@@ -112,7 +112,7 @@ def _write(plan: Plan, scan: Scan, output: Path | None, html: Path | None) -> No
 def _show(plan: Plan, scan: Scan, source: Path | None, output: Path | None, *, full: bool, as_json: bool) -> None:
     where = f"Intent: {source}" if source else "Intent: built in (no --intent, and no imdsctl.toml here)"
     if as_json:
-        from imdsctl.domain.plan import plan_pieces
+        from imdsctl.domain.plan_pieces import plan_pieces
 
         print(where, file=sys.stderr)
         for piece in plan_pieces(plan):

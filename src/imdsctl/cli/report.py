@@ -17,6 +17,7 @@ from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, interruptible
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 
 if TYPE_CHECKING:
+    from imdsctl.domain.history import ScanRecord
     from imdsctl.domain.observations import Scan
     from imdsctl.domain.report import Report
     from imdsctl.fleet.ports import ScanStore
@@ -101,7 +102,7 @@ def _report(
     scan: Scan, store: ScanStore, deps: dependencies.Dependencies, intent: Path | None, *, enforced: bool
 ) -> Report:
     from imdsctl.adapters.intent_file import find_intent
-    from imdsctl.domain.coverage import coverage_of
+    from imdsctl.domain.coverage import TrendPoint, coverage_of
     from imdsctl.domain.findings import findings
     from imdsctl.domain.intent_register import accepts
     from imdsctl.domain.report import Report
@@ -115,9 +116,16 @@ def _report(
         coverage=coverage_of(scan),
         findings=partial(findings, scan, evidence, enforced=enforced, accepts=register),
         scope=scan.scope,
+        trend=tuple(TrendPoint(each.finished, each.total) for each in _same_scope(scan, store) if each.finished),
         evidence_taken=evidence.taken if evidence else None,
         look_back=evidence.look_back if evidence else None,
     )
+
+
+def _same_scope(scan: Scan, store: ScanStore) -> list[ScanRecord]:
+    """The finished scans of the same scope up to this one, oldest first."""
+    done = (each for each in reversed(store.history()) if each.finished is not None and each.scope == scan.scope)
+    return [each for each in done if each.finished is not None and each.finished <= scan.finished]
 
 
 def _writer(kind: Format) -> Callable[[Report], Iterator[str]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from imdsctl.domain.verdicts import ScanSummary
     from imdsctl.fleet.ports import Aws, ScanStore, ScanWriter
     from imdsctl.fleet.targets import Visit
+
+
+OBJECTS_BETWEEN_COLLECTIONS = 20_000
+"""How many containers more there may be before the young ones are looked through; Python's own is 700."""
 
 
 class FailOn(StrEnum):
@@ -76,9 +82,7 @@ def command(
     profile: options.Profiles = None,
     role: options.Role = ROLE_NAME,
     current_account: options.CurrentAccount = False,
-    services: Annotated[
-        bool, typer.Option("--services/--no-services", help="Read the settings of other services (EKS, ECS, ...) too.")
-    ] = True,
+    services: options.Services = True,
     time_limit: Annotated[
         str | None,
         typer.Option("--time-limit", metavar="TIME", help="Stop after `90s`, `30m`, `2h`; `--resume` goes on."),
@@ -199,7 +203,7 @@ async def take_summed(asked: ScanOptions, deps: Dependencies, store: ScanStore) 
         if asked.time_limit is not None:
             asyncio.get_running_loop().call_later(asked.time_limit.total_seconds(), stop.set)
         try:
-            with listening(sys.stderr) as tell:
+            with listening(sys.stderr) as tell, _rarely_collected():
                 scan = await sweep(
                     doors[0],
                     selection,
@@ -219,6 +223,19 @@ async def take_summed(asked: ScanOptions, deps: Dependencies, store: ScanStore) 
             return Taken(partial, summary, complete=False, earlier=earlier, not_reached=stopped.not_reached)
     # What an earlier run has read was summed up by nobody yet: such a scan is gone through in its store.
     return Taken(scan, scan_summary(scan) if earlier else summing.summary(scan.accounts, scan.unseen))
+
+
+@contextmanager
+def _rarely_collected() -> Iterator[None]:
+    """Next to nothing that a sweep makes is a cycle, and what was loaded before it stays: it is not gone through."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 async def _shared(

@@ -34,6 +34,7 @@ def command(
         bool,
         typer.Option("--launch-dry-run", help="Ask AWS, by DryRun, what every template and own image may launch."),
     ] = False,
+    services: options.Services = True,
     full: Annotated[bool, typer.Option("--full", help="Show everything that is left, however much it is.")] = False,
     accounts: options.Accounts = None,
     regions: options.Regions = None,
@@ -69,7 +70,7 @@ def command(
     with interruptible("nothing was changed, and nothing is proven"):
         store = deps.scans(db)
         store.prepare()
-        scan = options.run_async(take(ScanOptions(selection, profile, db, json), deps, store))
+        scan = options.run_async(take(ScanOptions(selection, profile, db, json, services=services), deps, store))
         judged = verify(scan, wanted, at=deps.now())
         if launch_dry_run:
             judged = replace(judged, dry_runs=options.run_async(_dry_runs(deps, scan, profile, role)))

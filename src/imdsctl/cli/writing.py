@@ -59,7 +59,8 @@ async def may_write(
     async with dependencies.aws(access.profile) as aws:
         caller = await who_am_i(aws)
         host = f"{socket.gethostname()} process {os.getpid()}"
-        async with leased(dependencies, access.db, f"{caller.arn} on {host}") as lease:
+        dead = _dead_owner(journal)
+        async with leased(dependencies, access.db, f"{caller.arn} on {host}", dead) as lease:
             number = None if lease is None else lease.number
             await journal.append(RunBegan(command, caller.arn, host, number, dependencies.now().isoformat()))
             with _stopping() as stopped, _listening(as_json=as_json) as listener:
@@ -67,13 +68,24 @@ async def may_write(
                 yield Writing(aws, caller, enter, lease, listener, stopped)
 
 
+def _dead_owner(journal: JournalFile) -> int | None:
+    """The lease of the run before, on this machine: it held the journal's lock, which is ours now, so it is dead."""
+    last = next(iter(reversed(journal.progress.runs)), None)
+    return last.fencing if last is not None and last.host.split(" ")[0] == socket.gethostname() else None
+
+
 @asynccontextmanager
-async def leased(dependencies: Dependencies, db: str | None, owner: str) -> AsyncIterator[Lease | None]:
-    """The team's right to write, where there is a database that the team shares. Raises DiagnosticError."""
+async def leased(
+    dependencies: Dependencies, db: str | None, owner: str, dead: int | None = None
+) -> AsyncIterator[Lease | None]:
+    """The team's right to write, where there is a database that the team shares. Raises DiagnosticError.
+
+    `dead` is the number of an earlier owner that is known to be dead.
+    """
     if db is None:
         yield None
         return
-    async with dependencies.lease(db, owner) as lease:
+    async with dependencies.lease(db, owner, dead) as lease:
         if lease.taken_over is not None:
             report([lease.taken_over])
         yield lease

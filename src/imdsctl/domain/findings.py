@@ -215,6 +215,11 @@ def findings(
                 yield finding
 
 
+def judged(region: RegionSeen) -> Iterator[Finding]:
+    """Everything of one Region with its verdict, what is enforced included; what could not be seen is not among it."""
+    return _judged(region, None, _nobody)
+
+
 def _nobody(target: Target, resource: str, tags: tuple[tuple[str, str], ...]) -> str:
     return ""
 

@@ -49,6 +49,8 @@ class Intent:
     """True: a template has to say the options itself, though the Region default would decide the same."""
     images: Images = Images.LEAVE
     container_hop_limit_at_least: int | None = 2
+    services: HttpTokens | None = HttpTokens.REQUIRED
+    """What the settings of other services should say. None leaves them alone."""
     refresh_groups: bool = False
     """True: an Auto Scaling group's exposed instances are replaced, by an instance refresh, not changed in place."""
     exclude_accounts: frozenset[str] = frozenset()
@@ -106,6 +108,7 @@ _FIELDS = {
     ("launch-templates", "explicit"): "explicit_templates",
     ("images", "imds-support"): "images",
     ("containers", HOP_AT_LEAST): "container_hop_limit_at_least",
+    ("services", "http-tokens"): "services",
     ("groups", "refresh"): "refresh_groups",
 }
 

@@ -170,6 +170,9 @@ SETTINGS: Mapping[str, Mapping[str, Setting]] = {
         )
     },
     "containers": {HOP_AT_LEAST: Setting(HopLimit((LEAVE,)), "the hop limit that a container host needs")},
+    "services": {
+        "http-tokens": Setting(_TOKENS.kind, "other services' own settings: planned, as deferred, or left alone")
+    },
     "groups": {
         "refresh": Setting(
             Flag(), "replace a group's exposed instances by an instance refresh, instead of changing them in place"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
@@ -228,6 +228,8 @@ class Progress:
     """The old values are there again; in `done` no longer."""
     rollback_in_doubt: Set[str] = frozenset()
     waves: Mapping[str, WaveProgress] = field(default_factory=dict)
+    runs: Sequence[RunBegan] = field(default_factory=list)
+    """Everybody who worked with the plan, in order."""
 
     def wave(self, name: str) -> WaveProgress:
         """What is known of a wave."""
@@ -256,6 +258,7 @@ class Fold:
         self._rolled_back: set[str] = set()
         self._rollback_in_doubt: set[str] = set()
         self._waves: dict[str, WaveProgress] = {}
+        self._runs: list[RunBegan] = []
         self.progress = Progress(
             self._done,
             self._in_doubt,
@@ -267,6 +270,7 @@ class Fold:
             self._rolled_back,
             self._rollback_in_doubt,
             self._waves,
+            self._runs,
         )
 
     def add(self, entry: Entry) -> None:
@@ -295,7 +299,9 @@ class Fold:
                     states.discard(change)
             case RollbackFailed(change):
                 self._rollback_in_doubt.discard(change)
-            case RunBegan() | GateChecked():
+            case RunBegan():
+                self._runs.append(entry)
+            case GateChecked():
                 pass
             case _:
                 self._wave(entry)

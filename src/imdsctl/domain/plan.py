@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
 from enum import Enum, StrEnum
@@ -172,8 +172,16 @@ class Plan:
     def steps(self) -> tuple[tuple[PlannedWave, Stage, tuple[Change, ...]], ...]:
         """The changes that apply makes, by wave and stage, in order; steps without any are left out."""
         by_step: dict[tuple[str, Stage], list[Change]] = {}
-        for change in self.ready:
-            by_step.setdefault((change.wave, change.stage), []).append(change)
+        members: list[Change] = []
+        last: tuple[str, Stage] | None = None
+        for change in self.changes:
+            if change.held:
+                continue
+            # Changes come in order: the dictionary is asked once a step, not once a change.
+            if last is None or change.stage is not last[1] or change.wave != last[0]:
+                last = change.wave, change.stage
+                members = by_step.setdefault(last, [])
+            members.append(change)
         return tuple(
             (wave, stage, tuple(by_step[wave.name, stage]))
             for wave in self.waves
@@ -207,33 +215,11 @@ def digest_of(value: Any) -> str:
 
 def plan_to_plain(plan: Plan) -> dict[str, Any]:
     """A plan as JSON values, with its digest over everything else."""
-    body = {"changes": [change_to_plain(change) for change in plan.changes], **_rest(plan)}
+    body = {"changes": [change_to_plain(change) for change in plan.changes], **rest_to_plain(plan)}
     return {**body, "digest": digest_of(body)}
 
 
-def plan_pieces(plan: Plan) -> Generator[bytes, None, str]:
-    """The same as the text of a plan file, piece by piece, a change a line: a plan of any size is never whole in memory
-    as text. The file's members are in canonical order, with the digest among them; the generator returns it."""
-    digest = hashlib.sha256(b'{"changes":[')
-    yield b'{"changes":['
-    separator = b""
-    for start in range(0, len(plan.changes), CHANGES_PER_PIECE):
-        lines = [canonical(change_to_plain(change)) for change in plan.changes[start : start + CHANGES_PER_PIECE]]
-        digest.update(separator + b",".join(lines))
-        yield separator + b"\n" + b",\n".join(lines)
-        separator = b","
-    rest = {name: canonical(member) for name, member in sorted(_rest(plan).items())}
-    digest.update(b"]" + b"".join(b',"%s":%s' % (name.encode(), member) for name, member in rest.items()) + b"}")
-    found = f"sha256:{digest.hexdigest()}"
-    rest["digest"] = canonical(found)
-    yield b"\n]" + b"".join(b',\n"%s":%s' % (name.encode(), rest[name]) for name in sorted(rest)) + b"}\n"
-    return found
-
-
-CHANGES_PER_PIECE = 1000
-
-
-def _rest(plan: Plan) -> dict[str, Any]:
+def rest_to_plain(plan: Plan) -> dict[str, Any]:
     """Everything of a plan but its changes and its digest. (In canonical order, `changes` comes first.)"""
     return {
         "format": PLAN_FORMAT,
@@ -305,14 +291,22 @@ _STAGES = {stage.title: stage for stage in Stage}
 
 def plan_from_plain(value: Any) -> Plan:
     """JSON values to a plan. Raises DiagnosticError `plan-invalid` when it is no plan, or not the one that was made."""
+    body = {key: member for key, member in value.items() if key != "digest"} if isinstance(value, Mapping) else {}
+    return plan_of(value, lambda: (change_from_plain(each) for each in value["changes"]), lambda: digest_of(body))
+
+
+def plan_of(value: Any, changes: Callable[[], Iterable[Change]], digest_now: Callable[[], str]) -> Plan:
+    """A plan from everything but its changes as JSON values, its changes, and the digest of what was read.
+
+    Raises DiagnosticError `plan-invalid`.
+    """
     if not isinstance(value, Mapping) or value.get("format") != PLAN_FORMAT:
         raise _invalid("this is not a plan of imdsctl")
     if value.get("format_version") != PLAN_FORMAT_VERSION:
         raise _invalid(
             f"format_version `{value.get('format_version')}` is not known: this imdsctl reads {PLAN_FORMAT_VERSION}"
         )
-    body = {key: member for key, member in value.items() if key != "digest"}
-    digest = digest_of(body)
+    digest = digest_now()
     if value.get("digest") != digest:
         raise _invalid("its digest does not match its content: it was edited or cut after it was made")
     try:
@@ -321,7 +315,7 @@ def plan_from_plain(value: Any) -> Plan:
             scan_digest=value["scan"]["digest"],
             made_at=datetime.fromisoformat(value["made_at"]),
             intent=parse_document(value["intent"]),
-            changes=tuple(_change(each) for each in value["changes"]),
+            changes=tuple(changes()),
             unknown=tuple(Gap(each["subject"], each["what"], each["reason"]) for each in value["unknown"]),
             waves=tuple(_wave(each) for each in value["waves"]),
             exempt=tuple(_exempt(each) for each in value["exempt"]),
@@ -356,7 +350,8 @@ def _wave(value: Mapping[str, Any]) -> PlannedWave:
     )
 
 
-def _change(value: Mapping[str, Any]) -> Change:
+def change_from_plain(value: Mapping[str, Any]) -> Change:
+    """JSON values to a change. Raises KeyError, TypeError or ValueError."""
     surface = Surface(value["surface"])
     text = {name: value[name] for name in _TEXTS}
     for name, member in text.items():
@@ -392,4 +387,17 @@ def _invalid(why: str) -> DiagnosticError:
 
 def affected_targets(changes: Iterable[Change]) -> tuple[Target, ...]:
     """The accounts and Regions of some changes, sorted."""
-    return tuple(sorted({change.target for change in changes}))
+    return tuple(sorted(by_target(changes)))
+
+
+def by_target(changes: Iterable[Change]) -> dict[Target, list[Change]]:
+    """Some changes by account and Region, sorted."""
+    found: dict[Target, list[Change]] = {}
+    members: list[Change] = []
+    last: Target | None = None
+    for change in changes:
+        if change.target is not last:
+            last = change.target
+            members = found.setdefault(last, [])
+        members.append(change)
+    return dict(sorted(found.items()))

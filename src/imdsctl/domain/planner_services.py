@@ -26,6 +26,8 @@ def plan_services(here: Here) -> None:
     for service in sorted(here.region.services, key=lambda each: (each.kind, each.resource)):
         if allows_v1(service):
             names = (service.resource, service.name)
+            if here.wanted(names, service.tags).services is None:
+                continue
             wave = here.wave(names, service.tags)
             here.admit(_change(here, service, wave), here.exemption(names, service.tags))
 
@@ -107,8 +109,14 @@ _COMMANDS = {
         "`aws lightsail update-instance-metadata-options --instance-name {name} --http-tokens required`"
     ),
     ServiceKind.APPSTREAM_FLEET: "stop it, then `aws appstream update-fleet --name {name} --disable-imdsv1`",
+    ServiceKind.APPSTREAM_APP_BLOCK_BUILDER: (
+        "stop it, then `aws appstream update-app-block-builder --name {name} --disable-imdsv1`"
+    ),
     ServiceKind.APPSTREAM_IMAGE_BUILDER: (
         "it cannot be changed: delete it and make it anew with "
         "`aws appstream create-image-builder --disable-imdsv1 ...`"
+    ),
+    ServiceKind.APPSTREAM_APP_BLOCK_BUILDER: (
+        "stop it, then `aws appstream update-app-block-builder --name {name} --disable-imdsv1`"
     ),
 }

@@ -159,8 +159,22 @@ _OTHERS = frozenset(
 )
 
 
+class _Latest:
+    """The target that was judged last: whoever writes it down and whoever sums it up ask one after the other."""
+
+    region: RegionSeen | None = None
+    summary: TargetSummary | None = None
+
+
 def target_summary(region: RegionSeen) -> TargetSummary:
     """Judge everything that was seen of a target, and count what was not."""
+    if _Latest.region is region and _Latest.summary is not None:
+        return _Latest.summary
+    _Latest.region, _Latest.summary = region, _target_summary(region)
+    return _Latest.summary
+
+
+def _target_summary(region: RegionSeen) -> TargetSummary:
     missing = {each.what for each in region.unseen}
 
     def unread(surface: str) -> int:

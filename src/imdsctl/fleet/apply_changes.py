@@ -125,7 +125,7 @@ class Changes:
                 self.ended(failed(change, error))
             return
         called = [change for change in changes if await self._one(ec2, change, seen.get(change.id))]
-        await self._settle(ec2, called)
+        await self._settle(target, called)
 
     def _begun(self, changes: Sequence[Change]) -> dict[str, Mapping[str, object]]:
         progress = self.journal.progress
@@ -177,7 +177,7 @@ class Changes:
         await self.journal.append(Failed(result.change.id, result.code, result.detail, self._at()))
         self.ended(result)
 
-    async def _settle(self, ec2: Ec2, changes: Sequence[Change]) -> None:
+    async def _settle(self, target: Target, changes: Sequence[Change]) -> None:
         """Read until AWS says what the plan wants, and record it. What does not come to it stays in doubt."""
         if not changes:
             return
@@ -188,6 +188,8 @@ class Changes:
         why = "AWS does not show the change yet"
         while waiting:
             try:
+                # Anew each time: an instance refresh outlives a session's credentials.
+                ec2 = Ec2(self.aws, await self.enter(target.account_id), target.region)
                 seen = await handler.read(ec2, waiting, self.plan_digest, self._begun(waiting))
             except READ_ERRORS as error:
                 why = f"it could not be read back: {error}"

@@ -33,7 +33,7 @@ class Launches(StrEnum):
     """Proven by the DryRuns."""
     V2_BY_ENFORCEMENT = "IMDSv2 only: the Region enforces it"
     """Predicted: the Region default says HttpTokensEnforced=enabled."""
-    V1 = "IMDSv1"
+    V1 = "IMDSv1, as it is or when it is asked for"
     REFUSED = "nothing"
     """As it is it gets no instance."""
     UNKNOWN = "unknown"
@@ -80,11 +80,14 @@ async def dry_runs(aws: Aws, enter: Enter, scan: Scan) -> tuple[DryRun, ...]:
     found: dict[Target, list[DryRun]] = {}
 
     async def in_turn(region: RegionSeen) -> None:
-        async with turn:
+        try:
             found[region.target] = await _region(aws, enter, region)
+        finally:
+            turn.release()
 
     async with asyncio.TaskGroup() as group:
         for region in scan.regions:
+            await turn.acquire()  # a scan may be larger than memory: its next target is read when its turn comes
             group.create_task(in_turn(region))
     return tuple(each for target in sorted(found) for each in found[target])
 

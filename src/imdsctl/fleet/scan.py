@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from time import monotonic
 from typing import Any
 
 from imdsctl.domain.diagnostics import DiagnosticError
@@ -19,6 +20,7 @@ from imdsctl.domain.verdicts import NOT_REACHED, Summing
 from imdsctl.fleet import limits
 from imdsctl.fleet.events import AccountEntered, AccountsFound, AccountSkipped, Listener, TargetRead, ignore
 from imdsctl.fleet.organization_policies import read_policies
+from imdsctl.fleet.pace import Pace
 from imdsctl.fleet.ports import Aws, Credentials, ScanWriter, Unreachable
 from imdsctl.fleet.services import READERS, Reader
 from imdsctl.fleet.target_reader import PublicImages, read_target
@@ -102,11 +104,12 @@ def header_of(selection: Selection, visit: Visit, *, scan_id: str, started: date
 
 
 class CountedAws:
-    """The AWS port, counting calls in `counter`, which several ports may share."""
+    """The AWS port, counting calls in `counter` and telling `pace` how long they took; several ports may share both."""
 
-    def __init__(self, aws: Aws, counter: Counter[str]) -> None:
+    def __init__(self, aws: Aws, counter: Counter[str], pace: Pace | None = None) -> None:
         self._aws = aws
         self._counter = counter
+        self._pace = pace or Pace(1)
 
     @property
     def default_region(self) -> str | None:
@@ -115,18 +118,24 @@ class CountedAws:
     async def call(self, *args: Any) -> dict[str, Any]:
         """One call."""
         self._counter["calls"] += 1
-        return await self._aws.call(*args)
+        began = monotonic()
+        answer = await self._aws.call(*args)
+        self._pace.answered(args[2], args[3], monotonic() - began)
+        return answer
 
     async def paginate(self, *args: Any) -> AsyncIterator[dict[str, Any]]:
         """Every page."""
         # A refusal counts too: it was a call.
         self._counter["calls"] += 1
         first = True
+        began = monotonic()
         async for page in self._aws.paginate(*args):
+            self._pace.answered(args[2], args[3], monotonic() - began)
             if not first:
                 self._counter["calls"] += 1
             first = False
             yield page
+            began = monotonic()
 
 
 class _Sweep:
@@ -144,7 +153,8 @@ class _Sweep:
         serves: Serves,
         summing: Summing | None,
     ) -> None:
-        self._aws = CountedAws(aws, counter)
+        self._targets = Pace(limits.TARGETS_CONCURRENT_MAX)
+        self._aws = CountedAws(aws, counter, self._targets)
         self._doors = {id(aws): self._aws}
         self._counter = counter
         self._selection = selection
@@ -160,7 +170,6 @@ class _Sweep:
         self._in_region: dict[str, tuple[Reader, ...]] = {}
         self._public_images = PublicImages()
         self._accounts = asyncio.Semaphore(limits.ACCOUNTS_CONCURRENT_MAX)
-        self._targets = asyncio.Semaphore(limits.TARGETS_CONCURRENT_MAX)
         self._done = frozenset(writer.done)
 
     async def everything(self) -> None:
@@ -210,7 +219,7 @@ class _Sweep:
                     self._tell(TargetRead(Target(account_id, region), 0, 0))
             async with asyncio.TaskGroup() as group:
                 for region in tuple(left):
-                    await self._targets.acquire()
+                    await self._targets.enter()
                     group.create_task(self._target(door.aws, credentials, Target(account_id, region), left))
             del self._left[account_id]
         finally:
@@ -220,7 +229,7 @@ class _Sweep:
         door = self._visit.doors.get(account_id)
         if door is None:
             return Door(self._aws, self._visit.caller)
-        counted = self._doors.setdefault(id(door.aws), CountedAws(door.aws, self._counter))
+        counted = self._doors.setdefault(id(door.aws), CountedAws(door.aws, self._counter, self._targets))
         return Door(counted, door.caller)
 
     async def _target(self, aws: Aws, credentials: Credentials | None, target: Target, left: list[str]) -> None:
@@ -228,7 +237,7 @@ class _Sweep:
             services = self._readers(target.region)
             seen = await read_target(aws, credentials, target, self._public_images, services)
         finally:
-            self._targets.release()
+            self._targets.leave()
         self._writer.add(seen)
         left.remove(target.region)
         if self._summing is not None:

@@ -8,7 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from imdsctl.domain.observations import Target
-from imdsctl.domain.plan import NOT_GATHERED, Change, Exempt, Plan, Stage, Surface, affected_targets, plan_to_plain
+from imdsctl.domain.plan import (
+    NOT_GATHERED,
+    Change,
+    Exempt,
+    Plan,
+    Stage,
+    Surface,
+    affected_targets,
+    by_target,
+    plan_to_plain,
+)
 from imdsctl.domain.shown import shown
 from imdsctl.domain.waves import PlannedWave
 from imdsctl.fleet.launch_dry_run import Launches
@@ -53,20 +63,21 @@ def plan_text(
     lines: list[str] = []
     ready = plan.ready
     in_full = full or len(ready) <= LINES_MAX
-    for wave, stages in _by_wave(plan):
+    waves = _by_wave(plan)
+    for wave, stages in waves:
         if len(plan.waves) > 1:
             lines += _wave_heading(wave, sum(len(members) for _, members in stages), colour)
         for stage, members in stages if in_full else ():
             lines.append(painted(f"{stage.title.capitalize()} ({len(members)})", "cyan", colour))
             lines += _in_full(members, names, colour)
         if not in_full:
-            lines += _folded((change for _, members in stages for change in members), names, colour)
-    lines += _listed("Deferred", [(each.id, each.held) for each in plan.deferred], "!", "yellow", full, colour)
+            lines += _folded(stages, names, colour)
+    lines += _deferred(plan, full, colour)
     lines += _listed("Exempt", [(each.id, exempt_text(each)) for each in plan.exempt], "-", "dim", full, colour)
     lines += _listed(
         "Unknown", [(e.subject, f"{e.what}: {e.reason}") for e in plan.unknown], "?", "yellow", full, colour
     )
-    lines += _waves(plan)
+    lines += _waves(plan, waves)
     lines.append(painted(plan_summary(plan), "bold", colour))
     lines.append(_next(plan, file))
     return "\n".join(lines)
@@ -93,8 +104,9 @@ def verification_text(
     lines: list[str] = []
     ready = plan.ready
     if ready:
-        lines += _in_full(ready, names, colour) if full or len(ready) <= LINES_MAX else _folded(ready, names, colour)
-    lines += _listed("Deferred", [(each.id, each.held) for each in plan.deferred], "!", "yellow", full, colour)
+        stages = [(stage, members) for _, stage, members in plan.steps()]
+        lines += _in_full(ready, names, colour) if full or len(ready) <= LINES_MAX else _folded(stages, names, colour)
+    lines += _deferred(plan, full, colour)
     lines += _listed(
         "Unknown", [(e.subject, f"{e.what}: {e.reason}") for e in plan.unknown], "?", "yellow", full, colour
     )
@@ -188,8 +200,12 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {shown(before.get(name))} -> {value}" for name, value in after.items())
 
 
-def _by_wave(plan: Plan) -> list[tuple[PlannedWave, list[tuple[Stage, tuple[Change, ...]]]]]:
-    found: dict[str, list[tuple[Stage, tuple[Change, ...]]]] = {}
+Stages = list[tuple[Stage, tuple[Change, ...]]]
+WaveOfStages = tuple[PlannedWave, Stages]
+
+
+def _by_wave(plan: Plan) -> list[WaveOfStages]:
+    found: dict[str, Stages] = {}
     for wave, stage, members in plan.steps():
         found.setdefault(wave.name, []).append((stage, members))
     return [(wave, found[wave.name]) for wave in plan.waves if wave.name in found]
@@ -208,7 +224,7 @@ def exempt_text(exempt: Exempt) -> str:
 
 
 def _in_full(changes: Iterable[Change], names: Mapping[str, str], colour: bool) -> Iterator[str]:
-    for target, members in _by_target(changes).items():
+    for target, members in by_target(changes).items():
         yield painted(_heading(target, names), "bold", colour)
         for change in members:
             symbol = "+" if change.surface is Surface.LAUNCH_TEMPLATE else "~"
@@ -225,26 +241,21 @@ def _evidence(change: Change) -> str:
     return "" if change.evidence == NOT_GATHERED else change.evidence
 
 
-def _folded(changes: Iterable[Change], names: Mapping[str, str], colour: bool) -> Iterator[str]:
+def _folded(stages: Stages, names: Mapping[str, str], colour: bool) -> Iterator[str]:
+    counts: dict[Target, list[str]] = {}
+    for stage, members in stages:
+        for target, there in by_target(members).items():
+            counts.setdefault(target, []).append(counted(len(there), _SINGULAR[stage]))
     account = ""
-    for target, members in _by_target(changes).items():
+    for target, parts in sorted(counts.items()):
         if target.account_id != account:
             account = target.account_id
             name = names.get(account)
             yield painted(f"{account} ({shown(name)})" if name else account, "bold", colour)
-        by_stage = Counter(change.stage for change in members)
-        parts = [counted(by_stage[stage], _SINGULAR[stage]) for stage in Stage if by_stage[stage]]
         yield f"  {painted('~', 'green', colour)} {target.region:<15} {', '.join(parts)}"
     yield ""
     yield "(folded: `--full` shows every change)"
     yield ""
-
-
-def _by_target(changes: Iterable[Change]) -> dict[Target, list[Change]]:
-    found: dict[Target, list[Change]] = {}
-    for change in changes:
-        found.setdefault(change.target, []).append(change)
-    return dict(sorted(found.items()))
 
 
 def _heading(target: Target, names: Mapping[str, str]) -> str:
@@ -252,12 +263,20 @@ def _heading(target: Target, names: Mapping[str, str]) -> str:
     return f"{target.account_id} ({shown(name)}) {target.region}" if name else f"{target.account_id} {target.region}"
 
 
+def _deferred(plan: Plan, full: bool, colour: bool) -> Iterator[str]:
+    """Deferred changes one by one, and how many of each surface they are when that says more."""
+    deferred = plan.deferred
+    counts = Counter(change.surface for change in deferred)
+    kinds = ", ".join(f"{count} {surface}" for surface, count in counts.most_common()) if len(counts) > 1 else ""
+    yield from _listed("Deferred", [(each.id, each.held) for each in deferred], "!", "yellow", full, colour, kinds)
+
+
 def _listed(
-    title: str, entries: list[tuple[str, str]], symbol: str, shade: str, full: bool, colour: bool
+    title: str, entries: list[tuple[str, str]], symbol: str, shade: str, full: bool, colour: bool, kinds: str = ""
 ) -> Iterator[str]:
     if not entries:
         return
-    yield painted(f"{title} ({len(entries)})", "bold", colour)
+    yield painted(f"{title} ({len(entries)}{f': {kinds}' if kinds else ''})", "bold", colour)
     listed = entries if full else entries[:REASONS_MAX]
     for subject, reason in listed:
         yield f"  {painted(symbol, shade, colour)} {shown(subject)}: {shown(reason)}"
@@ -266,12 +285,13 @@ def _listed(
     yield ""
 
 
-def _waves(plan: Plan) -> Iterator[str]:
+def _waves(plan: Plan, waves: list[WaveOfStages]) -> Iterator[str]:
     """One line a wave: its stages in order, with counts and accounts."""
     number = 0
-    for wave, stages in _by_wave(plan):
+    for wave, stages in waves:
         number += 1
-        accounts = len({change.target.account_id for _, members in stages for change in members})
+        targets = {target for _, members in stages for target in affected_targets(members)}
+        accounts = len({target.account_id for target in targets})
         steps = ", then ".join(counted(len(members), _SINGULAR[stage]) for stage, members in stages)
         title = f" {shown(wave.name)}" if len(plan.waves) > 1 else ""
         yield f"Wave {number}{title}: {steps}; in {counted(accounts, 'account')}"

@@ -149,8 +149,8 @@ def _accounts_table(scan: Scan, summary: ScanSummary, colour: bool) -> str:
 def _account_heading(account: Account, colour: bool) -> str:
     words = (
         painted(account.account_id, "bold", colour),
-        account.name,
-        f"({account.ou_path})" if account.ou_path else "",
+        shown(account.name),
+        f"({shown(account.ou_path)})" if account.ou_path else "",
     )
     return " ".join(word for word in words if word)
 
@@ -230,7 +230,7 @@ def _unknowns(summary: ScanSummary, colour: bool) -> str:
     for each in summary.unknowns:
         code = f" ({each.unseen.code})" if each.unseen.code else ""
         grouped.setdefault((f"{each.unseen.what}{code}", each.unseen.reason), []).append(each.subject)
-    lines = [f"  {_names(subjects)}: {what}: {reason}" for (what, reason), subjects in grouped.items()]
+    lines = [shown(f"  {_names(subjects)}: {what}: {reason}") for (what, reason), subjects in grouped.items()]
     return "\n".join([head, *lines])
 
 
@@ -249,7 +249,7 @@ def _not_inspectable(summary: ScanSummary) -> str:
     lines = []
     for each in summary.not_inspectable:
         if each.region is None:
-            lines.append(f"  {each.account_id}: {each.unseen.reason}")
+            lines.append(shown(f"  {each.account_id}: {each.unseen.reason}"))
         else:
             by_account.setdefault(each.account_id, []).append(each.region)
     for account_id, names in by_account.items():

@@ -17,6 +17,8 @@ from imdsctl.fleet.watch_events import Began, Blind, RepairEnded, RoundEnded, Tr
 FORMAT = "imdsctl.watch"
 FORMAT_VERSION = 1
 UNKNOWN_WHO = "unknown who"
+USER_AGENT_MAX = 60
+"""Of a user agent a line shows its beginning; JSON has all of it."""
 SHOWN_MAX = 50
 """Of one round, so many drifts are written out for a person and a webhook; how many there are is always said."""
 
@@ -135,7 +137,7 @@ def _who(actor: Actor | None) -> str:
         return UNKNOWN_WHO
     parts = [f"by {shown(actor.arn)}" if actor.arn else f"by {UNKNOWN_WHO}"]
     parts += [f"from {shown(actor.source_ip)}"] if actor.source_ip else []
-    parts += [f"with {shown(actor.user_agent)}"] if actor.user_agent else []
+    parts += [f"with {shown(actor.user_agent[:USER_AGENT_MAX])}"] if actor.user_agent else []
     parts += [f"at {_time(actor.at)}"] if actor.at is not None else []
     parts += [f"({shown(actor.event_name)}, event {shown(actor.event_id)})"] if actor.event_id else []
     return " ".join(parts)

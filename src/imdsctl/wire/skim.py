@@ -92,8 +92,10 @@ class Leaves:
         known = self._known.get(content)
         if known is None:
             known, ended = self._read(text, position)
-            if ended != end:
-                raise Unusual
+            if ended != end:  # there is an element of that name inside
+                if not text.startswith(close, ended):
+                    raise Unusual
+                return known, ended + len(close)
             if len(content) <= CONTENT_REMEMBERED_MAX:
                 if len(self._known) >= CONTENTS_REMEMBERED_MAX:
                     self._known.clear()

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,12 @@ from imdsctl.__main__ import main
 from imdsctl.cli.app import COMMANDS, program, run
 from imdsctl.cli.dependencies import Dependencies
 from imdsctl.cli.errors import wants_colour
+from imdsctl.cli.scan import ScanOptions
+from imdsctl.cli.scan import run as run_scan
 from imdsctl.domain.observations import Scan
 from imdsctl.domain.plan import PLAN_FORMAT_VERSION
 from imdsctl.fleet.memory_store import MemoryStore
+from imdsctl.fleet.targets import Selection
 from imdsctl.wire.errors import ServiceError
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -63,12 +66,14 @@ class World:
         self.answers = answers
 
     def run(self, *argv: str) -> int:
+        return run(argv, self.dependencies())
+
+    def dependencies(self) -> Dependencies:
         @asynccontextmanager
         async def aws(profile: str | None) -> AsyncIterator[Any]:
             yield OneAccount(self.answers)
 
-        deps = Dependencies(aws=aws, scans=lambda url: self.store, now=lambda: NOON, new_id=lambda: "s1")  # type: ignore[arg-type]
-        return run(argv, deps)
+        return Dependencies(aws=aws, scans=lambda url: self.store, now=lambda: NOON, new_id=lambda: "s1")  # type: ignore[arg-type]
 
 
 SCAN = ("scan", "--current-account")
@@ -291,3 +296,46 @@ def test_every_command_that_is_listed_can_be_loaded() -> None:
     commands = program()
     assert commands.list_commands(None) == list(COMMANDS)
     assert all(commands.get_command(None, name) is not None for name in COMMANDS)
+
+
+# Scans that are stopped, and gone on with.
+
+
+def test_a_scan_that_its_time_limit_stops_says_how_to_go_on_and_going_on_finishes_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    world = World(GetInstanceMetadataDefaults=never)
+    asked = ScanOptions(Selection(current_account=True), json=True, time_limit=timedelta(0))
+    assert run_scan(asked, world.dependencies()) == 1
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    assert (document["complete"], document["targets"]) == (False, [])
+    assert {each["code"] for each in document["unknown"]} == {"NotReached"}
+    assert "warning[scan-unfinished]" in printed.err
+    assert "imdsctl scan --resume s1" in printed.err
+    assert world.store.scans == []
+
+    world.answers = {}
+    assert world.run("scan", "--resume") == 0
+    assert [(each.scan_id, len(each.regions)) for each in world.store.scans] == [("s1", 1)]
+    assert world.run("scan", "--resume") == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (("scan", "s1"), "usage"),
+        (("scan", "--resume", "--regions", "eu-west-1"), "option-conflict"),
+        (("scan", "--resume", "nosuch"), "scan-unknown"),
+        (("scan", "--time-limit", "soon"), "duration-invalid"),
+        (("scan", "--accounts-file", "/nonexistent"), "accounts-file-unreadable"),
+    ],
+)
+def test_a_command_line_of_scan_that_makes_no_sense(
+    argv: tuple[str, ...], code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert World().run(*argv) == 2
+    assert f"error[{code}]" in capsys.readouterr().err

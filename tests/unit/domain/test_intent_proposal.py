@@ -95,7 +95,7 @@ def test_what_others_manage_is_noted() -> None:
     assert "Region defaults of 111122223333/eu-west-1 (declarative-policy)" in text
 
 
-HOSTILE = st.text(st.characters(exclude_categories=[]), max_size=12)
+HOSTILE = st.text(max_size=12)  # without surrogates: AWS sends UTF-8
 
 
 @given(HOSTILE, HOSTILE, HOSTILE)

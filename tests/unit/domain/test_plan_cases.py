@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from tests.unit.domain.plan_cases import ACCOUNT, NOON, REGION, evidence_of, scan_of
 
-from imdsctl.domain.intent import parse_intent
+from imdsctl.domain.intent import Intent, parse_intent
+from imdsctl.domain.observations import ServiceKind
 from imdsctl.domain.plan import Change, Surface
 from imdsctl.domain.planner import make_plan
 
@@ -57,6 +58,16 @@ def test_a_plan_has_the_changes_that_the_table_says(case: dict[str, Any]) -> Non
     assert [said_of(change, each) for change, each in zip(plan.changes, wanted, strict=True)] == wanted
     assert [short(each.id) for each in plan.exempt] == case.get("exempt", [])
     assert [gap.what for gap in plan.unknown] == case.get("unknown", [])
+
+
+@pytest.mark.parametrize("kind", ServiceKind)
+def test_every_service_is_deferred_with_its_next_command(kind: ServiceKind) -> None:
+    service = {"kind": str(kind), "id": "an id; rm -rf /", "options": {"HttpTokens": "optional"}}
+    plan = make_plan(scan_of({"services": [service]}), Intent(), made_at=NOON)
+    (change,) = (each for each in plan.changes if each.surface is Surface.SERVICE)
+    assert "`aws " in change.held
+    # A name from AWS is one word of the command, whatever is in it.
+    assert "'an id; rm -rf /'" in change.held or "an id" not in change.held
 
 
 def test_every_surface_has_a_case() -> None:

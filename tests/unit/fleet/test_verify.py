@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from imdsctl.domain.intent import Intent
+from imdsctl.domain.intent import Intent, parse_intent
 from imdsctl.domain.observations import Account, InstanceSeen, RegionSeen, Scan, Target, Unseen
 from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
+from imdsctl.fleet.launch_dry_run import DryRun, Launches
 from imdsctl.fleet.verify import verify
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -54,3 +55,46 @@ def test_what_the_intent_excludes_is_listed_and_does_not_fail() -> None:
     judged = verify(scan(region), intent, at=NOON)
     assert judged.proven
     assert [each.subject for each in judged.accepted] == ["111122223333/eu-west-1/i-0123456789abcdef0"]
+
+
+def with_exception(expires: str) -> Intent:
+    return parse_intent(
+        f"""version = 1
+[[exception]]
+match = {{ resource = ["i-0123456789abcdef0"] }}
+owner = "payments"
+reason = "agent 3.1 knows IMDSv1 only"
+expires = {expires}
+""",
+        "imdsctl.toml",
+    )
+
+
+def test_an_exception_is_accepted_with_its_owner_until_it_expires_and_then_fails() -> None:
+    region = RegionSeen(HERE, RIGHT, (InstanceSeen("i-0123456789abcdef0", "running", V1),))
+    judged = verify(scan(region), with_exception("2026-11-02"), at=NOON)
+    assert judged.proven
+    (accepted,) = judged.accepted
+    assert accepted.reason.endswith("an exception of payments until 2026-11-02: agent 3.1 knows IMDSv1 only")
+    late = verify(scan(region), with_exception("2026-11-01"), at=NOON)
+    assert [each.code for each in late.expired] == ["exception-expired"]
+    assert not late.proven
+
+
+def test_an_expired_exception_fails_even_when_nothing_is_left_to_change() -> None:
+    assert not verify(scan(RegionSeen(HERE, RIGHT)), with_exception("2026-11-01"), at=NOON).proven
+
+
+def dry_run(launches: Launches) -> DryRun:
+    return DryRun(HERE, "lt-1", "launch template lt-1 version 1", launches)
+
+
+def test_a_launch_source_that_may_launch_v1_or_nothing_or_is_unknown_is_not_proven() -> None:
+    proven = verify(scan(RegionSeen(HERE, RIGHT)), Intent(), at=NOON)
+    for launches in Launches:
+        judged = replace(proven, dry_runs=(dry_run(launches),))
+        assert judged.proven is (launches in (Launches.V2_BY_POLICY, Launches.V2_BY_ENFORCEMENT))
+    lenient = verify(scan(RegionSeen(HERE, RIGHT)), Intent(enforce=False), at=NOON)
+    assert replace(lenient, dry_runs=(dry_run(Launches.V1),)).proven
+    elsewhere = verify(scan(RegionSeen(HERE, RIGHT)), Intent(exclude_regions=frozenset({HERE.region})), at=NOON)
+    assert replace(elsewhere, dry_runs=(dry_run(Launches.V1),)).proven

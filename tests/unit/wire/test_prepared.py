@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,8 +24,8 @@ values = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=20
 )
 def test_it_gives_the_same_headers(headers: dict[str, str], token: str | None, body: bytes, query: str) -> None:
     headers = {"host": "ec2.eu-west-1.amazonaws.com", **headers}
-    place = {"region": "eu-west-1", "service": "ec2"}
-    who = {"access_key": "AKID", "secret_key": "secret", "token": token, "amz_date": "20261103T120000Z"}
+    place: Any = {"region": "eu-west-1", "service": "ec2"}
+    who: Any = {"access_key": "AKID", "secret_key": "secret", "token": token, "amz_date": "20261103T120000Z"}
     prepared = sigv4.Prepared("POST", "/a b", query, headers, body, **place)
     assert prepared.sign(**who) == sigv4.sign("POST", "/a b", query, headers, body, **place, **who)
 

@@ -123,6 +123,16 @@ def test_a_document_that_was_cut_anywhere_is_never_read() -> None:
             skimmed(body[:end])
 
 
+def test_an_item_with_a_list_of_items_inside_is_plain() -> None:
+    body = (
+        b"<DescribeImagesResponse><imagesSet><item><imageId>ami-1</imageId><blockDeviceMapping><item><ebs/></item>"
+        b"</blockDeviceMapping><name>n</name></item><item><imageId>ami-2</imageId></item></imagesSet>"
+        b"</DescribeImagesResponse>"
+    )
+    asked = ("DescribeImages", "ec2", {"Images": {"ImageId": None, "Name": None}})
+    assert skimmed(body, *asked) == parsed(body, *asked)
+
+
 def test_a_result_inside_its_envelope_is_found() -> None:
     body = (
         b'<DescribeAutoScalingGroupsResponse xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/">\n'

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imdsctl.domain.observations import SAYS_NOTHING, ServiceKind, ServiceSeen
-from imdsctl.domain.options import InvalidOption, MetadataOptions
+from imdsctl.domain.options import HttpTokens, InvalidOption, MetadataOptions
 from imdsctl.fleet.services.calls import ServiceCalls
 
 _WANTED = {
@@ -47,7 +47,8 @@ def options_of(said: Mapping[str, Any] | None) -> tuple[MetadataOptions, str]:
         options = MetadataOptions.from_aws({name[:1].upper() + name[1:]: value for name, value in said.items()})
     except InvalidOption as error:
         return SAYS_NOTHING, str(error)
-    if said.get("state") == "pending":
+    # Until it is applied the instance answers as before: a change to `optional` is told at once, one to `required` not.
+    if said.get("state") == "pending" and options.http_tokens is not HttpTokens.OPTIONAL:
         return (
             SAYS_NOTHING,
             "a change is pending: until it is applied, the instance answers as before, however that was",
