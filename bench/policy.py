@@ -98,10 +98,8 @@ def write_events(folder: Path, count: int, *, seed: int = 1) -> int:
     texts = [json.dumps(each, separators=(",", ":")) for each in made]
     for first in range(0, count, A_FILE):
         here = dice.sample(texts, len(texts))[: count - first]
-        # Every event has an id of its own, as in life; the rest repeats.
-        body = ",".join(
-            text.replace('"eventID":"', f'"eventID":"{first + number:08x}-', 1) for number, text in enumerate(here)
-        )
+        # Every event is of a session of its own; the rest repeats.
+        body = ",".join(text.replace("build-", f"build-{first + number:x}") for number, text in enumerate(here))
         data = ('{"Records":[' + body + "]}").encode()
         size += len(data)
         with gzip.open(folder / f"{first // A_FILE:05}.json.gz", "wb", compresslevel=1) as file:

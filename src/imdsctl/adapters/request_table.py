@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from imdsctl.codify.asked import Known
 from imdsctl.codify.request_rows import Row, row_of
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.options import InvalidOption
@@ -16,8 +17,11 @@ from imdsctl.domain.options import InvalidOption
 BYTES_MAX = 64 << 20
 
 
-def read_requests(path: Path, base: Mapping[str, Any]) -> tuple[list[Row], list[Diagnostic]]:
-    """The rows, and a diagnostic for each that cannot be used. `base` holds what a row does not say.
+def read_requests(
+    path: Path, base: Mapping[str, Any], known: Mapping[tuple[str, str], Known]
+) -> tuple[list[Row], list[Diagnostic]]:
+    """The rows, and a diagnostic for each that cannot be used. `base` holds what a row does not say, `known` what a
+    scan knows.
 
     Raises DiagnosticError (exit code 2) for a file that is no table.
     """
@@ -32,7 +36,7 @@ def read_requests(path: Path, base: Mapping[str, Any]) -> tuple[list[Row], list[
     problems: list[Diagnostic] = []
     for place, value in _values(path, text):
         try:
-            rows.append(row_of({**base, **value}, place))
+            rows.append(row_of({**base, **value}, place, known))
         except (ValueError, InvalidOption) as error:
             problems.append(Diagnostic("request-invalid", str(error), place, "correct it; the others are simulated"))
     return rows, problems

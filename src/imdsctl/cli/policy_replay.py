@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -117,25 +117,13 @@ def _scan(deps: Dependencies, scan: str | None, db: str | None) -> Scan | None:
 
 def _known(scan: Scan | None) -> dict[tuple[str, str], Known]:
     """The launch templates that a scan saw, target by target: options and image of each version."""
-    from imdsctl.codify.asked import Known, TemplateKnown
+    from imdsctl.codify.asked import Known
+    from imdsctl.codify.scan_known import templates_of
 
     known: dict[tuple[str, str], Known] = {}
     for region in scan.regions if scan is not None else ():
-        versions: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-        default: dict[str, str] = {}
-        for each in region.templates:
-            data: dict[str, Any] = {"MetadataOptions": each.options.to_aws()}
-            if each.image_id:
-                data["ImageId"] = each.image_id
-            versions.setdefault((each.template_id, each.template_name), {})[str(each.version)] = data
-            if each.is_default:
-                default[each.template_id] = str(each.version)
-        templates = {}
-        for (identifier, name), found in versions.items():
-            template = TemplateKnown(identifier, found, default.get(identifier, ""))
-            templates[identifier] = templates[name] = template
-        if templates:
-            known[region.target.account_id, region.target.region] = Known(templates=templates)
+        if region.templates:
+            known[region.target.account_id, region.target.region] = Known(templates=templates_of(region))
     return known
 
 

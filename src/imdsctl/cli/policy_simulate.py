@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, report, wants_colour
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 
 if TYPE_CHECKING:
+    from imdsctl.codify.asked import Known
     from imdsctl.codify.policy_set import PolicySet
     from imdsctl.codify.request_rows import Row
 
@@ -95,12 +96,12 @@ def command(
     from imdsctl.codify.simulate import Simulator
     from imdsctl.views.simulate import outcome_text, simulated_json, table
 
-    policies, warnings = _policies(ctx, scp, identity, boundary, session, declarative, account, above, scan, db)
+    policies, known, warnings = _policies(ctx, scp, identity, boundary, session, declarative, account, above, scan, db)
     simulator = Simulator(replace(policies, management_account=management_account))
     base: dict[str, Any] = {"action": action, "region": region}
     if principal or account:
         base["principal"] = principal or f"arn:aws:iam::{account}:role/somebody"
-    rows, problems = _rows(requests, base, parameter or ())
+    rows, problems = _rows(requests, base, parameter or (), known)
     done = [(each, simulator.outcome(each.asked), smallest_flip(simulator, each.asked)) for each in rows]
     problems = [*warnings, *problems]
     if json:
@@ -125,7 +126,9 @@ def options_colour() -> bool:
     return wants_colour(sys.stdout)
 
 
-def _rows(path: Path | None, base: dict[str, Any], given: Sequence[str]) -> tuple[list[Row], list[Diagnostic]]:
+def _rows(
+    path: Path | None, base: dict[str, Any], given: Sequence[str], known: Mapping[tuple[str, str], Known]
+) -> tuple[list[Row], list[Diagnostic]]:
     from imdsctl.adapters.request_table import read_requests
     from imdsctl.codify.request_rows import row_of
 
@@ -136,9 +139,9 @@ def _rows(path: Path | None, base: dict[str, Any], given: Sequence[str]) -> tupl
             raise DiagnosticError(Diagnostic("option-invalid", f"`{each}` is not NAME=VALUE", hint=hint), exit_code=2)
         base[name] = value
     if path is not None:
-        return read_requests(path, base)
+        return read_requests(path, base, known)
     try:
-        return [row_of(base, "--set")], []
+        return [row_of(base, "--set", known)], []
     except ValueError as error:
         raise DiagnosticError(Diagnostic("request-invalid", str(error)), exit_code=2) from None
 
@@ -154,13 +157,15 @@ def _policies(
     above: Sequence[str] | None,
     scan: str | None,
     db: str | None,
-) -> tuple[PolicySet, list[Diagnostic]]:
+) -> tuple[PolicySet, dict[tuple[str, str], Known], list[Diagnostic]]:
     from imdsctl.adapters.policy_set_files import of_scan, read_declarative, read_policies, scp_level
     from imdsctl.codify.policy_set import PolicySet
+    from imdsctl.codify.scan_known import known_of
     from imdsctl.policy.document import PolicyKind
 
     warnings: list[Diagnostic] = []
     base = PolicySet()
+    known: dict[tuple[str, str], Known] = {}
     if account is not None:
         store = dependencies.of(ctx).scans(db)
         found = store.load(scan) if scan else store.latest()
@@ -169,6 +174,9 @@ def _policies(
             missing = Diagnostic("scan-missing", "there is no scan to take policies from", hint=hint)
             raise DiagnosticError(missing, exit_code=2)
         base, warnings = of_scan(found, account, above or ())
+        for each in found.regions:
+            if each.target.account_id == account:
+                known[account, each.target.region] = known_of(each)
     scps = base.scps
     if scp:
         scps = (*(scps or ()), *scp_level(read_policies(scp, PolicyKind.SCP)))
@@ -180,5 +188,6 @@ def _policies(
             read_policies(session, PolicyKind.SESSION) if session else None,
             read_declarative(declarative) if declarative else base.declarative,
         ),
+        known,
         warnings,
     )

@@ -8,7 +8,7 @@ path (`MetadataOptions.HttpTokens`), or begins with `key.` (a condition key), `t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from imdsctl.codify.asked import Asked, Known
@@ -27,8 +27,11 @@ class Row:
     expect: Result | None = None
 
 
-def row_of(value: Mapping[str, Any], place: str) -> Row:
-    """A request from its members. Raises ValueError with a clause for a person."""
+def row_of(value: Mapping[str, Any], place: str, known: Mapping[tuple[str, str], Known] | None = None) -> Row:
+    """A request from its members. Raises ValueError with a clause for a person.
+
+    `known`: what a scan knows, by account and Region; what the members say of defaults and image comes before it.
+    """
     action = str(value.get("action") or "RunInstances").removeprefix("ec2:")
     if action not in NAMES:
         raise ValueError(f"`{action}` is not simulated: use one of {', '.join(sorted(NAMES))}")
@@ -55,14 +58,15 @@ def row_of(value: Mapping[str, Any], place: str) -> Row:
     except ValueError:
         raise ValueError(f"`expect` is `{expect}`: use allowed, denied or refused") from None
     MetadataOptions.from_aws(parameters.get("MetadataOptions") if action == "RunInstances" else None)
-    image = str(parameters.get("ImageId") or "")
-    known = Known(
-        AccountDefaults.from_aws(defaults),
-        imds_support={image: support} if support else {},
-    )
     principal = principal_of(str(value.get("principal") or ""))
     region = str(value.get("region") or "us-east-1")
-    return Row(place, Asked(action, parameters, principal, region, context_keys(keys), known), expected)
+    there = (known or {}).get((principal.account_id, region), Known())
+    if defaults:
+        there = replace(there, defaults=AccountDefaults.from_aws(defaults))
+    if support:
+        image = str(parameters.get("ImageId") or "")
+        there = replace(there, imds_support={**there.imds_support, image: support})
+    return Row(place, Asked(action, parameters, principal, region, context_keys(keys), there), expected)
 
 
 _OWN = frozenset({"action", "principal", "region", "expect", "parameters", "keys", "defaults"})

@@ -88,6 +88,8 @@ def _level(
     for each in level:
         for statement in each.policy.about(action):
             applies = _applies(statement, resource.arn, principal, keys)
+            if applies is False and _may_name(each.statements[statement.index], resource.arn):
+                applies, keys.asked = None, {"the id of the " + _kind(resource.arn)}
             if statement.allows:
                 if applies is None:
                     maybe |= keys.asked
@@ -124,3 +126,20 @@ def _applies(statement: Statement, arn: str, principal: Principal, keys: _Keys) 
             return False
     keys.asked = unknown
     return None if unknown else True
+
+
+_CHOSEN_BY_AWS = frozenset({"subnet", "security-group", "image"})
+"""Of these a request may name none, and the event then does not tell which one it got."""
+
+
+def _kind(arn: str) -> str:
+    return arn.partition("/")[0].rpartition(":")[2]
+
+
+def _may_name(statement: Mapping[str, Any], arn: str) -> bool:
+    """Whether the statement names single resources of a type of which the call's own is not known."""
+    kind = _kind(arn)
+    if kind not in _CHOSEN_BY_AWS or not arn.endswith("/*"):
+        return False
+    named = statement.get("Resource", statement.get("NotResource"))
+    return any(f":{kind}/" in str(each) for each in (named if isinstance(named, list) else [named]))

@@ -162,6 +162,14 @@ def test_an_unknown_key_does_not_hide_a_condition_that_is_false() -> None:
     assert Replay(guard).add(event(params=options(httpTokens="optional"))) is Verdict.UNKNOWN
 
 
+def test_a_single_subnet_is_unknown_where_the_request_names_none() -> None:
+    one = "arn:aws:ec2:eu-west-1:111122223333:subnet/subnet-1"
+    replay = Replay(scp(resource=one, Null={"aws:PrincipalArn": "false"}))
+    assert replay.add(event(params=options())) is Verdict.UNKNOWN
+    assert replay.add(event(params={**options(), "subnetId": "subnet-1"})) is Verdict.STOPPED
+    assert replay.add(event(params={**options(), "subnetId": "subnet-2"})) is Verdict.PASSES
+
+
 def test_services_their_roles_and_failed_calls_are_counted_apart() -> None:
     replay = Replay(scp(), management_account="999999999999")
     linked = f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"

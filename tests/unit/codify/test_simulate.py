@@ -15,9 +15,21 @@ from imdsctl.cli.dependencies import Dependencies
 from imdsctl.codify.asked import Asked, Known, TemplateKnown
 from imdsctl.codify.flips import smallest_flip
 from imdsctl.codify.policy_set import PolicySet, Written, with_full_access, written
+from imdsctl.codify.request_rows import row_of
+from imdsctl.codify.scan_known import known_of
 from imdsctl.codify.simulate import Result, Says, Simulator
-from imdsctl.domain.observations import Account, PolicyKind, PolicySeen, Scan
-from imdsctl.domain.options import AccountDefaults, HttpTokens, Switch
+from imdsctl.domain.observations import (
+    Account,
+    ImageSeen,
+    InstanceSeen,
+    PolicyKind,
+    PolicySeen,
+    RegionSeen,
+    Scan,
+    Target,
+    TemplateVersionSeen,
+)
+from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.precedence import Layer
 from imdsctl.fleet.memory_store import MemoryStore
 from imdsctl.policy.declarative import effective_policy, parse_declarative_policy
@@ -168,6 +180,28 @@ def test_an_organization_of_a_scan_gives_its_policies_and_says_what_it_cannot_te
     policies, warnings = of_scan(scan, "111122223333", ("ou-1",))
     assert not warnings
     assert Simulator(policies).result(launch()) is Result.DENIED
+
+
+def test_a_scan_tells_defaults_templates_images_and_instances() -> None:
+    region = RegionSeen(
+        Target("111122223333", "us-east-1"),
+        AccountDefaults(http_tokens=HttpTokens.REQUIRED),
+        (InstanceSeen("i-1", "running", MetadataOptions(http_tokens=HttpTokens.OPTIONAL), tags=(("env", "prod"),)),),
+        (TemplateVersionSeen("lt-1", "web", 4, True, True, MetadataOptions(), "ami-2"),),
+        (ImageSeen("ami-2", imds_support="v2.0"),),
+    )
+    known = {("111122223333", "us-east-1"): known_of(region)}
+    row = row_of({"LaunchTemplate.LaunchTemplateName": "web", "principal": ANN.arn}, "x", known)
+    got = Simulator(PolicySet()).outcome(row.asked).resolution
+    assert got is not None
+    assert (got.http_tokens.layer, got.http_put_response_hop_limit.layer) == (Layer.ACCOUNT_DEFAULT, Layer.IMAGE)
+    prod = statement(
+        "Deny", "ec2:Modify*", StringEquals={"aws:ResourceTag/env": "prod", "ec2:MetadataHttpTokens": "optional"}
+    )
+    policies = PolicySet(scps=(("root", with_full_access([policy(Kind.SCP, prod)])),))
+    change = {"action": "ModifyInstanceMetadataOptions", "InstanceId": "i-1", "HttpTokens": "required"}
+    row = row_of({**change, "principal": ANN.arn}, "x", known)
+    assert Simulator(policies).result(row.asked) is Result.DENIED
 
 
 # -- the command -----------------------------------------------------------------------------------------------------
