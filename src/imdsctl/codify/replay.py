@@ -21,14 +21,14 @@ import orjson
 from imdsctl.codify.asked import Asked, Known, needs_of
 from imdsctl.codify.flips import smallest_flip
 from imdsctl.codify.launch import fleet_launches
-from imdsctl.codify.policy_set import PolicySet, Written, tested_keys, with_full_access
+from imdsctl.codify.policy_set import PolicySet, Written, with_full_access
 from imdsctl.codify.recorded import NAMES, Incomplete, Who, parameters_of, pipeline_of, template_of, who_of
 from imdsctl.codify.simulate import Simulator
 from imdsctl.codify.three_valued import Answer, Ruled, rule
 from imdsctl.domain.options import InvalidOption
 from imdsctl.policy.request import ResourceContext
 
-SHAPES_REMEMBERED_MAX = 100_000
+SHAPES_REMEMBERED_MAX = 20_000
 GROUPS_MAX = 20_000
 """So many principals, templates, pipelines and accounts are counted apart; the rest together."""
 OTHERS = "(others)"
@@ -94,8 +94,12 @@ class Replay:
         self._known = known or {}
         self._management = management_account
         self._rulings: dict[tuple[Any, ...], Ruling] = {}
-        self._tested = frozenset(tested_keys(guardrails))
-        self._coarse = _coarse(self._tested, guardrails)
+        self._tested, variables = _looked_at(guardrails)
+        self._plain = not variables and _plain(self._tested, guardrails)
+        self._looks_at_identity = variables or bool(self._tested & _IDENTITY)
+        self._members = tuple(
+            dict.fromkeys(member for key, member in _CIRCUMSTANCES.items() if variables or key in self._tested)
+        )
         self.events = 0
         self.replayed = 0
         self.calls: dict[str, Group] = {}
@@ -130,7 +134,7 @@ class Replay:
         else:
             if not isinstance(recorded, dict):
                 raise Incomplete("requestParameters")
-            shape = (name, account, region, who.name, who.principal is None, *self._shape(name, recorded, record, who))
+            shape = (name, account, region, who.name, who.principal is None, *self._shape(name, recorded, record))
             found = self._rulings.get(shape)
             if found is None:
                 if len(self._rulings) >= SHAPES_REMEMBERED_MAX:
@@ -174,37 +178,36 @@ class Replay:
 
     # -- shapes ------------------------------------------------------------------------------------------------------
 
-    def _shape(self, name: str, recorded: Mapping[str, Any], record: Mapping[str, Any], who: Who) -> tuple[Any, ...]:
-        """What the guardrails can look at; everything, when they look at more than the options of a launch."""
-        if not self._coarse:
-            return (
-                orjson.dumps({each: recorded[each] for each in recorded if each != "clientToken"}),
-                who.session,
-                record.get("sourceIPAddress"),
-                record.get("userAgent"),
-                record.get("eventTime") if self._tested & _TIMES else None,
-                _delivery(record),
-            )
-        delivery = _delivery(record) if "ec2:roledelivery" in self._tested else None
+    def _shape(self, name: str, recorded: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[Any, ...]:
+        """What the guardrails can look at; all parameters, when they look at more than the options of a launch."""
+        around = tuple(record.get(each) for each in self._members)
+        if self._looks_at_identity:
+            around = (*around, orjson.dumps(record.get("userIdentity")))
+        elif "ec2:roledelivery" in self._tested:
+            around = (*around, _delivery(record))
+        if not self._plain:
+            inner = recorded.get(f"{name}Request", recorded)
+            said = {each: value for each, value in inner.items() if each not in _NEVER_LOOKED_AT}
+            return (*around, orjson.dumps(said))
         if name == "RunInstances":
             template = recorded.get("launchTemplate")
             options = recorded.get("metadataOptions")
             return (
-                delivery,
+                *around,
                 tuple(options.items()) if isinstance(options, dict) else None,
                 tuple(template.items()) if isinstance(template, dict) else None,
             )
         inner = recorded.get(f"{name}Request", recorded)
         if name == "CreateFleet":
             return (
-                delivery,
+                *around,
                 orjson.dumps([inner.get("LaunchTemplateConfigs"), inner.get("TargetCapacitySpecification")]),
             )
         if name.startswith("CreateLaunchTemplate"):
             data = inner.get("LaunchTemplateData")
             options = data.get("MetadataOptions") if isinstance(data, dict) else None
-            return (delivery, orjson.dumps(options), "SourceVersion" in inner)
-        return (delivery, tuple((each, str(value)) for each, value in inner.items() if each != "InstanceId"))
+            return (*around, orjson.dumps(options), "SourceVersion" in inner)
+        return (*around, tuple((each, str(value)) for each, value in inner.items() if each != "InstanceId"))
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 
@@ -272,7 +275,6 @@ class Replay:
 
 _FAILED = Ruling(Verdict.FAILED)
 _NOTHING = Known()
-_TIMES = frozenset({"aws:currenttime", "aws:epochtime"})
 
 
 def _own(launch: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,14 +313,42 @@ _OPTIONS = frozenset(
         "ec2:instancemetadatatags",
     }
 )
-_PLAIN = _OPTIONS | {"aws:principalarn", "aws:principalaccount", "aws:principaltype", "aws:requestedregion"}
-_PLAIN |= {"ec2:region", "aws:principalisawsservice", "ec2:roledelivery"}
+_CIRCUMSTANCES = {
+    "aws:sourceip": "sourceIPAddress",
+    "aws:useragent": "userAgent",
+    "aws:currenttime": "eventTime",
+    "aws:epochtime": "eventTime",
+    "aws:sourcevpce": "vpcEndpointId",
+}
+"""Keys that a member of the record tells."""
+_IDENTITY = frozenset({"aws:userid", "aws:multifactorauthpresent", "aws:sourceidentity"})
+_OF_PARAMETERS = ("aws:requesttag/", "aws:resourcetag/", "aws:tagkeys")
+_PLAIN = _OPTIONS | {"ec2:region", "ec2:roledelivery"}
+_NEVER_LOOKED_AT = frozenset({"clientToken", "ClientToken", "userData", "UserData"})
+_ACTIONS = (*(f"ec2:{each.lower()}" for each in sorted(NAMES)), "ec2:createtags", "iam:passrole")
 
 
-def _coarse(tested: frozenset[str], guardrails: Iterable[Written]) -> bool:
-    """Whether the guardrails look at options, caller and Region only, so that a shape is small."""
-    plain = all(key in _PLAIN or key.startswith("ec2:attribute") for key in tested)
-    return plain and all(
+def _looked_at(guardrails: Iterable[Written]) -> tuple[frozenset[str], bool]:
+    """The condition keys of statements about calls that are replayed, and whether there are policy variables."""
+    tested: set[str] = set()
+    variables = False
+    for each in guardrails:
+        for statement in each.policy.statements:
+            if any(statement.actions(action) for action in _ACTIONS):
+                tested.update(key.lower() for _, key, _ in each.conditions(statement.index))
+                variables = variables or b"${" in orjson.dumps(each.statements[statement.index])
+    return frozenset(tested), variables
+
+
+def _plain(tested: frozenset[str], guardrails: Iterable[Written]) -> bool:
+    """Whether the guardrails look at the options of a launch and what is around it only: then a shape is small."""
+
+    def is_plain(key: str) -> bool:
+        if key.startswith("aws:"):
+            return not key.startswith(_OF_PARAMETERS)
+        return not key.startswith("ec2:") or key in _PLAIN or key.startswith("ec2:attribute")
+
+    return all(map(is_plain, tested)) and all(
         _general(name)
         for each in guardrails
         for statement in each.statements
