@@ -105,6 +105,7 @@ def stage(make_offline: Any) -> Stage:
     furnish_cloudwatch(stage)
     furnish_compute(stage)
     furnish_more_services(stage)
+    stage.pass_(SETTLE_SECONDS + 1)  # nothing changes any more by itself between two listings
     return stage
 
 
@@ -178,7 +179,16 @@ def furnish_spot(stage: Stage) -> None:
     ec2 = stage.client("ec2")
     ec2.create_launch_template(LaunchTemplateName="fleet", LaunchTemplateData=data)
     template = {"LaunchTemplateName": "fleet", "Version": "1"}
+    trust = document("sts:AssumeRole", Principal={"Service": "spotfleet.amazonaws.com"})
+    role = stage.client("iam").create_role(RoleName="spot-fleet", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    config = {
+        "IamFleetRole": role,
+        "TargetCapacity": len(NAMES),
+        "LaunchTemplateConfigs": [{"LaunchTemplateSpecification": template}],
+    }
     for _ in NAMES:
+        asked = ec2.request_spot_fleet(SpotFleetRequestConfig=config)
+        stage.made["spot fleet"] = asked["SpotFleetRequestId"]
         requested_spot(stage)
         ec2.create_fleet(
             LaunchTemplateConfigs=[{"LaunchTemplateSpecification": template}],
@@ -345,6 +355,7 @@ GROUP = {"AutoScalingGroupName": "one"}
 ANN, DEPLOY, PROFILE = {"UserName": "ann"}, {"RoleName": "deploy"}, {"InstanceProfileName": "one"}
 PARAMETERS: dict[str, Callable[[Stage], dict[str, Any]]] = {
     "ec2.DescribeImages": lambda _: {"Owners": ["self"]},
+    "ec2.DescribeSpotFleetInstances": lambda stage: {"SpotFleetRequestId": stage.made["spot fleet"]},
     "ecs.ListContainerInstances": lambda _: {"cluster": "one"},
     "emr.ListBootstrapActions": lambda _: {"ClusterId": "j-WAITING"},
     "emr.ListInstanceGroups": lambda _: {"ClusterId": "j-WAITING"},

@@ -325,6 +325,8 @@ def test_container_instances_are_ec2_instances_for_as_long_as_those_live(make_of
     described = ec2.describe_instances(InstanceIds=list(before))["Reservations"]
     assert {each["InstanceId"] for reservation in described for each in reservation["Instances"]} == set(before)
     one = next(iter(before))
+    [member] = here.client("autoscaling").describe_auto_scaling_instances(InstanceIds=[one])["AutoScalingInstances"]
+    here.client("autoscaling").suspend_processes(AutoScalingGroupName=member["AutoScalingGroupName"])  # no replacement
     ec2.stop_instances(InstanceIds=[one])
     assert hosts()[one]["agentConnected"] is False
     ec2.terminate_instances(InstanceIds=[one])
@@ -562,11 +564,19 @@ def test_an_environment_that_cannot_be_leaves_nothing_behind(
 ) -> None:
     eb, ec2 = offline.client("elasticbeanstalk", checked=False), offline.client("ec2")
     eb.create_application(ApplicationName="app")
-    before = [ec2.describe_launch_templates()["LaunchTemplates"], eb.describe_environments()["Environments"]]
+    scaling = offline.client("autoscaling")
+
+    def there() -> list[Any]:
+        return [
+            ec2.describe_launch_templates()["LaunchTemplates"],
+            eb.describe_environments()["Environments"],
+            scaling.describe_auto_scaling_groups()["AutoScalingGroups"],
+        ]
+
+    before = there()
     request = {"ApplicationName": "app", "EnvironmentName": "live", "SolutionStackName": AL2, **asked}
     assert offline.refused(lambda: eb.create_environment(**request))[:2] == (code, 400)
-    assert [ec2.describe_launch_templates()["LaunchTemplates"], eb.describe_environments()["Environments"]] == before
-    assert offline.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"] == []
+    assert there() == before
 
 
 @pytest.mark.parametrize(

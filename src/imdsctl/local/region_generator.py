@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -145,7 +145,18 @@ def generate_region(world: World, account_id: str, region: str) -> RegionState:
     _launch_configurations(state, spec.created, images)
     generate_launchers(state, spec.created, templates, old_stack=spec.v1_percent > 0)
     generate_fleets(state, spec.created, images, templates)
+    _looked_after(world, state)
     return state
+
+
+def _looked_after(world: World, state: RegionState) -> None:
+    """The groups look after their instances from the first day, though nobody has made a call for them yet."""
+    from imdsctl.local.autoscaling.reconcile import reconcile
+
+    assert state.scaling is not None
+    state.reconcile = partial(reconcile, world, state.scaling)
+    if state.scaled:
+        world.self_acting[state.account_id, state.region] = state
 
 
 def first_defaults(spec: WorldSpec, account_id: str, region: str) -> AccountDefaults:

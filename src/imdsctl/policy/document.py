@@ -158,7 +158,7 @@ class _Parser:
                 self._problem(*_WRONG_STATEMENT, path)
                 continue
             sid = each.get("Sid")
-            if sid and sid in sids:
+            if isinstance(sid, str) and sid and sid in sids:
                 message = "Statement IDs (SID) in a single policy must be unique."
                 self._problem("duplicate-sid", message, f"{path}.Sid")
             if isinstance(sid, str):

@@ -80,7 +80,7 @@ def wake(call: Call, group: Group, because: str = "") -> None:
     state = region_state(call)
     if state.reconcile is None:
         state.reconcile = partial(reconcile, call.world, scaling(call))
-        call.world.self_acting[call.account_id, call.region] = state
+    call.world.self_acting[call.account_id, call.region] = state
     state.schedule(call.now, group.name, SCALE)
 
 
