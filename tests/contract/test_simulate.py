@@ -13,9 +13,10 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.contract.conftest import Org
 
-from imdsctl.codify.asked import Asked, Known, TemplateKnown
+from imdsctl.codify.asked import Asked, Known, TemplateKnown, needs_of
 from imdsctl.codify.policy_set import FULL_ACCESS, FULL_ACCESS_NAME, PolicySet, Written, written
 from imdsctl.codify.simulate import Outcome, Result, Says, Simulator
+from imdsctl.codify.three_valued import Answer, rule
 from imdsctl.domain.options import AccountDefaults, MetadataOptions
 from imdsctl.policy.declarative import NOTHING_DECLARED, effective_policy, parse_declarative_policy
 from imdsctl.policy.document import PolicyKind
@@ -347,6 +348,7 @@ def test_a_simulation_equals_what_the_local_aws_does(surroundings: Surroundings)
         asked = Asked(action, params, principal, region, keys, there.known_of(region))
         expected = Simulator(policies).outcome(asked)
         assert Simulator(policies).result(asked) is expected.result
+        _same_when_everything_is_known(policies, asked)
         there.bind(full)
         answer = _call(there, action, params, region, credentials)
         there.free(full)
@@ -356,6 +358,16 @@ def test_a_simulation_equals_what_the_local_aws_does(surroundings: Surroundings)
         seen[f"{action} {expected.result}"] = seen.get(f"{action} {expected.result}", 0) + 1
     assert {"RunInstances allowed", "RunInstances denied", "RunInstances refused"} <= seen.keys(), seen
     assert {"ModifyInstanceMetadataOptions allowed", "ModifyInstanceMetadataOptions denied"} <= seen.keys(), seen
+
+
+def _same_when_everything_is_known(policies: PolicySet, asked: Asked) -> None:
+    """The decision that a replay takes, with nothing unknown, is the one of the SCPs alone."""
+    assert policies.scps is not None
+    levels = [level for _, level in policies.scps]
+    ruled = rule(needs_of(asked), asked.principal, asked.context(), levels, lambda resource, key: False)
+    alone = Simulator(PolicySet(policies.scps)).result(asked)
+    assert (ruled.answer is Answer.STOPPED) is (alone is Result.DENIED)
+    assert ruled.answer is not Answer.UNKNOWN
 
 
 def _said(expected: Outcome, action: str) -> tuple[Any, ...]:

@@ -88,14 +88,13 @@ def _level(
     for each in level:
         for statement in each.policy.about(action):
             applies = _applies(statement, resource.arn, principal, keys)
-            if applies is False and _may_name(each.statements[statement.index], resource.arn):
+            if applies is False and _may_name(each.statements[statement.index], resource.arn, statement, keys):
                 applies, keys.asked = None, {"the id of the " + _kind(resource.arn)}
             if statement.allows:
                 if applies is None:
                     maybe |= keys.asked
-                allowed = allowed if allowed else applies
-                if applies is None and not allowed:
-                    allowed = None
+                if applies or (applies is None and allowed is False):
+                    allowed = applies
             elif applies:
                 name = f"{each.policy.name}: {statement.sid or f'statement {statement.index + 1}'}"
                 return Ruled(Answer.STOPPED, name, action, resource.arn)
@@ -136,10 +135,12 @@ def _kind(arn: str) -> str:
     return arn.partition("/")[0].rpartition(":")[2]
 
 
-def _may_name(statement: Mapping[str, Any], arn: str) -> bool:
-    """Whether the statement names single resources of a type of which the call's own is not known."""
+def _may_name(written: Mapping[str, Any], arn: str, statement: Statement, keys: _Keys) -> bool:
+    """Whether the statement is about single resources of a type of which the call's own is not known."""
     kind = _kind(arn)
     if kind not in _CHOSEN_BY_AWS or not arn.endswith("/*"):
         return False
-    named = statement.get("Resource", statement.get("NotResource"))
+    if statement.resources is None or statement.resources(arn, keys):
+        return False
+    named = written.get("Resource", written.get("NotResource"))
     return any(f":{kind}/" in str(each) for each in (named if isinstance(named, list) else [named]))

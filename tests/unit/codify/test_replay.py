@@ -162,6 +162,23 @@ def test_an_unknown_key_does_not_hide_a_condition_that_is_false() -> None:
     assert Replay(guard).add(event(params=options(httpTokens="optional"))) is Verdict.UNKNOWN
 
 
+def test_an_allow_list_that_may_allow_is_unknown_whatever_stands_after_it() -> None:
+    def allow(action: str, **condition: Any) -> dict[str, Any]:
+        more = {"Condition": condition} if condition else {}
+        return {"Effect": "Allow", "Action": action, "Resource": "*", **more}
+
+    maybe = allow("ec2:*", StringEquals={"aws:PrincipalTag/team": "red"})
+    never = allow("ec2:*", StringEquals={"aws:RequestedRegion": "ap-south-1"})
+
+    def verdict(*statements: Any) -> Verdict | None:
+        document = {"Version": "2012-10-17", "Statement": list(statements)}
+        return Replay([written(document, name="list", kind=PolicyKind.SCP)]).add(event())
+
+    assert verdict(maybe, never) is verdict(never, maybe) is Verdict.UNKNOWN
+    assert verdict(never) is verdict(allow("s3:*")) is Verdict.STOPPED
+    assert verdict(maybe, allow("ec2:*")) is Verdict.PASSES
+
+
 def test_a_single_subnet_is_unknown_where_the_request_names_none() -> None:
     one = "arn:aws:ec2:eu-west-1:111122223333:subnet/subnet-1"
     replay = Replay(scp(resource=one, Null={"aws:PrincipalArn": "false"}))
