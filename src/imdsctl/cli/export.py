@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from imdsctl.cli import export_terraform
 from imdsctl.cli.errors import EXIT_DONE
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.permissions import Mode
@@ -53,3 +54,6 @@ def role(
 
         write_private(output, [text])
     return EXIT_DONE
+
+
+app.command("terraform")(export_terraform.command)
