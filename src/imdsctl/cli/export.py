@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from imdsctl.cli import export_terraform
+from imdsctl.cli import export_cli, export_cloudformation, export_terraform
 from imdsctl.cli.errors import EXIT_DONE
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.permissions import Mode
@@ -57,3 +57,5 @@ def role(
 
 
 app.command("terraform")(export_terraform.command)
+app.command("cloudformation")(export_cloudformation.command)
+app.command("cli")(export_cli.command)
