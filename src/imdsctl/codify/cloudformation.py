@@ -75,10 +75,15 @@ def template(policies: Iterable[PolicySeen], declared: Mapping[str, Any] | None 
 
 def _resource(name: str, kind: PolicyKind, content: Any, targets: Any) -> dict[str, Any]:
     properties = {"Name": name, "Type": str(kind), "Content": content, "TargetIds": targets}
+    # IAM's variables are meant as they stand; without Fn::Sub CloudFormation leaves them alone, but cfn-lint doubts it.
+    lint = (
+        {"Metadata": {"cfn-lint": {"config": {"ignore_checks": ["E1029"]}}}} if "${" in json.dumps(properties) else {}
+    )
     return {
         "Type": KIND,
         "DeletionPolicy": "Retain",
         "UpdateReplacePolicy": "Retain",
+        **lint,
         "Properties": {key: value for key, value in properties.items() if value != []},
     }
 

@@ -16,7 +16,7 @@ from itertools import groupby
 from textwrap import indent
 from typing import Any
 
-from imdsctl.domain.options import HOP_LIMIT_NO_PREFERENCE, NO_PREFERENCE
+from imdsctl.domain.options import AWS_NAMES, HOP_LIMIT_NO_PREFERENCE, NO_PREFERENCE
 from imdsctl.domain.plan import Change, Plan, Stage, Surface
 from imdsctl.domain.shown import shown
 
@@ -113,9 +113,10 @@ def _forward(change: Change, plan: Plan) -> Iterator[str]:
     yield from _differences(change.before, change.after)
     match change.surface:
         case Surface.REGION_DEFAULT:
-            yield _ec2(change, "modify-instance-metadata-defaults", change.after)
+            yield _ec2(change, "modify-instance-metadata-defaults", _ordered(change.after))
         case Surface.INSTANCE:
-            yield _ec2(change, "modify-instance-metadata-options", {"InstanceId": change.resource, **change.after})
+            said = {"InstanceId": change.resource, **_ordered(change.after)}
+            yield _ec2(change, "modify-instance-metadata-options", said)
         case Surface.LAUNCH_TEMPLATE:
             yield from _new_versions(change, plan)
         case Surface.IMAGE:
@@ -133,11 +134,11 @@ def _backward(change: Change, plan: Plan) -> Iterator[str]:
     yield f"# {shown(change.resource)}: as it was"
     match change.surface:
         case Surface.REGION_DEFAULT:
-            old = {name: change.before.get(name, _unset(name)) for name in change.after}
+            old = {name: change.before.get(name, _unset(name)) for name in _ordered(change.after)}
             yield from _differences(change.after, old)
             yield _ec2(change, "modify-instance-metadata-defaults", old)
         case Surface.INSTANCE:
-            old = {name: change.before[name] for name in change.after if name in change.before}
+            old = {name: change.before[name] for name in _ordered(change.after) if name in change.before}
             for name in sorted(change.after.keys() - old.keys()):
                 yield f"# {name} had no value, and an instance cannot be without one: it stays"
             yield from _differences(change.after, old)
@@ -154,10 +155,18 @@ def _backward(change: Change, plan: Plan) -> Iterator[str]:
 
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in after.items():
+    for name, value in _ordered(after).items():
         if not isinstance(value, Mapping | list | tuple):
             old = before.get(name)
             yield f"# {name}: {'no value' if old is None else shown(str(old))} -> {shown(str(value))}"
+
+
+def _ordered(values: Mapping[str, Any]) -> dict[str, Any]:
+    """In AWS's order: a plan that was read from a file has its members in another one."""
+    return {name: values[name] for name in sorted(values, key=lambda each: (_ORDER.get(each, len(_ORDER)), each))}
+
+
+_ORDER = {name: position for position, name in enumerate((*AWS_NAMES.values(), "HttpTokensEnforced"))}
 
 
 def _unset(name: str) -> Any:
@@ -174,7 +183,7 @@ def _new_versions(change: Change, plan: Plan) -> Iterator[str]:
             continue
         source = change.before[f"{part}Version"]
         yield from (f"# ${part} (version {source})" + line[1:] for line in _of_part(change, part))
-        data = json.dumps({"MetadataOptions": {**change.before[part], **change.after[part]}})
+        data = json.dumps({"MetadataOptions": _ordered({**change.before[part], **change.after[part]})})
         said = {
             **template,
             "SourceVersion": source,
