@@ -24,6 +24,7 @@ from bench.metadata import weigh_metadata
 from bench.metadata_room import weigh_room
 from bench.plan import INSTANCES as PLAN_INSTANCES
 from bench.plan import weigh_plan
+from bench.policy import weigh_policy
 from bench.races import race_servers
 from bench.report import Line, NotMeasured, machine, save, table
 from bench.scale import weigh_fleets, weigh_lookups, weigh_starts
@@ -31,7 +32,7 @@ from bench.scans import weigh_scans, weigh_sweeps
 from bench.servers import REPOSITORY, ServerFailed
 from bench.trace import weigh_trace
 
-PARTS = ("scan", "sweep", "plan", "evidence", "latency", "local", "scale", "imds", "trace")
+PARTS = ("scan", "sweep", "plan", "evidence", "latency", "local", "scale", "imds", "trace", "policy")
 LATENCY_ACCOUNTS = 100
 FLEETS = (10_000, 100_000, 1_000_000)
 
@@ -109,6 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.only in (None, "trace"):
         what = "tracing a host's calls to the metadata service"
         bench.measure(what, "trace", lambda: weigh_trace(cores))
+    if arguments.only in (None, "policy"):
+        bench.measure("replaying a million CloudTrail events", "policy", lambda: weigh_policy(cores))
     if arguments.only in (None, "imds"):
         what = "asking the metadata service, nginx, Starlette and amazon-ec2-metadata-mock"
         bench.measure(what, "metadata", lambda: bench.metadata(arguments.peers_python, arguments.seconds))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from imdsctl.cli import policy_check, policy_generate
+from imdsctl.cli import policy_check, policy_generate, policy_replay, policy_simulate
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Generate guardrails, and prove them first.")
 
@@ -16,3 +16,5 @@ def _group() -> None:
 
 app.command("generate")(policy_generate.command)
 app.command("check")(policy_check.command)
+app.command("simulate")(policy_simulate.command)
+app.command("replay")(policy_replay.command)

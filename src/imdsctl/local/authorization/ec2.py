@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from imdsctl.codify.launch import fleet_launches
+from imdsctl.codify.needs import attribute_keys
 from imdsctl.local.authorization.ec2_launch import launch_needs, named_profile
 from imdsctl.local.authorization.ec2_resources import arn, existing
 from imdsctl.local.authorization.iam import pass_role
@@ -94,11 +96,6 @@ TOUCHED: Mapping[str, tuple[str, ...]] = {
 }
 """By action, the types of the resources it is tested on; `+TYPE` is a new one. What is not here is tested on `*`."""
 
-NOT_ATTRIBUTES = frozenset(
-    {"DryRun", "ClientToken", "Attribute"} | {name for names in PARAMETERS.values() for name in names}
-)
-"""Parameters of Modify calls that say which resource, not what becomes of it."""
-
 
 def needs(call: Call) -> list[Need]:
     """The call's own action first, then what comes with it: tags, a role that is passed, instances launched."""
@@ -108,7 +105,7 @@ def needs(call: Call) -> list[Need]:
         return [_tagging(call)]
     keys: dict[str, Any] = {"ec2:region": call.region}
     if call.action.startswith("Modify"):
-        keys.update(_attributes(call.params))
+        keys.update(attribute_keys(call.params))
     specified = _specified(_spot_fleet(call.params) or call.params)
     own = specified.get(next((kind[1:] for kind in TOUCHED.get(call.action, ()) if kind[0] == "+"), ""), {})
     keys.update(request_tags(own))
@@ -191,30 +188,6 @@ def _tagging(call: Call) -> Need:
     return Need(action_of(call), tuple(resources) or EVERYTHING, keys)
 
 
-def _attributes(params: Mapping[str, Any]) -> dict[str, Any]:
-    """`ec2:Attribute` and `ec2:Attribute/NAME`: what a Modify call asks for, where that is one value.
-
-    EC2 User Guide, "Control access using attribute-based conditions": for members that are a plain value, or a
-    structure with one `Value`.
-    """
-    found: dict[str, str] = {}
-    for name, value in params.items():
-        if name in NOT_ATTRIBUTES:
-            continue
-        if isinstance(value, Mapping):
-            value = value.get("Value")
-        if isinstance(value, bool):
-            found[name] = "true" if value else "false"
-        elif isinstance(value, str | int | float):
-            found[name] = str(value)
-    keys: dict[str, Any] = {f"ec2:attribute/{name.lower()}": value for name, value in found.items()}
-    if found:
-        keys["ec2:attribute"] = tuple(found)
-    elif params.get("Attribute"):
-        keys["ec2:attribute"] = str(params["Attribute"])
-    return keys
-
-
 def _more(call: Call) -> Iterable[Need]:
     """What else a call needs of its caller."""
     params = call.params
@@ -226,7 +199,7 @@ def _more(call: Call) -> Iterable[Need]:
         specification = params.get("LaunchSpecification") or {}
         return launch_needs(call, {**specification, "InstanceMarketOptions": {"MarketType": "spot"}})
     if call.action == "CreateFleet":
-        return [need for each in _fleet_launches(params) for need in launch_needs(call, each)]
+        return [need for each in fleet_launches(params) for need in launch_needs(call, each)]
     if call.action == "RequestSpotFleet":
         config = _spot_fleet(params)
         launches = [need for each in _spot_fleet_launches(config) for need in launch_needs(call, each)]
@@ -249,24 +222,4 @@ def _spot_fleet_launches(config: Mapping[str, Any]) -> Iterable[Mapping[str, Any
         "DefaultTargetCapacityType": "spot" if of_spot else "on-demand",
         "OnDemandTargetCapacity": config.get("OnDemandTargetCapacity"),
     }
-    yield from _fleet_launches({**config, "TargetCapacitySpecification": target})
-
-
-OVERRIDES = ("ImageId", "InstanceType", "SubnetId", "BlockDeviceMappings")
-
-
-def _fleet_launches(params: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    """What RunInstances is asked for each of a fleet's templates and overrides, on each market it launches on."""
-    target = params.get("TargetCapacitySpecification") or {}
-    default = target.get("DefaultTargetCapacityType") or "on-demand"
-    markets = {default} | ({"spot"} if target.get("SpotTargetCapacity") else set())
-    markets |= {"on-demand"} if target.get("OnDemandTargetCapacity") else set()
-    for config in params.get("LaunchTemplateConfigs") or ():
-        overrides: Iterable[Mapping[str, Any]] = config.get("Overrides") or ({},)
-        for override in overrides:
-            asked = {name: override[name] for name in OVERRIDES if override.get(name)}
-            asked["LaunchTemplate"] = config.get("LaunchTemplateSpecification") or {}
-            if override.get("AvailabilityZone"):
-                asked["Placement"] = {"AvailabilityZone": override["AvailabilityZone"]}
-            for market in sorted(markets):
-                yield {**asked, "InstanceMarketOptions": {"MarketType": "spot"}} if market == "spot" else asked
+    yield from fleet_launches({**config, "TargetCapacitySpecification": target})

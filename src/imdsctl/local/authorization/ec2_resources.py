@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from imdsctl.codify.launch import WITHOUT_ACCOUNT
+from imdsctl.codify.needs import option_values
 from imdsctl.local.authorization.needs import resource_tags
 from imdsctl.local.call import Call
 from imdsctl.local.ec2.common import region_state
@@ -22,9 +24,6 @@ from imdsctl.policy.request import ResourceContext, context_keys
 from imdsctl.wire.errors import ServiceError
 
 Values = Mapping[str, Any]
-
-WITHOUT_ACCOUNT = frozenset({"image", "snapshot"})
-"""Types whose ARNs name no account."""
 
 
 def arn(call: Call, kind: str, identifier: str) -> str:
@@ -64,20 +63,6 @@ def instance_values(state: RegionState, instance: Instance) -> Values:
             tags=options.instance_metadata_tags,
         ),
     }
-
-
-def option_values(*, tokens: Any, hop_limit: Any, endpoint: Any, tags: Any) -> Values:
-    """The four keys of metadata options; one that is None is absent."""
-    return {
-        "ec2:MetadataHttpTokens": _text(tokens),
-        "ec2:MetadataHttpPutResponseHopLimit": hop_limit,
-        "ec2:MetadataHttpEndpoint": _text(endpoint),
-        "ec2:InstanceMetadataTags": _text(tags),
-    }
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
 
 
 def _instance(call: Call, state: RegionState, identifier: str) -> Values:

@@ -6,15 +6,24 @@ entry in its service's room needs its own action on `*`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
+from imdsctl.codify.needs import EVERYTHING, Need, loose_tags, request_tags, resource_tags
 from imdsctl.local.call import Call
-from imdsctl.policy.request import Keys, ResourceContext
+from imdsctl.policy.request import ResourceContext
 
-EVERYTHING = (ResourceContext(),)
-"""What an action without resource types is tested on."""
+__all__ = [
+    "EVERYTHING",
+    "OF_BATCHES",
+    "PREFIXES",
+    "Named",
+    "Need",
+    "action_of",
+    "loose_tags",
+    "request_tags",
+    "resource_tags",
+]
 
 Named = tuple[tuple[ResourceContext, ...], Mapping[str, Any]]
 """The resources that a call names, and the condition keys of all of them."""
@@ -25,44 +34,7 @@ OF_BATCHES = {"SendMessageBatch": "SendMessage", "DeleteMessageBatch": "DeleteMe
 """A batch needs the permission of its entries' action (SQS Developer Guide, "Amazon SQS API permissions")."""
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
-    """One permission: an action, the resources it must be allowed on, and condition keys for all of them."""
-
-    action: str
-    resources: tuple[ResourceContext, ...] = EVERYTHING
-    keys: Keys = field(default_factory=dict)
-
-
 def action_of(call: Call) -> str:
     """The IAM action of a call's operation: `ec2:RunInstances`."""
     action = OF_BATCHES.get(call.action, call.action) if call.service == "sqs" else call.action
     return f"{PREFIXES.get(call.service, call.service)}:{action}"
-
-
-def request_tags(tags: Mapping[str, str]) -> Keys:
-    """`aws:RequestTag/...` and `aws:TagKeys` of the tags in a request; empty without tags."""
-    if not tags:
-        return {}
-    keys: dict[str, str | tuple[str, ...]] = {f"aws:requesttag/{key.lower()}": value for key, value in tags.items()}
-    keys["aws:tagkeys"] = tuple(tags)
-    return keys
-
-
-def resource_tags(tags: Mapping[str, str] | None, prefix: str) -> dict[str, str]:
-    """`aws:ResourceTag/...` and the service's own `prefix:ResourceTag/...` of a resource's tags."""
-    keys: dict[str, str] = {}
-    for key, value in (tags or {}).items():
-        keys[f"aws:resourcetag/{key.lower()}"] = value
-        keys[f"{prefix}:resourcetag/{key.lower()}"] = value
-    return keys
-
-
-def loose_tags(tags: Any) -> dict[str, str]:
-    """A request's list of tags as a dict, whatever is wrong with it: the handler refuses what is."""
-    found: dict[str, str] = {}
-    for tag in tags if isinstance(tags, Iterable) else ():
-        if isinstance(tag, Mapping):
-            found[str(tag.get("Key") or "")] = str(tag.get("Value") or "")
-    found.pop("", None)
-    return found

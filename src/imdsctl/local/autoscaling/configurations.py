@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from imdsctl.codify.launch import without_empty
 from imdsctl.domain.options import InvalidOption, MetadataOptions
 from imdsctl.local.autoscaling.common import invalid, listed, name_of, reads, scaling, writes
 from imdsctl.local.autoscaling.source import of_configuration, service_params
@@ -18,7 +19,6 @@ from imdsctl.local.constraints import check_members, check_range
 from imdsctl.local.ec2.common import region_state
 from imdsctl.local.ec2.instances import find_instances
 from imdsctl.local.ec2.launch import prepare
-from imdsctl.local.ec2.launch_templates import without_empty
 
 CONFIGURATIONS_MAX = 200
 """User Guide, "Quotas for Auto Scaling resources and groups"."""

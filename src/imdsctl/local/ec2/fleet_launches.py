@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
+from imdsctl.codify.launch import DEFAULT_INSTANCE_TYPE, without_empty
 from imdsctl.local.call import AwsError, Call
 from imdsctl.local.ec2.errors import invalid_combination, invalid_value, missing, unsupported
 from imdsctl.local.ec2.instance_types import instance_type
 from imdsctl.local.ec2.launch import INSTANCES_MAX, Launch, carry_out, prepare
-from imdsctl.local.ec2.launch_parameters import DEFAULT_INSTANCE_TYPE
-from imdsctl.local.ec2.launch_templates import find_template, find_version, without_empty
+from imdsctl.local.ec2.launch_templates import find_template, find_version
 from imdsctl.local.ec2.resources import PENDING, RUNNING, Fleet, FleetEvent, FleetMember
 from imdsctl.local.ec2.spot_market import Market, check_terms, on_demand_price, spot_price
 from imdsctl.local.ec2.state import RegionState

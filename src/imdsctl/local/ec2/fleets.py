@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from imdsctl.codify.launch import without_empty
 from imdsctl.local.call import Call, Operation
 from imdsctl.local.ec2.common import aws_tags, region_state, remember, replayed, tag_specifications
 from imdsctl.local.ec2.errors import (
@@ -40,7 +41,6 @@ from imdsctl.local.ec2.fleet_launches import (
 )
 from imdsctl.local.ec2.fleet_upkeep import ACTIVE, MAINTAIN, TERMINATION, end, shrink
 from imdsctl.local.ec2.launch import TAGGED_AT_LAUNCH
-from imdsctl.local.ec2.launch_templates import without_empty
 from imdsctl.local.ec2.pages import page
 from imdsctl.local.ec2.resources import TERMINATED, Fleet, FleetEvent, FleetMember
 from imdsctl.local.ec2.spot_market import INTERRUPTIONS, request_of

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from imdsctl.codify.launch import without_empty
 from imdsctl.domain.options import MetadataOptions, Switch
 from imdsctl.domain.precedence import image_options, resolve
 from imdsctl.local.call import Call, Operation
@@ -44,7 +45,7 @@ from imdsctl.local.ec2.launch_parameters import (
     subnet_of,
     user_data,
 )
-from imdsctl.local.ec2.launch_templates import find_template, find_version, without_empty
+from imdsctl.local.ec2.launch_templates import find_template, find_version
 from imdsctl.local.ec2.metadata_options import refuse_options_of_a_disabled_endpoint, requested_options
 from imdsctl.local.ec2.resources import (
     OPTIONS_APPLIED,

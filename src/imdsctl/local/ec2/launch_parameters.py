@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Any
 
+from imdsctl.codify.launch import DEFAULT_INSTANCE_TYPE
 from imdsctl.local.call import Call
 from imdsctl.local.ec2 import render
 from imdsctl.local.ec2.errors import (
@@ -26,9 +27,6 @@ from imdsctl.local.ec2.instance_types import InstanceType, instance_type
 from imdsctl.local.ec2.resources import Image, SecurityGroup, Subnet
 from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.iam.state import InstanceProfile
-
-DEFAULT_INSTANCE_TYPE = "m1.small"
-"""EC2 API Reference, RunInstances, InstanceType: "Default: m1.small"."""
 
 USER_DATA_BYTES_MAX = 16384
 CPU_CREDITS = ("standard", "unlimited")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from imdsctl.codify.launch import without_empty
 from imdsctl.domain.options import InvalidOption, MetadataOptions
 from imdsctl.local.call import AwsError, Call, Operation
 from imdsctl.local.ec2.common import aws_tags, region_state, remember, replayed, tag_specifications
@@ -161,17 +162,6 @@ def _checked_data(params: Mapping[str, Any]) -> dict[str, Any]:
     except InvalidOption as error:
         raise invalid_option(error) from None
     return without_empty(given)
-
-
-def without_empty(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A structure without the texts, lists and structures that hold nothing: AWS takes them as not given."""
-    out = {}
-    for name, member in value.items():
-        if isinstance(member, Mapping):
-            member = without_empty(member)
-        if member is not None and member != "" and member != {} and member != []:
-            out[name] = member
-    return out
 
 
 def _description(params: Mapping[str, Any]) -> str | None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from imdsctl.codify.launch import without_empty
 from imdsctl.local.call import Call, Operation
 from imdsctl.local.ec2.common import region_state, remember, replayed, tag_specifications
 from imdsctl.local.ec2.errors import invalid_value, missing, refuse, well_formed
 from imdsctl.local.ec2.fleet_launches import FLEET_CHANGE, ON_DEMAND, SPOT, fill, note, pools_of
 from imdsctl.local.ec2.fleet_upkeep import ACTIVE, MAINTAIN, end, shrink
-from imdsctl.local.ec2.launch_templates import without_empty
 from imdsctl.local.ec2.resources import SPOT_FLEET_TAG, Fleet, SpotFleet
 from imdsctl.local.ec2.spot_fleet_config import (
     check_capacity,

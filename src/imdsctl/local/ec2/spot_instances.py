@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from imdsctl.codify.launch import without_empty
 from imdsctl.local.call import AwsError, Call, Operation
 from imdsctl.local.ec2.common import aws_tags, region_state, remember, replayed, tag_specifications
 from imdsctl.local.ec2.errors import (
@@ -24,7 +25,7 @@ from imdsctl.local.ec2.filters import Filters, boolean, nothing
 from imdsctl.local.ec2.instance_type_offers import offered
 from imdsctl.local.ec2.instance_types import InstanceType, instance_type
 from imdsctl.local.ec2.launch import INSTANCES_MAX, carry_out, prepare
-from imdsctl.local.ec2.launch_templates import timestamp, without_empty
+from imdsctl.local.ec2.launch_templates import timestamp
 from imdsctl.local.ec2.pages import page
 from imdsctl.local.ec2.resources import Instance, SpotRequest
 from imdsctl.local.ec2.spot_market import (
