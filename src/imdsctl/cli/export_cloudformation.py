@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from imdsctl.cli import dependencies, options
-from imdsctl.cli.errors import EXIT_DONE
-from imdsctl.cli.export_scan import seen_scan
+from imdsctl.cli.export_scan import say_left_out, seen_scan
 from imdsctl.cli.export_terraform import As
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 
@@ -30,12 +29,14 @@ def command(
 ) -> int:
     """Write the organization's SCPs and EC2 policies as a CloudFormation template. Asks AWS nothing.
 
-    Exit codes: 0 written, 2 wrong command line, no scan, or nothing that CloudFormation can express.
+    Exit codes: 0 written, 1 written, but the scan could not read every policy, 2 wrong command line, no
+    scan, or nothing that CloudFormation can express.
     """
     from imdsctl.adapters.intent_file import find_intent
     from imdsctl.adapters.private_file import write_private
     from imdsctl.codify.cloudformation import NOTE, template
     from imdsctl.codify.declarative import declarative_policy
+    from imdsctl.codify.export_gaps import unread_policies
 
     seen = seen_scan(dependencies.of(context), db, scan)
     declared = declarative_policy(find_intent(intent)[0]) if which is As.WANTED else None
@@ -59,7 +60,7 @@ def command(
             file=sys.stderr,
         )
     print(NOTE, file=sys.stderr)
-    return EXIT_DONE
+    return say_left_out(unread_policies(seen))
 
 
 def _nothing(summary: str, hint: str) -> DiagnosticError:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imdsctl.cli import dependencies, options
+from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.domain.shown import shown
 
 if TYPE_CHECKING:
+    from imdsctl.codify.export_gaps import LeftOut
     from imdsctl.domain.observations import Scan, Target
     from imdsctl.domain.plan import Plan
 
@@ -55,10 +60,17 @@ def folder(path: Path) -> Path:
     return path
 
 
+def say_left_out(left_out: Iterable[LeftOut]) -> int:
+    """Say on standard error what an export does not have. Gives the exit code: 1 when something could not be read."""
+    code = EXIT_DONE
+    for each in left_out:
+        print(f"Left out: {shown(each.subject)}: {shown(each.reason)}", file=sys.stderr)
+        code = EXIT_FAILED if each.unread else code
+    return code
+
+
 def checked(values: Sequence[str], name: str, pattern: str, example: str) -> None:
     """Raises DiagnosticError `option-invalid` (exit code 2) for a value that does not match."""
-    import re
-
     for value in values:
         if not re.fullmatch(pattern, value):
             what = f"`{value}` cannot be {name}"

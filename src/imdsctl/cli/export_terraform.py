@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from imdsctl.cli import dependencies, options
-from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED
-from imdsctl.cli.export_scan import checked, choice, folder, planned, seen_scan
+from imdsctl.cli.export_scan import checked, choice, folder, planned, say_left_out, seen_scan
 from imdsctl.fleet.targets import ROLE_NAME
 
 
@@ -49,7 +48,6 @@ def command(
     """
     from imdsctl.adapters.private_file import write_private
     from imdsctl.codify.terraform import Settings, configuration
-    from imdsctl.domain.shown import shown
 
     checked([role], "the name of a role", r"[\w+=,.@/-]{1,512}", "imdsctl")
     checked([own_account] if own_account else [], "an account", r"\d{12}", "111122223333")
@@ -60,12 +58,11 @@ def command(
     for name, pieces in made.files.items():
         write_private(folder(output) / name, pieces)
         print(output / name)
-    for each in made.left_out:
-        print(f"Left out: {shown(each.subject)}: {shown(each.reason)}", file=sys.stderr)
+    code = say_left_out(made.left_out)
     print(
         f"{made.defaults} Region default{'' if made.defaults == 1 else 's'} of scan {seen.scan_id}. The provider cannot"
         " import them and has no argument for HttpTokensEnforced: the first plan creates each of them"
         + (", and applying it changes nothing in AWS." if plan is None else "."),
         file=sys.stderr,
     )
-    return EXIT_FAILED if any(each.unread for each in made.left_out) else EXIT_DONE
+    return code

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from imdsctl.codify.export_gaps import LeftOut, unread_places, unread_policies
 from imdsctl.codify.hcl import Block, Call, Expression, Item, block_text, commented, identifier
 from imdsctl.domain.observations import PolicySeen, RegionSeen, Scan, Target
 from imdsctl.domain.options import AWS_NAMES, HOP_LIMIT_NO_PREFERENCE, NO_PREFERENCE, AccountDefaults, MetadataOptions
 from imdsctl.domain.plan import Change, Plan, Stage, Surface
 from imdsctl.domain.shown import shown
-from imdsctl.domain.verdicts import NOT_INSPECTABLE
 
 Chosen = Callable[[Target], bool]
 ARGUMENTS = tuple(sorted(AWS_NAMES))
@@ -49,15 +49,6 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """Something that is not in the configuration. `unread`: because the scan could not read it."""
-
-    subject: str
-    reason: str
-    unread: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Configuration:
     """File names to what stands in them, piece by piece (each a whole comment or block)."""
 
@@ -81,11 +72,7 @@ def configuration(scan: Scan, settings: Settings, *, plan: Plan | None = None, c
     """
     after = {change.target: change for change in plan.changes if _sets_defaults(change)} if plan else {}
     defaults: list[_Default] = []
-    left_out = [
-        LeftOut(f"{each.account_id}/{each.region}" if each.region else each.account_id, each.unseen.reason, unread=True)
-        for each in scan.unseen
-        if each.unseen.code not in NOT_INSPECTABLE and chosen(Target(each.account_id, each.region or ""))
-    ]
+    left_out = list(unread_places(scan, chosen))
     for region in scan.regions:
         if chosen(region.target):
             found = _default(region, after.get(region.target))
@@ -94,12 +81,14 @@ def configuration(scan: Scan, settings: Settings, *, plan: Plan | None = None, c
     files: dict[str, Iterable[str]] = {
         "versions.tf": _versions(settings),
         "providers.tf": _providers([each.target for each in defaults], settings),
-        "region_defaults.tf": _region_defaults(defaults, left_out, settings, wanted=plan is not None),
+        "region_defaults.tf": _region_defaults(defaults, tuple(left_out), settings, wanted=plan is not None),
         "metadata_options.tf": _patches(scan, plan, chosen),
     }
     if settings.policies:
         policies = sorted((each for each in scan.policies if not each.aws_managed), key=lambda each: each.policy_id)
-        files["organization.tf"] = _organization(policies)
+        gaps = tuple(unread_policies(scan))
+        left_out += gaps
+        files["organization.tf"] = _organization(policies, gaps)
     return Configuration(files, tuple(left_out), len(defaults))
 
 
@@ -164,10 +153,14 @@ def _region_defaults(
     defaults: Iterable[_Default], left_out: Iterable[LeftOut], settings: Settings, *, wanted: bool
 ) -> Iterator[str]:
     yield commented(_DEFAULTS_HEAD.format(what=_AS_WANTED if wanted else _AS_SEEN))
-    for each in left_out:
-        yield commented(f"Left out: {shown(each.subject)}: {shown(each.reason)}")
+    yield from _gaps(left_out)
     for default in defaults:
         yield "\n" + (commented(default.note) if default.note else "") + block_text(_default_block(default, settings))
+
+
+def _gaps(left_out: Iterable[LeftOut]) -> Iterator[str]:
+    for each in left_out:
+        yield commented(f"Left out: {shown(each.subject)}: {shown(each.reason)}")
 
 
 def _default_block(default: _Default, settings: Settings) -> Block:
@@ -192,11 +185,12 @@ def _default_block(default: _Default, settings: Settings) -> Block:
 # organization.tf
 
 
-def _organization(policies: Iterable[PolicySeen]) -> Iterator[str]:
+def _organization(policies: Iterable[PolicySeen], gaps: Iterable[LeftOut]) -> Iterator[str]:
     yield commented(
         "Policies of the organization, and what they are attached to. Each is imported, so that the first plan is\n"
         "empty; a scan does not read descriptions and tags, so that Terraform leaves these alone."
     )
+    yield from _gaps(gaps)
     for policy in policies:
         name = identifier(policy.name, policy.policy_id)
         address = f"aws_organizations_policy.{name}"

@@ -13,7 +13,7 @@ from tests.unit.domain.plan_cases import scan_of
 
 from imdsctl.cli.app import run
 from imdsctl.cli.dependencies import Dependencies
-from imdsctl.domain.observations import PolicyKind, PolicySeen, Scan
+from imdsctl.domain.observations import AccountUnseen, PolicyKind, PolicySeen, Scan, Unseen
 from imdsctl.fleet.memory_store import MemoryStore
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -83,6 +83,10 @@ def test_cloudformation(capsys: pytest.CaptureFixture[str]) -> None:
     assert export("cloudformation", "-o", "wanted.json", "--as", "wanted", scan=scan_of(*TWO)) == 0
     assert "WantedRegionDefaults" in json.loads(Path("wanted.json").read_text())["Resources"]
     assert "no resource type for the Region defaults" in capsys.readouterr().err
+    gap = AccountUnseen("111122223333", None, Unseen("policies of the organization (x)", "AccessDenied"))
+    partial = replace(scan_of(*TWO), policies=(DENY,), unseen=(gap,))
+    assert export("cloudformation", "-o", "partial.json", scan=partial) == 1
+    assert "Left out: policies of the organization (x): AccessDenied" in capsys.readouterr().err
     assert export("cloudformation", "-o", "none.json", scan=scan_of(*TWO)) == 2
     assert "export-impossible" in capsys.readouterr().err
     assert not Path("none.json").exists()

@@ -8,7 +8,8 @@ from typing import Any
 
 from tests.unit.domain.plan_cases import ACCOUNT, REGION, scan_of
 
-from imdsctl.codify.terraform import Configuration, LeftOut, Settings, configuration
+from imdsctl.codify.export_gaps import LeftOut
+from imdsctl.codify.terraform import Configuration, Settings, configuration
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.observations import AccountUnseen, PolicyKind, PolicySeen, Scan, Unseen
 from imdsctl.domain.planner import make_plan
@@ -151,3 +152,11 @@ def test_patches_say_the_whole_block() -> None:
     assert block % "optional" in seen
     assert block % "required" in wanted
     assert f"i-1, {ACCOUNT}/{REGION}" in seen
+
+
+def test_a_policy_that_was_not_read_is_said_whatever_accounts_are_chosen() -> None:
+    refused = Unseen("policy p-9", "AccessDenied\n}")
+    scan = replace(only(), unseen=(AccountUnseen("999988887777", None, refused),))
+    made = configuration(scan, ROLE, plan=None, chosen=lambda target: target.account_id == ACCOUNT)
+    assert made.left_out == (LeftOut("policy p-9", "AccessDenied\n}", unread=True),)
+    assert "# Left out: policy p-9: AccessDenied\\u000a}\n" in "".join(made.files["organization.tf"])
