@@ -9,6 +9,7 @@ from imdsctl.domain.diagnostics import Diagnostic
 
 CHARACTERS_MAX = 1_000_000
 """Its reader takes about 8 CPU-s for as many."""
+_TEXT = ("STRING_CHARS", "HEREDOC_TEMPLATE", "HEREDOC_TEMPLATE_TRIM")
 _ESCAPES = {"\\n": "\n", '\\"': '"', "\\\\": "\\", "\\t": "\t", "\\r": "\r"}
 
 
@@ -31,6 +32,8 @@ def read_hcl(name: str, text: str) -> tuple[Node, ...] | Diagnostic:
         return Diagnostic("code-unreadable", "not HCL from here on", f"{name}:{line}:{getattr(error, 'column', 1)}")
     except RecursionError:
         return Diagnostic("code-unreadable", "nested too deep", name)
+    except ValueError:
+        return Diagnostic("code-unreadable", "a number with too many digits", name)
 
 
 def _place(tree: Any) -> tuple[int, int]:
@@ -96,7 +99,8 @@ def _expression(tree: Any, line: int, column: int) -> Node:
         arguments = [each for outer in _kids(tree, "arguments") for each in _trees(outer) if _is_value(each)]
         if len(arguments) == 1:
             return _expression(arguments[0], line, column)
-    return Node(Unknown(tuple(_references(tree))), line, column)
+    said = " ".join(str(token) for token in tree.scan_values(lambda each: each.type in _TEXT)) if _trees(tree) else ""
+    return Node(Unknown(tuple(_references(tree)), said), line, column)
 
 
 def _object(tree: Any, line: int, column: int) -> Node:

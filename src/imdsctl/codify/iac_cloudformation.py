@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from imdsctl.codify.iac_model import Resource, Role, containers_in, named, options_of
+from imdsctl.codify.iac_model import Resource, Role, containers_in, named, options_of, texts
 from imdsctl.codify.iac_terraform import OPTIONAL, emr_setting, version_setting
-from imdsctl.codify.iac_tree import Node, Unknown, child, entries, members, text
+from imdsctl.codify.iac_tree import Node, Unknown, child, entries, members, text, words
 
 SETTING = "MetadataOptions: {HttpTokens: required}"
 
@@ -24,7 +24,7 @@ def settled(node: Node) -> Node:
     if len(node.value) == 1:
         name, inner = next(iter(node.value.items()))
         if name.startswith("Fn::") or name == "Ref":
-            return replace(node, value=Unknown(tuple(_names(name, inner))))
+            return replace(node, value=Unknown(tuple(_names(name, inner)), " ".join(words(inner))))
     return replace(node, value={name: settled(each) for name, each in node.value.items()})
 
 
@@ -49,13 +49,15 @@ def of_template(file: str, root: Node) -> Iterator[Resource]:
 def _resource(base: Resource, body: Node) -> Iterator[Resource]:
     kind = base.type.removeprefix("AWS::")
     if kind == "EC2::LaunchTemplate":
-        yield template_data(base, child(body, "LaunchTemplateData") or Node({}))
+        made = template_data(base, child(body, "LaunchTemplateData") or Node({}))
+        yield replace(made, aliases=texts(body, "LaunchTemplateName"))
     elif kind == "EC2::Instance":
         yield replace(
             template_data(base, body), role=Role.LAUNCH, template=_specification(child(body, "LaunchTemplate"))
         )
     elif kind == "AutoScaling::LaunchConfiguration":
-        yield replace(template_data(base, body), role=Role.CONFIGURATION)
+        names = texts(body, "LaunchConfigurationName")
+        yield replace(template_data(base, body), role=Role.CONFIGURATION, aliases=names)
     elif kind == "AutoScaling::AutoScalingGroup":
         mixed = child(body, "MixedInstancesPolicy", "LaunchTemplate")
         uses = [child(body, "LaunchTemplate"), child(mixed, "LaunchTemplateSpecification")]
@@ -67,14 +69,14 @@ def _resource(base: Resource, body: Node) -> Iterator[Resource]:
     elif kind in ("EC2::SpotFleet", "EC2::EC2Fleet"):
         data = child(body, "SpotFleetRequestConfigData") if kind == "EC2::SpotFleet" else body
         for each in entries(child(data, "LaunchTemplateConfigs")):
-            yield replace(base, template=_specification(child(each, "LaunchTemplateSpecification")))
+            yield replace(base, template=_specification(child(each, "LaunchTemplateSpecification")), setting="")
         for each in entries(child(data, "LaunchSpecifications")):
             image = child(each, "ImageId")
-            yield replace(base, place=replace(each, value=None), image=image, setting="a launch template")
+            yield replace(base, place=replace(each, value=None), image=image, setting="")
     elif kind == "EKS::Nodegroup":
         use = _specification(child(body, "LaunchTemplate"))
         containers = "an EKS node group uses it"
-        yield replace(base, template=use, containers=containers, silence_unknown=use is None)
+        yield replace(base, template=use, containers=containers, setting="", silence_unknown=use is None)
     elif kind == "SageMaker::NotebookInstance":
         block = child(body, "InstanceMetadataServiceConfiguration")
         said = version_setting(child(block, "MinimumInstanceMetadataServiceVersion"))

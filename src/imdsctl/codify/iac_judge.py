@@ -3,7 +3,8 @@ all agree it is known, where they differ it is unknown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -23,6 +24,7 @@ _ALL: Mapping[str, Values] = {
     "http_endpoint": (None, *Switch),
 }
 _IMAGES = (MetadataOptions(), IMAGE_IMDS_V2)
+_INDEX = re.compile(r"\[[^\]]*\]")
 _NO_PREFERENCE = ("no-preference", -1)
 
 
@@ -50,7 +52,7 @@ class Judge:
 
     def __init__(self, resources: tuple[Resource, ...], world: World) -> None:
         self._world = world
-        self._named: dict[tuple[str, str], Resource] = {(each.scope, each.address): each for each in resources}
+        self._named = _by_name(resources)
         self._containers = {
             id(found): each.containers
             for each in resources
@@ -72,9 +74,13 @@ class Judge:
         for name, node in resource.said.items():
             if node.unknown or (resource.role is Role.DEFAULTS and node.value in _NO_PREFERENCE):
                 continue
+            if isinstance(node.value, (dict, tuple)):
+                message = f"{resource.address}: {AWS_NAMES[name]} is a list or an object, not a value"
+                yield _finding(INVALID, resource, node, message, "write one value")
+                continue
             try:
                 MetadataOptions.from_aws({AWS_NAMES[name]: _number(name, node.value)})
-            except (InvalidOption, TypeError) as error:
+            except InvalidOption as error:
                 yield _finding(INVALID, resource, node, f"{resource.address}: {error}", "write one of these")
         support = resource.imds_support
         if support is not None and not support.unknown and support.value != "v2.0":
@@ -106,10 +112,14 @@ class Judge:
         endpoint = self._possible(resource, layers, "http_endpoint").values
         if HttpTokens.OPTIONAL in tokens.values and not (said_there and template and self._open(template)):
             exposed = tokens.only(HttpTokens.OPTIONAL) and endpoint == {Switch.ENABLED}
-            message = _reason(resource, layers, tokens, self._world)
+            message = _reason(resource, layers, tokens, endpoint, self._world)
             if exposed and resource.role is not Role.SERVICE and any(d.enforced for d in self._world.defaults):
                 message += "; with HttpTokensEnforced, AWS refuses such a launch"
-            remedy = f"write `{resource.setting}`" if resource.setting else "give it a template that asks for IMDSv2"
+            remedy = (
+                f"write `{resource.setting}`"
+                if resource.setting
+                else "launch from a template that says HttpTokens=required"
+            )
             yield _finding(EXPOSED if exposed else UNKNOWN, resource, place, message, remedy)
         yield from self._hops(resource, layers, template)
 
@@ -194,6 +204,24 @@ class Judge:
             yield _finding(IMAGE, resource, resource.place, message, 'write `imds_support = "v2.0"`')
 
 
+def _by_name(resources: Iterable[Resource]) -> dict[tuple[str, str], Resource]:
+    """By scope and address; also by id and name, and by the address without an index where all that have it say the
+    same."""
+    exact: dict[tuple[str, str], Resource] = {}
+    loose: dict[tuple[str, str], list[Resource]] = {}
+    for each in resources:
+        exact[each.scope, each.address] = each
+        for name in (_INDEX.sub("", each.address), *each.aliases):
+            loose.setdefault((each.scope, name), []).append(each)
+    same = {key: found[0] for key, found in loose.items() if len({_said(each) for each in found}) == 1}
+    return same | exact
+
+
+def _said(resource: Resource) -> tuple[object, ...]:
+    image = text(resource.image)
+    return (resource.role, image, *sorted((name, repr(node.value)) for name, node in resource.said.items()))
+
+
 def _number(name: str, value: Any) -> Any:
     """Terraform and YAML take a number in quotes."""
     digits = name == "http_put_response_hop_limit" and isinstance(value, str) and value.isascii() and value.isdigit()
@@ -241,9 +269,12 @@ def _region_default(resource: Resource) -> Iterator[CodeFinding]:
         yield _finding(UNKNOWN, resource, node, message, "write the value itself")
 
 
-def _reason(resource: Resource, layers: _Layers, tokens: _Outcome, world: World) -> str:
+_WHAT = {Role.LAUNCH: "this launch", Role.SERVICE: "what it starts"}
+
+
+def _reason(resource: Resource, layers: _Layers, tokens: _Outcome, endpoint: frozenset[Any], world: World) -> str:
     """The sentence that says what it gets and why."""
-    what = "this launch" if resource.role is Role.LAUNCH else f"what uses this {resource.role}"
+    what = _WHAT.get(resource.role, f"what uses this {resource.role}")
     head = f"{resource.address}: {what} gets `optional`"
     if len(tokens.values) > 1:
         head = f"{resource.address}: whether {what} gets `optional` is unknown"
@@ -251,7 +282,9 @@ def _reason(resource: Resource, layers: _Layers, tokens: _Outcome, world: World)
     if node is not None:
         if node.unknown:
             return f"{head}, because HttpTokens is a variable or computed"
-        return f"{head}, because the {'launch' if resource.role is Role.LAUNCH else resource.role} says so"
+        # Where the value itself is known, the doubt is about something else: the endpoint.
+        doubt = "" if len(endpoint) == 1 else ", unless HttpEndpoint, which is a variable or computed, is `disabled`"
+        return f"{head}, because the {'launch' if resource.role is Role.LAUNCH else resource.role} says so{doubt}"
     if resource.silence_unknown:
         return f"{head}, because it says nothing, and what that means depends on the release of the service or tool"
     if resource.built_in is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from imdsctl.codify.iac_tree import Node, child, members
+from imdsctl.codify.iac_tree import Node, child, members, text, words
 from imdsctl.domain.options import MetadataOptions
 
 FIELDS = {
@@ -52,6 +53,8 @@ class Resource:
     """What silence means to a service that does not leave it to EC2; None: EC2's precedence."""
     silence_unknown: bool = False
     """Silence means different things in different releases of the tool."""
+    aliases: tuple[str, ...] = ()
+    """Its id and name at AWS, where the code knows them."""
     setting: str = ""
     """How the code spells HttpTokens=required, for the remedy."""
 
@@ -70,18 +73,34 @@ def options_of(block: Node | None) -> dict[str, Node]:
     return {name: node for name, node in found if name and node.value is not None}
 
 
+USER_DATA_MAX = 32 * 1024
+"""EC2 takes 16 KB before base64."""
 CONTAINER_MARKS = ("ECS_CLUSTER", "/etc/eks/bootstrap.sh", "node.eks.aws", "dockerd", "docker run", "kubelet")
 
 
 def containers_in(user_data: Node | None) -> str:
-    """Why user data make a container host, or nothing."""
-    value = user_data.value if user_data is not None else None
-    if isinstance(value, dict):
-        value = next((node.value for _, node in members(user_data)), None)
-    found = next((mark for mark in CONTAINER_MARKS if isinstance(value, str) and mark in value), None)
+    """Why user data make a container host, or nothing. `user_data` may be base64, and may be known in part."""
+    if user_data is None:
+        return ""
+    said = " ".join(words(user_data))
+    found = next((mark for mark in CONTAINER_MARKS if mark in said or mark in _decoded(said)), None)
     return f"its user data name `{found}`" if found else ""
+
+
+def _decoded(said: str) -> str:
+    if len(said) > USER_DATA_MAX:
+        return ""
+    try:
+        return b64decode(said, validate=True).decode("utf-8", "replace")
+    except ValueError:
+        return ""
 
 
 def named(node: Node | None, *names: str) -> Node | None:
     """The first of these members that there is."""
     return next((found for name in names if (found := child(node, name)) is not None), None)
+
+
+def texts(body: Node, *names: str) -> tuple[str, ...]:
+    """The members of these names that are text."""
+    return tuple(found for name in names if (found := text(child(body, name))))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from imdsctl.codify.iac_model import Resource, Role, containers_in, named, options_of
+from imdsctl.codify.iac_model import Resource, Role, containers_in, named, options_of, texts
 from imdsctl.codify.iac_tree import Node, Unknown, child, entries, members, of_json, text
 from imdsctl.codify.json_places import read_json
 from imdsctl.domain.options import HttpTokens, MetadataOptions
@@ -71,6 +71,7 @@ def resource(scope: str, file: str, kind: str, address: str, body: Node) -> Iter
             image=named(body, "ami", "image_id"),
             imds_support=child(body, "imds_support"),
             containers=containers_in(named(body, "user_data", "user_data_base64")),
+            aliases=texts(body, "id", "name"),
         )
     elif kind == "aws_sagemaker_notebook_instance":
         block = child(body, "instance_metadata_service_configuration")
@@ -86,7 +87,7 @@ def resource(scope: str, file: str, kind: str, address: str, body: Node) -> Iter
         said = emr_setting(child(body, "configuration"))
         yield replace(base, role=Role.SERVICE, said=said, silence_unknown=True, setting=setting)
     else:
-        yield from _users(base, body)
+        yield from _users(replace(base, setting=""), body)
 
 
 def _users(base: Resource, body: Node) -> Iterator[Resource]:
@@ -118,7 +119,7 @@ def _users(base: Resource, body: Node) -> Iterator[Resource]:
             if use is not None:
                 yield _use(base, use, "id", "name")
         for each in entries(child(body, "launch_specification")):
-            yield replace(base, place=each, image=child(each, "ami"), setting="a launch template")
+            yield replace(base, place=each, image=child(each, "ami"))
 
 
 def _use(base: Resource, use: Node, *names: str) -> Resource:

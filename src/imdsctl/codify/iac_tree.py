@@ -8,12 +8,17 @@ from typing import Any
 
 from imdsctl.codify.json_places import Document
 
+WORDS_MAX = 10_000
+"""Values that are looked at below one function: aliases can make a small text a large tree."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A value that only a run knows: a variable, a function, another resource. `refers` are the names in it."""
+    """A value that only a run knows: a variable, a function, another resource. `refers` are the names in it, `words`
+    what is known of its text."""
 
     refers: tuple[str, ...] = ()
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +81,20 @@ def of_json(document: Document) -> Node:
         return Node(value, line, column)
 
     return build(document.value, "")
+
+
+def words(node: Node) -> Iterator[str]:
+    """Every text in it."""
+    waiting = [node]
+    for _ in range(WORDS_MAX):
+        if not waiting:
+            return
+        value = waiting.pop().value
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, Unknown):
+            yield value.words
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, tuple):
+            waiting.extend(value)
