@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (lines of the page)
 """Writes docs/scale.md: what an organization of any size costs, from the program's own limits and what was measured.
 
 `make docs` calls it. The figures of MEASURED come from `python -m bench --only sweep` (and `plan`, `evidence`); when they

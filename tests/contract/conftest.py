@@ -71,7 +71,7 @@ class Place:
 @pytest.fixture(scope="session")
 def aws_shell(start_local: Any) -> Any:
     """A shell of the management account of an organization with 45 accounts."""
-    return start_local("--accounts", str(ACCOUNTS), "--instances", "4", "--seed", "7")
+    return start_local("--accounts", str(ACCOUNTS), "--instances", "4", "--seed", "7", "--regions", "all")
 
 
 @pytest.fixture(scope="session")

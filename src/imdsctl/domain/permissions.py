@@ -64,7 +64,6 @@ NEEDS: tuple[Need, ...] = (
         "organizations",
         "find the accounts, their units and the policies in force",
         "DescribeEffectivePolicy",
-        "DescribeOrganization",
         "DescribePolicy",
         "ListAccounts",
         "ListAccountsForParent",
@@ -83,6 +82,15 @@ NEEDS: tuple[Need, ...] = (
         ("AssumeRole",),
         "enter each account through its role",
         "arn:{partition}:iam::*:role/{role}",
+    ),
+    _read(
+        "WatchQueue",
+        "sqs",
+        "sqs",
+        "read CloudTrail's events from the queue of `watch --queue`",
+        "DeleteMessage",
+        "ReceiveMessage",
+        place=Place.CALLER,
     ),
     _read("Regions", "account", "account", "which Regions the account has enabled", "ListRegions"),
     _read(

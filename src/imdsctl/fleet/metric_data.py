@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from imdsctl.domain.metric_asks import QUERIES_MAX, SEARCH_SERIES_MAX, Ask, Budget, Metric, Price, Span, by_id
@@ -134,7 +135,8 @@ async def _pages(
     params = {
         "MetricDataQueries": queries,
         "StartTime": span.start,
-        "EndTime": span.end,
+        # The end is not in it, and whole seconds count: a period that began this very second would be left out.
+        "EndTime": span.end + timedelta(seconds=1),
         "ScanBy": "TimestampDescending",
     }
     whole = True
