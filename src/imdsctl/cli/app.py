@@ -38,6 +38,7 @@ COMMANDS = (
     "local",
     "imds",
     "iam-policy",
+    "check",
     "policy",
     "export",
 )

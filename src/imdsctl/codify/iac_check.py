@@ -1,0 +1,105 @@
+"""`imdsctl check`: which language a document is, what it says, and what that comes to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from imdsctl.codify.findings import CodeFinding
+from imdsctl.codify.iac_cloudformation import of_launch_template, of_template
+from imdsctl.codify.iac_clusters import of_manifest, of_packer
+from imdsctl.codify.iac_judge import Judge
+from imdsctl.codify.iac_model import Resource
+from imdsctl.codify.iac_terraform import of_plan, of_source
+from imdsctl.codify.iac_tree import Node, text
+from imdsctl.codify.iac_world import World
+from imdsctl.domain.diagnostics import Diagnostic
+
+HINT = re.compile(
+    r"AWS::|aws_|LaunchTemplateData|MetadataOptions|amazon-(ebs|instance)|EC2NodeClass|InstanceGroup|ClusterConfig"
+    r"|resource_changes|planned_values|\"ImageId\"|\"InstanceType\""
+)
+"""A text without any of these has nothing to be checked, however it is written."""
+_LAUNCH_TEMPLATE = {"LaunchTemplateData", "LaunchTemplateVersions", "MetadataOptions", "ImageId", "InstanceType"}
+_PLAN_VERSION = re.compile(r"1\.\d+")
+
+
+class Language(StrEnum):
+    """What a file's name says."""
+
+    HCL = "hcl"
+    JSON = "json"
+    YAML = "yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that was taken apart into documents. `folder` is the scope of Terraform's names."""
+
+    file: str
+    folder: str
+    language: Language
+    documents: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedCode:
+    """`recognized` are the files that are of a language and kind this check knows."""
+
+    findings: tuple[CodeFinding, ...]
+    unread: tuple[Diagnostic, ...]
+    recognized: tuple[str, ...]
+    resources: int
+
+
+def check_code(sources: Iterable[Source], world: World) -> CheckedCode:
+    """Judge everything that the sources launch, together: names of one Terraform folder go across its files."""
+    resources: list[Resource] = []
+    unread: list[Diagnostic] = []
+    recognized: list[str] = []
+    for source in sources:
+        for document in source.documents:
+            try:
+                found = _resources(source, document)
+            except (AttributeError, TypeError, ValueError, RecursionError):
+                place = f"{source.file}:{document.line}"
+                unread.append(Diagnostic("code-unreadable", "parts of it have another form than expected", place))
+                continue
+            if isinstance(found, Diagnostic):
+                unread.append(found)
+            elif found is not None:
+                resources.extend(found)
+                recognized.append(source.file)
+    judge = Judge(tuple(resources), world)
+    findings = {finding: None for each in resources for finding in judge.findings(each)}
+    ordered = sorted(findings, key=lambda each: (each.file, each.line, each.column, each.rule.id))
+    return CheckedCode(tuple(ordered), tuple(unread), tuple(dict.fromkeys(recognized)), len(resources))
+
+
+def _resources(source: Source, root: Node) -> tuple[Resource, ...] | Diagnostic | None:
+    """The resources of a document; None where it is not infrastructure code."""
+    file, keys = source.file, root.value if isinstance(root.value, dict) else {}
+    if source.language is Language.HCL:
+        return (*of_source(source.folder, file, root), *of_packer(file, root))
+    if "resource_changes" in keys or "planned_values" in keys or "terraform_version" in keys:
+        version = text(keys.get("format_version"))
+        if not _PLAN_VERSION.fullmatch(version):
+            summary = f"a Terraform plan of format `{version or 'unknown'}`; 1.x is read"
+            hint = "write it anew with `terraform show -json`"
+            place = keys.get("format_version", root)
+            return Diagnostic("code-plan-version", summary, f"{file}:{place.line}:{place.column}", hint)
+        if "resource_changes" not in keys:
+            summary = "no `resource_changes`: a state, or a plan that was cut"
+            return Diagnostic("code-unreadable", summary, f"{file}:{root.line}", "show a plan file, not a state")
+        return tuple(of_plan(file, root))
+    if "Resources" in keys:
+        return tuple(of_template(file, root))
+    if "resource" in keys:
+        return tuple(of_source(source.folder, file, root))
+    if "builders" in keys:
+        return tuple(of_packer(file, root))
+    if "apiVersion" in keys and "kind" in keys:
+        return tuple(of_manifest(file, root)) or None
+    return tuple(of_launch_template(file, root)) if _LAUNCH_TEMPLATE & keys.keys() else None

@@ -1,0 +1,122 @@
+"""CloudFormation templates, CDK's included, and the bodies of launch templates.
+
+Source: CloudFormation Template Reference, the resource types named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from imdsctl.codify.iac_model import Resource, Role, containers_in, named, options_of, texts
+from imdsctl.codify.iac_terraform import OPTIONAL, emr_setting, version_setting
+from imdsctl.codify.iac_tree import Node, Unknown, child, entries, members, text, words
+
+SETTING = "MetadataOptions: {HttpTokens: required}"
+
+
+def settled(node: Node) -> Node:
+    """The tree with every intrinsic function as an unknown value that knows the names in it."""
+    if isinstance(node.value, tuple):
+        return replace(node, value=tuple(map(settled, node.value)))
+    if not isinstance(node.value, dict):
+        return node
+    if len(node.value) == 1:
+        name, inner = next(iter(node.value.items()))
+        if name.startswith("Fn::") or name == "Ref":
+            return replace(node, value=Unknown(tuple(_names(name, inner)), " ".join(words(inner))))
+    return replace(node, value={name: settled(each) for name, each in node.value.items()})
+
+
+def _names(function: str, inner: Node) -> Iterator[str]:
+    if function == "Ref" and isinstance(inner.value, str):
+        yield inner.value
+    elif function == "Fn::GetAtt":
+        first = entries(inner)[0].value if entries(inner) else ""
+        if isinstance(first, str):
+            yield first.partition(".")[0]
+
+
+def of_template(file: str, root: Node) -> Iterator[Resource]:
+    """The resources of a template."""
+    for name, each in members(child(root, "Resources")):
+        properties = child(each, "Properties") or Node({}, each.line, each.column)
+        place = Node(None, each.line, each.column)
+        kind = text(child(each, "Type"))
+        yield from _resource(Resource(file, name, kind, Role.LAUNCH, file, place, setting=SETTING), settled(properties))
+
+
+def _resource(base: Resource, body: Node) -> Iterator[Resource]:
+    kind = base.type.removeprefix("AWS::")
+    if kind == "EC2::LaunchTemplate":
+        made = template_data(base, child(body, "LaunchTemplateData") or Node({}))
+        yield replace(made, aliases=texts(body, "LaunchTemplateName"))
+    elif kind == "EC2::Instance":
+        yield replace(
+            template_data(base, body), role=Role.LAUNCH, template=_specification(child(body, "LaunchTemplate"))
+        )
+    elif kind == "AutoScaling::LaunchConfiguration":
+        names = texts(body, "LaunchConfigurationName")
+        yield replace(template_data(base, body), role=Role.CONFIGURATION, aliases=names)
+    elif kind == "AutoScaling::AutoScalingGroup":
+        mixed = child(body, "MixedInstancesPolicy", "LaunchTemplate")
+        uses = [child(body, "LaunchTemplate"), child(mixed, "LaunchTemplateSpecification")]
+        uses += [child(each, "LaunchTemplateSpecification") for each in entries(child(mixed, "Overrides"))]
+        uses = [_specification(each) for each in uses]
+        yield from (
+            replace(base, template=each) for each in [*uses, child(body, "LaunchConfigurationName")] if each is not None
+        )
+    elif kind in ("EC2::SpotFleet", "EC2::EC2Fleet"):
+        data = child(body, "SpotFleetRequestConfigData") if kind == "EC2::SpotFleet" else body
+        for each in entries(child(data, "LaunchTemplateConfigs")):
+            yield replace(base, template=_specification(child(each, "LaunchTemplateSpecification")), setting="")
+        for each in entries(child(data, "LaunchSpecifications")):
+            image = child(each, "ImageId")
+            yield replace(base, place=replace(each, value=None), image=image, setting="")
+    elif kind == "EKS::Nodegroup":
+        use = _specification(child(body, "LaunchTemplate"))
+        containers = "an EKS node group uses it"
+        yield replace(base, template=use, containers=containers, setting="", silence_unknown=use is None)
+    elif kind == "SageMaker::NotebookInstance":
+        block = child(body, "InstanceMetadataServiceConfiguration")
+        said = version_setting(child(block, "MinimumInstanceMetadataServiceVersion"))
+        setting = 'InstanceMetadataServiceConfiguration: {MinimumInstanceMetadataServiceVersion: "2"}'
+        yield replace(base, role=Role.SERVICE, said=said, built_in=OPTIONAL, setting=setting)
+    elif kind == "ImageBuilder::InfrastructureConfiguration":
+        said = options_of(child(body, "InstanceMetadataOptions"))
+        setting = "InstanceMetadataOptions: {HttpTokens: required}"
+        yield replace(base, role=Role.SERVICE, said=said, built_in=OPTIONAL, setting=setting)
+    elif kind == "EMR::SecurityConfiguration":
+        setting = "InstanceMetadataServiceConfiguration: {MinimumInstanceMetadataServiceVersion: 2}"
+        said = emr_setting(child(body, "SecurityConfiguration"))
+        yield replace(base, role=Role.SERVICE, said=said, silence_unknown=True, setting=setting)
+
+
+def _specification(node: Node | None) -> Node | None:
+    if node is None or node.unknown:
+        return node
+    return named(node, "LaunchTemplateId", "LaunchTemplateName", "Id", "Name") or replace(node, value=Unknown())
+
+
+def template_data(base: Resource, body: Node) -> Resource:
+    """A launch template's data, or the like-named properties of an instance."""
+    return replace(
+        base,
+        role=Role.TEMPLATE,
+        said=options_of(child(body, "MetadataOptions")),
+        image=child(body, "ImageId"),
+        containers=containers_in(child(body, "UserData")),
+    )
+
+
+def of_launch_template(file: str, root: Node) -> Iterator[Resource]:
+    """LaunchTemplateData, alone or as `get-launch-template-data` and `describe-launch-template-versions` give it."""
+    versions = root.value.get("LaunchTemplateVersions") if isinstance(root.value, dict) else None
+    for each in entries(versions) if versions is not None else (root,):
+        body = child(each, "LaunchTemplateData") or each
+        name = text(named(each, "LaunchTemplateName", "LaunchTemplateId")) or "launch template"
+        place = Node(None, body.line, body.column)
+        setting = '"MetadataOptions": {"HttpTokens": "required"}'
+        yield template_data(
+            Resource(file, name, "LaunchTemplateData", Role.TEMPLATE, file, place, setting=setting), body
+        )

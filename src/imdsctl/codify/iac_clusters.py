@@ -1,0 +1,87 @@
+"""Manifests of clusters: Karpenter, kops, eksctl, and Packer's templates.
+
+Source: Karpenter, "NodeClasses" (v1: absent `metadataOptions` are HttpTokens required, hop limit 1; v1beta1: hop limit
+2); kops, "Instance Group Resource"; eksctl, "Config file schema"; Packer, "Amazon EBS builder".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from imdsctl.codify.iac_model import Resource, Role, named, options_of
+from imdsctl.codify.iac_tree import Node, child, entries, members, text
+from imdsctl.domain.options import HttpTokens, MetadataOptions, Switch
+
+_REQUIRED = HttpTokens.REQUIRED
+_PACKER = ("amazon-ebs", "amazon-ebssurrogate", "amazon-ebsvolume", "amazon-instance")
+
+
+def of_manifest(file: str, root: Node) -> Iterator[Resource]:
+    """One document of a manifest; nothing where it is of another kind."""
+    kind, version = text(child(root, "kind")), text(child(root, "apiVersion"))
+    name = text(child(root, "metadata", "name")) or kind
+    spec = child(root, "spec")
+    place = Node(None, (spec or root).line, (spec or root).column)
+    base = Resource(file, name, kind, Role.SERVICE, file, place, containers="it is a Kubernetes node")
+    if kind == "List":
+        for each in entries(root.value.get("items")):
+            yield from of_manifest(file, each)
+    elif kind == "EC2NodeClass" and version.startswith("karpenter"):
+        hop = 1 if version.endswith("/v1") else 2
+        silent = MetadataOptions(_REQUIRED, hop, Switch.ENABLED)
+        said = options_of(child(spec, "metadataOptions"))
+        yield replace(base, said=said, built_in=silent, setting="metadataOptions: {httpTokens: required}")
+    elif kind == "InstanceGroup" and version.startswith("kops"):
+        said = options_of(child(spec, "instanceMetadata"))
+        yield replace(base, said=said, silence_unknown=True, setting="instanceMetadata: {httpTokens: required}")
+    elif kind == "ClusterConfig" and version.startswith("eksctl.io"):
+        for key in ("nodeGroups", "managedNodeGroups"):
+            groups = child(root, key)
+            for each in entries(root.value.get(key)) if groups is not None else ():
+                yield _eksctl(base, each)
+
+
+def _eksctl(base: Resource, group: Node) -> Resource:
+    said: dict[str, Node] = {}
+    disabled = child(group, "disableIMDSv1")
+    if disabled is not None:
+        value = disabled.value
+        said["http_tokens"] = replace(disabled, value={True: "required", False: "optional"}.get(value, value))
+    template = child(group, "launchTemplate", "id")
+    return replace(
+        base,
+        address=text(child(group, "name")) or base.address,
+        place=Node(None, group.line, group.column),
+        role=Role.LAUNCH,
+        said=said,
+        template=template,
+        silence_unknown=template is None,
+        containers="" if _true(child(group, "disablePodIMDS")) else base.containers,
+        setting="disableIMDSv1: true",
+    )
+
+
+def _true(node: Node | None) -> bool:
+    return node is not None and node.value is True
+
+
+def of_packer(file: str, root: Node) -> Iterator[Resource]:
+    """Packer's builders (JSON) and sources (HCL2): the machine that builds, and the image that comes out."""
+    for each in entries(root.value.get("builders")):
+        kind = text(child(each, "type"))
+        yield from _builder(file, kind, text(child(each, "name")) or kind, each)
+    for block in entries(root.value.get("source")):
+        for kind, by_name in members(block):
+            for name, body in members(by_name):
+                for each in entries(body):
+                    yield from _builder(file, kind, f"{kind}.{name}", each)
+
+
+def _builder(file: str, kind: str, name: str, body: Node) -> Iterator[Resource]:
+    if kind not in _PACKER:
+        return
+    setting = 'metadata_options { http_tokens = "required" }'
+    base = Resource(file, name, kind, Role.LAUNCH, file, Node(None, body.line, body.column), setting=setting)
+    yield replace(base, said=options_of(child(body, "metadata_options")), image=named(body, "source_ami"))
+    yield replace(base, role=Role.IMAGE, imds_support=child(body, "imds_support"))

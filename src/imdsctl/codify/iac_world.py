@@ -1,0 +1,57 @@
+"""What surrounds the code: the Region default, images and launch templates that are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from imdsctl.domain.intent import Intent
+from imdsctl.domain.intent_match import Home
+from imdsctl.domain.observations import ImageSeen, RegionSeen, TemplateVersionSeen
+from imdsctl.domain.options import AccountDefaults, HttpTokens, Switch
+
+ANY_DEFAULTS = tuple(AccountDefaults(http_tokens=each) for each in (None, *HttpTokens))
+"""All that a Region default can say about tokens, for one that was not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """`defaults` are the Region defaults that are possible, one when it is known. `container_floor` is the hop limit
+    that containers need; None: do not judge it."""
+
+    defaults: tuple[AccountDefaults, ...] = (AccountDefaults(),)
+    images: Mapping[str, ImageSeen] = field(default_factory=dict)
+    templates: Mapping[str, TemplateVersionSeen] = field(default_factory=dict)
+    """Default versions, by id and by name."""
+    container_floor: int | None = 2
+    source: str = "the intent"
+    """Where the Region default was taken from, for the reasons."""
+
+
+def of_intent(intent: Intent) -> World:
+    """The Region default as the intent wants it to be."""
+    wanted = intent.region_defaults
+    hop = wanted.hop_limit_exactly or wanted.hop_limit_at_least
+    defaults = AccountDefaults(
+        wanted.options.http_tokens,
+        hop,
+        wanted.options.http_endpoint,
+        http_tokens_enforced=Switch.ENABLED if intent.enforce else None,
+    )
+    return World((defaults,), container_floor=intent.container_hop_limit_at_least)
+
+
+def of_scan(region: RegionSeen, intent: Intent) -> World:
+    """The Region as a scan saw it. A default that was not read may be anything."""
+    here = intent.at(Home(region.target.account_id, region.target.region)) if intent.scopes else intent
+    templates: dict[str, TemplateVersionSeen] = {}
+    for each in region.templates:
+        if each.is_default:
+            templates |= {each.template_id: each, each.template_name: each}
+    return World(
+        ANY_DEFAULTS if region.defaults is None else (region.defaults,),
+        {each.image_id: each for each in region.images},
+        templates,
+        here.container_hop_limit_at_least,
+        f"the scan of {region.target}",
+    )

@@ -1,0 +1,4 @@
+resource "aws_ami" "own" {
+  name         = "own"
+  imds_support = "v3.0"
+}

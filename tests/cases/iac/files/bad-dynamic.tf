@@ -1,0 +1,8 @@
+resource "aws_instance" "web" {
+  dynamic "metadata_options" {
+    for_each = var.options
+    content {
+      http_tokens = "required"
+    }
+  }
+}

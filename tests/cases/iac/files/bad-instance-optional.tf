@@ -1,0 +1,7 @@
+# A comment first.
+resource "aws_instance" "web" {
+  ami = "ami-0a"
+  metadata_options {
+    http_tokens = "optional"
+  }
+}

@@ -1,0 +1,7 @@
+variable "tokens" {}
+resource "aws_instance" "web" {
+  ami = "ami-0a"
+  metadata_options {
+    http_tokens = var.tokens
+  }
+}

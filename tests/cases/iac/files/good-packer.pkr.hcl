@@ -1,0 +1,7 @@
+source "amazon-ebs" "base" {
+  source_ami   = "ami-0a"
+  imds_support = "v2.0"
+  metadata_options {
+    http_tokens = "required"
+  }
+}

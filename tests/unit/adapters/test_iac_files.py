@@ -1,0 +1,187 @@
+"""`imdsctl check` on files: cases as data, and what happens to bad input."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from imdsctl.adapters.iac_files import code_files, read_code
+from imdsctl.codify.iac_check import CheckedCode, check_code
+from imdsctl.codify.iac_world import World, of_intent, of_scan
+from imdsctl.domain.diagnostics import DiagnosticError
+from imdsctl.domain.intent import Intent
+from imdsctl.domain.observations import ImageSeen, RegionSeen, Target, TemplateVersionSeen
+from imdsctl.domain.options import AccountDefaults, MetadataOptions
+
+CASES = Path(__file__).parents[2] / "cases" / "iac"
+EXPECTED = json.loads((CASES / "expected.json").read_text())
+WANTED = of_intent(Intent())
+TARGET = Target("111122223333", "eu-west-1")
+
+
+def check(*paths: Path, world: World = WANTED) -> tuple[CheckedCode, list[str]]:
+    """What is found, and `CODE SUBJECT` of all that could not be read."""
+    read = [read_code(path) for path in code_files(paths)]
+    checked = check_code([source for source, _ in read if source], world)
+    return checked, [f"{each.code} {each.subject}" for each in [*(p for _, ps in read for p in ps), *checked.unread]]
+
+
+def test_every_case_is_in_the_manifest() -> None:
+    assert {path.name for path in (CASES / "files").iterdir()} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_case(name: str) -> None:
+    checked, unread = check(CASES / "files" / name)
+    assert [[each.line, each.rule.id] for each in checked.findings] == EXPECTED[name]
+    assert not unread
+    assert checked.resources or name == "good-count-zero.tf"
+
+
+def test_the_reason_names_each_layer_that_was_silent(tmp_path: Path) -> None:
+    code = tmp_path / "main.tf"
+    code.write_text('resource "aws_instance" "web" {\n  ami = "ami-0a"\n}\n')
+    seen = RegionSeen(TARGET, AccountDefaults(), images=(ImageSeen("ami-0a"),))
+    (finding,) = check(code, world=of_scan(seen, Intent()))[0].findings
+    assert finding.rule.id == "imdsv1-allowed"
+    assert finding.message == (
+        "aws_instance.web: this launch gets `optional`, because the launch says nothing, the Region default is unset"
+        " (the scan of 111122223333/eu-west-1) and the image does not say ImdsSupport=v2.0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "rules"),
+    [
+        (RegionSeen(TARGET, AccountDefaults(), images=(ImageSeen("ami-0a", imds_support="v2.0"),)), []),
+        (RegionSeen(TARGET, AccountDefaults(), images=(ImageSeen("ami-0a", found=False),)), ["imds-unknown"]),
+        (RegionSeen(TARGET, AccountDefaults()), ["imds-unknown"]),
+        (RegionSeen(TARGET, None, images=(ImageSeen("ami-0a"),)), ["imds-unknown"]),
+        (RegionSeen(TARGET, AccountDefaults.from_aws({"HttpTokens": "required"})), []),
+        (RegionSeen(TARGET, AccountDefaults.from_aws({"HttpTokens": "optional"})), ["imdsv1-allowed"]),
+    ],
+)
+def test_a_silent_launch_gets_what_the_scan_saw(seen: RegionSeen, rules: list[str], tmp_path: Path) -> None:
+    code = tmp_path / "main.tf"
+    code.write_text('resource "aws_instance" "web" {\n  ami = "ami-0a"\n}\n')
+    checked, _ = check(code, world=of_scan(seen, Intent()))
+    assert [each.rule.id for each in checked.findings] == rules
+
+
+def test_a_template_that_only_the_scan_knows(tmp_path: Path) -> None:
+    said = MetadataOptions.from_aws({"HttpTokens": "optional"})
+    template = TemplateVersionSeen("lt-0123456789abcdef0", "web", 1, True, True, said)
+    seen = RegionSeen(TARGET, AccountDefaults.from_aws({"HttpTokens": "required"}), templates=(template,))
+    (finding,) = check(CASES / "files" / "bad-group-elsewhere.tf", world=of_scan(seen, Intent()))[0].findings
+    assert finding.rule.id == "imdsv1-allowed"
+    assert finding.message.endswith("because the launch says nothing and the launch template says `optional`")
+
+
+@pytest.mark.parametrize(("second", "rules"), [("optional", ["imdsv1-allowed"] * 2), ("required", None)])
+def test_a_plan_names_a_resource_without_its_index(second: str, rules: list[str] | None, tmp_path: Path) -> None:
+    # Which of two templates that differ is meant is not in the plan.
+    def change(address: str, after: object, unknown: object) -> object:
+        kind = address.partition(".")[0]
+        return {"address": address, "type": kind, "change": {"after": after, "after_unknown": unknown}}
+
+    def template(key: str, tokens: str) -> object:
+        after = {"metadata_options": [{"http_tokens": tokens}]}
+        return change(f'aws_launch_template.a["{key}"]', after, {"id": True})
+
+    references = {"launch_template": [{"id": {"references": ["aws_launch_template.a"]}}]}
+    group = change("aws_autoscaling_group.g", {"launch_template": [{}]}, {"launch_template": [{"id": True}]})
+    plan = {
+        "format_version": "1.2",
+        "resource_changes": [template("x", "optional"), template("y", second), group],
+        "configuration": {
+            "root_module": {"resources": [{"address": "aws_autoscaling_group.g", "expressions": references}]}
+        },
+    }
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    found = [each.rule.id for each in check(tmp_path)[0].findings]
+    assert sorted(found) == (rules or ["imds-unknown", "imdsv1-allowed"])
+
+
+def test_names_of_a_folder_go_across_its_files(tmp_path: Path) -> None:
+    (tmp_path / "a.tf").write_text(
+        'resource "aws_instance" "web" {\n  launch_template {\n    id = aws_launch_template.web.id\n  }\n}\n'
+    )
+    (tmp_path / "b.tf").write_text(
+        'resource "aws_launch_template" "web" {\n  metadata_options {\n    http_tokens = "optional"\n  }\n}\n'
+    )
+    checked, _ = check(tmp_path)
+    assert [(Path(each.file).name, each.line) for each in checked.findings] == [("b.tf", 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place"),
+    [
+        ("cut.json", b'{"Resources": {"A": {"Type": "AWS::EC2::Instance"', ":1:50"),
+        ("comment.json", b'{"Resources": { // no\n "A": {"Type": "AWS::EC2::Instance"}}}', ":1:17"),
+        ("comma.json", b'{"Resources": {"A": {"Type": "AWS::EC2::Instance"},}}', ":1:51"),
+        ("cut.yaml", b"Resources:\n  A: {Type: AWS::EC2::Instance", ":3:1"),
+        ("tab.yaml", b"Resources:\n\tA: AWS::EC2::Instance", ":2:1"),
+        ("cut.tf", b'resource "aws_instance" "a" {\n  x = \n}\n', ":2:7"),
+        ("open.tf", b'resource "aws_instance" "a" {\n', ":2"),
+        ("latin.tf", b'# caf\xe9\nresource "aws_instance" "a" {}\n', ""),
+        ("old.json", b'{"format_version": "0.2", "resource_changes": []}', ":1:2"),
+        ("state.json", b'{"format_version": "1.0", "terraform_version": "1.9.8", "planned_values": {}}', ":1"),
+        ("deep.yaml", b"MetadataOptions: " + b"[" * 5000, ":1"),
+        ("deep.json", b'{"MetadataOptions": ' + b"[" * 5000, ":1"),
+        ("form.json", b'{"Resources": {"A": {"Type": "AWS::EC2::Instance", "Properties": {"ImageId": 1', ":1"),
+    ],
+)
+def test_bad_input_is_named_and_the_rest_is_processed(name: str, content: bytes, place: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "zz.tf").write_text((CASES / "files" / "bad-typo.tf").read_text())
+    checked, unread = check(tmp_path)
+    assert any(each.rule.id == "invalid-value" for each in checked.findings)
+    assert len(unread) == 1
+    assert unread[0].split(" ", 1)[1].startswith(f"{tmp_path / name}{place}")
+
+
+@pytest.mark.parametrize("value", ["null", "[]", "3", '"x"', "[1, null]", '{"a": null}', "[{}]"])
+@pytest.mark.parametrize("kind", ["Instance", "LaunchTemplate", "SpotFleet", "EC2Fleet"])
+def test_properties_of_another_form_never_end_the_check(kind: str, value: str, tmp_path: Path) -> None:
+    names = ("MetadataOptions", "LaunchTemplate", "LaunchTemplateData", "LaunchTemplateConfigs", "UserData", "ImageId")
+    properties = ", ".join(f'"{name}": {value}' for name in names)
+    (tmp_path / "a.json").write_text(
+        f'{{"Resources": {{"A": {{"Type": "AWS::EC2::{kind}", "Properties": {{{properties}}}}}, "B": {value}}}}}'
+    )
+    (tmp_path / "b.tf").write_text((CASES / "files" / "bad-typo.tf").read_text())
+    checked, _ = check(tmp_path)
+    assert any(each.rule.id == "invalid-value" and each.file.endswith("b.tf") for each in checked.findings)
+
+
+def test_what_is_no_infrastructure_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "chart.yaml").write_text("a: {{ .Values.x }}\n")
+    (tmp_path / "package.json").write_text("{ // editors\n}")
+    (tmp_path / "empty.tf").write_text("")
+    assert check(tmp_path) == (CheckedCode((), (), (), 0), [])
+
+
+def test_a_path_that_is_not_there() -> None:
+    with pytest.raises(DiagnosticError, match="code-missing"):
+        code_files([Path("no-such-folder")])
+
+
+def test_aliases_that_multiply_cost_nothing(tmp_path: Path) -> None:
+    lines = ["a0: &a0 {x: AWS::}"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30)]
+    (tmp_path / "bomb.yaml").write_text("\n".join([*lines, "Resources: *a29"]))
+    assert check(tmp_path)[0].findings == ()
+
+
+def test_a_template_of_six_megabytes_in_bounded_time(tmp_path: Path) -> None:
+    one = (
+        "  R{n}:\n    Type: AWS::EC2::Instance\n    Properties:\n"
+        "      UserData: {pad}\n      MetadataOptions: {{HttpTokens: {t}}}\n"
+    )
+    body = "".join(one.format(n=n, pad="x" * 900, t="optional" if n == 5 else "required") for n in range(6000))
+    (tmp_path / "large.yaml").write_text("Resources:\n" + body)
+    began = time.process_time()
+    checked, unread = check(tmp_path)
+    assert (len(checked.findings), checked.resources, unread) == (1, 6000, [])
+    assert time.process_time() - began < 60
