@@ -63,9 +63,10 @@ format: $(VENV)/.dev ## put every file into the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.dev ## write docs/local-aws.md's list of operations from the code, docs/imds-clients.md from its cases
+docs: $(VENV)/.dev ## write docs/local-aws.md's list of operations from the code, docs/imds-clients.md from its cases, docs/scale.md from what was measured
 	@$(BIN)/python docs/local_aws.py
 	@$(BIN)/python docs/imds_clients.py
+	@$(BIN)/python docs/scale.py
 
 bench: $(VENV)/.dev $(BENCH_VENV)/.ready ## side by side with boto3, moto, ministack, nginx and Starlette, as ratios
 	@$(BIN)/python -m bench --peers-python $(BENCH_VENV)/bin/python
