@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import orjson
 
+from imdsctl.adapters.private_file import whole_file
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.plan import Plan, plan_from_plain
 from imdsctl.domain.plan_pieces import plan_from_lines, plan_pieces
@@ -20,26 +19,8 @@ def write_plan(plan: Plan, path: Path) -> str:
 
     Raises DiagnosticError `plan-unwritable`.
     """
-    if path.exists() and not path.is_file():
-        # Renaming a file onto /dev/stdout, as root, would replace the device.
-        hint = "name a file; `imdsctl plan --json` prints the plan"
-        raise DiagnosticError(Diagnostic("plan-unwritable", "this is not a file", str(path), hint), exit_code=2)
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with open(descriptor, "wb") as file:
-                digest = _write(plan, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        hint = "name a file in a folder that you can write to"
-        raise DiagnosticError(Diagnostic("plan-unwritable", why, str(path), hint), exit_code=2) from None
-    return digest
+    with whole_file(path, code="plan-unwritable", instead="name a file; `imdsctl plan --json` prints the plan") as file:
+        return _write(plan, file)
 
 
 def _write(plan: Plan, file: BinaryIO) -> str:

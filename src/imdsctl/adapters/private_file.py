@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 
 
 def write_private(path: Path, pieces: Iterable[str]) -> None:
-    """Write `path` (mode 0600). A reader sees the old file or the whole new one.
+    """Write a text (UTF-8). Raises DiagnosticError `file-unwritable` (exit code 2) and whatever `pieces` raises."""
+    with whole_file(path) as file:
+        file.writelines(piece.encode("utf-8", "backslashreplace") for piece in pieces)
 
-    Raises DiagnosticError `file-unwritable` (exit code 2); whatever `pieces` raises leaves the old file as it was.
+
+@contextmanager
+def whole_file(
+    path: Path, *, code: str = "file-unwritable", instead: str = "name a file in a folder that you can write to"
+) -> Iterator[BinaryIO]:
+    """A new file in the place of `path` (mode 0600) once it is whole on the disk: a reader sees the old one or the new.
+
+    An exception inside leaves the old file as it was. Raises DiagnosticError `code` (exit code 2) when the place cannot
+    be written; `instead` is the hint when it is no file.
     """
     if path.exists() and not path.is_file():
         # Renaming a file onto /dev/stdout, as root, would replace the device.
-        raise _unwritable(path, "this is not a file")
+        raise DiagnosticError(Diagnostic(code, "this is not a file", str(path), instead), exit_code=2)
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                for piece in pieces:
-                    file.write(piece)
+            with open(descriptor, "wb") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -31,9 +42,6 @@ def write_private(path: Path, pieces: Iterable[str]) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise _unwritable(path, (error.strerror or str(error)).lower()) from None
-
-
-def _unwritable(path: Path, why: str) -> DiagnosticError:
-    hint = "name a file in a folder that you can write to"
-    return DiagnosticError(Diagnostic("file-unwritable", why, str(path), hint), exit_code=2)
+        why = (error.strerror or str(error)).lower()
+        hint = "name a file in a folder that you can write to"
+        raise DiagnosticError(Diagnostic(code, why, str(path), hint), exit_code=2) from None

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import typer
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.domain.waves import DURATION_UNITS
 from imdsctl.fleet.targets import ROLE_NAME, ListedAccount, Selection
 
 T = TypeVar("T")
@@ -182,7 +183,6 @@ def _accounts_of(path: Path | None) -> tuple[ListedAccount, ...]:
 
 
 _DURATION = re.compile(r"(?:[0-9]{1,6}[smhd])+|[0-9]{1,9}")
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def duration(option: str, text: str | None) -> timedelta | None:
@@ -192,7 +192,7 @@ def duration(option: str, text: str | None) -> timedelta | None:
     seconds = 0
     if _DURATION.fullmatch(text):
         parts = re.findall(r"([0-9]+)([smhd]?)", text)
-        seconds = sum(int(number) * _UNIT_SECONDS[unit or "s"] for number, unit in parts)
+        seconds = sum(int(number) * DURATION_UNITS[unit or "s"] for number, unit in parts)
     if not seconds:
         raise DiagnosticError(
             Diagnostic("duration-invalid", f"`{option} {text}` is no time", hint="write it like `30s`, `5m` or `2h`"),

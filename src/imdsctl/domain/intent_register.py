@@ -8,9 +8,10 @@ from datetime import datetime
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.intent_match import Home
 from imdsctl.domain.observations import Account, Scan, Target
+from imdsctl.domain.roll_up import GROUP_TAG
 
 Tags = tuple[tuple[str, str], ...]
-_NAMING_TAGS = frozenset({"aws:autoscaling:groupName", "aws:ec2launchtemplate:id"})
+_NAMING_TAGS = frozenset({GROUP_TAG, "aws:ec2launchtemplate:id"})
 """Tags that AWS puts on an instance: the group and the launch template that it came from."""
 
 

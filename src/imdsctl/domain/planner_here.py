@@ -16,10 +16,9 @@ from imdsctl.domain.observations import InstanceSeen, RegionSeen, ServiceKind
 from imdsctl.domain.options import AccountDefaults
 from imdsctl.domain.plan import NOT_GATHERED, Change, Exempt
 from imdsctl.domain.planner_launches import Launches
+from imdsctl.domain.roll_up import GROUP_TAG
 from imdsctl.domain.waves import EVERYTHING, UNASSIGNED, duration_text
 
-GROUP_TAG = "aws:autoscaling:groupName"
-"""AWS puts it on what a group launches; it helps where the groups could not be read."""
 Tags = tuple[tuple[str, str], ...]
 NO_WAVE = "no wave of the intent matches it: name it in one, or end with a wave that has no `match`"
 

@@ -88,3 +88,13 @@ def duration_text(duration: timedelta) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"
+
+
+def duration_words(duration: timedelta) -> str:
+    """`14 days`, `90 minutes`, `1 second`: in the largest unit that says it alone, for a sentence."""
+    seconds = round(duration.total_seconds())
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
+        if seconds % length == 0 and (seconds or length == 1):
+            count = seconds // length
+            return f"{count} {unit}{'s' if count != 1 else ''}"
+    raise AssertionError("every whole number of seconds is one of seconds")

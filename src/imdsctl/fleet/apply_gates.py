@@ -14,7 +14,7 @@ from imdsctl.domain.evidence import InstanceEvidence, Use
 from imdsctl.domain.journal import Approved, GateChecked, SoakBegan, SoakFailed
 from imdsctl.domain.observations import Target
 from imdsctl.domain.openings import next_opening
-from imdsctl.domain.waves import OnUnknown, PlannedWave
+from imdsctl.domain.waves import OnUnknown, PlannedWave, duration_words
 from imdsctl.fleet.apply_changes import Clock, Journal
 from imdsctl.fleet.apply_report import GateEnded, GateReport, GateVerdict, Listener, Waiting
 from imdsctl.fleet.ports import Gauge
@@ -142,7 +142,7 @@ class Gatekeeper:
         figures = await self._no_token(instances, self.clock.now() - look_back)
         used = tuple(each for each in figures if each.use is Use.USED)
         unknown = tuple(each for each in figures if each.use is Use.UNKNOWN)
-        span = duration_text(look_back)
+        span = duration_words(look_back)
         if used:
             detail = f"{_some(used, 'instance')} used IMDSv1 in the last {span}"
             return await self._report(wave, NO_V1_CALLS, GateVerdict.FAILED, detail, used)
@@ -208,7 +208,7 @@ class Gatekeeper:
             return await self._report(wave, REJECTED, GateVerdict.UNKNOWN, detail, unknown)
         total = sum(each.rejected or 0 for each in figures)
         counted = f"{total:g} rejected IMDSv1 calls since {since:%Y-%m-%d %H:%M} UTC" if figures else "not counted"
-        await self._report(wave, SOAK, GateVerdict.PASSED, f"over after {duration_text(wave.gates.soak)}; {counted}")
+        await self._report(wave, SOAK, GateVerdict.PASSED, f"over after {duration_words(wave.gates.soak)}; {counted}")
         return None
 
     # -- both ---------------------------------------------------------------------------------------------------------
@@ -257,16 +257,6 @@ def figure_text(each: InstanceEvidence) -> str:
     if each.last_used is not None:
         parts.append(f"last {each.last_used:%Y-%m-%d %H:%M} UTC")
     return ", ".join(parts) or f"unknown: {each.reason or 'no datapoints'}"
-
-
-def duration_text(span: timedelta) -> str:
-    """`14 days`, `90 minutes`."""
-    seconds = round(span.total_seconds())
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds and seconds % length == 0:
-            count = seconds // length
-            return f"{count} {unit}{'s' if count != 1 else ''}"
-    return f"{seconds} seconds"
 
 
 def _unasked(instance: Watched) -> InstanceEvidence:

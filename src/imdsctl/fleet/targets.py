@@ -16,7 +16,6 @@ Regions in your account"; STS API Reference, AssumeRole.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -26,6 +25,7 @@ from imdsctl.domain.observations import Account, AccountUnseen, Unseen
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS
 from imdsctl.domain.verdicts import ACCOUNT_NOT_ACTIVE, REGION_NOT_ENABLED
 from imdsctl.fleet import limits
+from imdsctl.fleet.organization_units import Tree, closest, read_tree, resolve_units
 from imdsctl.fleet.ports import Aws, Credentials, Unreachable
 from imdsctl.wire.errors import ServiceError
 
@@ -403,7 +403,7 @@ def _no_home(name: str) -> Diagnostic:
 
 
 def _regions_hint(name: str, known: Iterable[str]) -> str:
-    return _closest(name, known) or f"the Regions are: {', '.join(sorted(known))}"
+    return closest(name, known) or f"the Regions are: {', '.join(sorted(known))}"
 
 
 async def _list_accounts(aws: Aws) -> list[Account]:
@@ -485,36 +485,10 @@ def _without_organization(caller: Caller, selection: Selection, error: ServiceEr
 _ACCOUNT_ID = re.compile(r"\d{12}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    id: str
-    path: str
-    above: tuple[str, ...]
-    """Ids of the units above, and its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Tree:
-    units: Mapping[str, _Unit]
-    """Every root and unit by id."""
-    place: Mapping[str, _Unit]
-    """The unit that each account is in, by account id."""
-
-    def path(self, account_id: str) -> str:
-        """Names from the root down; empty for an account that is not in the tree."""
-        unit = self.place.get(account_id)
-        return unit.path if unit else ""
-
-    def above(self, account_id: str) -> tuple[str, ...]:
-        """Ids of all units that an account is in, from the root down."""
-        unit = self.place.get(account_id)
-        return unit.above if unit else ()
-
-
-async def _tree_if_seen(aws: Aws, selection: Selection) -> _Tree | None:
+async def _tree_if_seen(aws: Aws, selection: Selection) -> Tree | None:
     """The tree, None when it cannot be read and the selection does not need it."""
     try:
-        return await _tree(aws)
+        return await read_tree(aws, home_region(aws))
     except (ServiceError, Unreachable) as error:
         if not selection.needs_units:
             return None
@@ -527,12 +501,12 @@ async def _tree_if_seen(aws: Aws, selection: Selection) -> _Tree | None:
         ) from None
 
 
-def _left_out(selection: Selection, tree: _Tree | None, accounts: Iterable[Account]) -> frozenset[str]:
+def _left_out(selection: Selection, tree: Tree | None, accounts: Iterable[Account]) -> frozenset[str]:
     """The accounts that `--ou` and `--exclude-ou` leave out, by id; a unit stands for everything below it."""
     if tree is None or not selection.needs_units:
         return frozenset()
-    wanted = _resolve_units(selection.ous, tree.units)
-    unwanted = _resolve_units(selection.exclude_ous, tree.units)
+    wanted = resolve_units(selection.ous, tree.units)
+    unwanted = resolve_units(selection.exclude_ous, tree.units)
     _refuse((*wanted.problems, *unwanted.problems))
     above = {each.account_id: tree.above(each.account_id) for each in accounts}
     return frozenset(
@@ -542,55 +516,6 @@ def _left_out(selection: Selection, tree: _Tree | None, accounts: Iterable[Accou
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Named:
-    ids: frozenset[str]
-    problems: tuple[Diagnostic, ...]
-
-
-def _resolve_units(names: Iterable[str], units: Mapping[str, _Unit]) -> _Named:
-    """Ids of units named by id or by path, with or without the root's name in front."""
-    by_path: dict[str, str] = {}
-    for unit in units.values():
-        by_path[unit.path] = unit.id
-        by_path.setdefault(unit.path.partition("/")[2], unit.id)
-    ids = set()
-    problems = []
-    for name in names:
-        found = name if name in units else by_path.get(name.strip("/"))
-        if found is None:
-            paths = sorted(path for path in by_path if path)
-            hint = _closest(name.strip("/"), paths) or f"the units are: {', '.join(u.path for u in units.values())}"
-            problems.append(Diagnostic("ou-unknown", f"there is no organizational unit `{name}`", hint=hint))
-        else:
-            ids.add(found)
-    return _Named(frozenset(ids), tuple(problems))
-
-
-async def _tree(aws: Aws) -> _Tree:
-    units: dict[str, _Unit] = {}
-    place: dict[str, _Unit] = {}
-    turn = asyncio.Semaphore(limits.ORGANIZATION_CALLS_CONCURRENT_MAX)
-
-    async def listed(operation: str, key: str, **params: str) -> list[dict[str, str]]:
-        async with turn:
-            pages = aws.paginate(None, "organizations", home_region(aws), operation, params)
-            return [each async for page in pages for each in page.get(key, ())]
-
-    async def visit(unit: _Unit) -> None:
-        units[unit.id] = unit
-        for account in await listed("ListAccountsForParent", "Accounts", ParentId=unit.id):
-            place[account["Id"]] = unit
-        below = await listed("ListOrganizationalUnitsForParent", "OrganizationalUnits", ParentId=unit.id)
-        await asyncio.gather(
-            *(visit(_Unit(each["Id"], f"{unit.path}/{each['Name']}", (*unit.above, each["Id"]))) for each in below)
-        )
-
-    for root in await listed("ListRoots", "Roots"):
-        await visit(_Unit(root["Id"], root["Name"], (root["Id"],)))
-    return _Tree(dict(sorted(units.items(), key=lambda item: item[1].path)), place)
-
-
 def _choose(selection: Selection, accounts: list[Account], left_out: frozenset[str]) -> list[Account]:
     """The accounts that the selection wants; each may be named by id or by its name."""
     names = {each.account_id for each in accounts} | {each.name for each in accounts if each.name}
@@ -598,7 +523,7 @@ def _choose(selection: Selection, accounts: list[Account], left_out: frozenset[s
         Diagnostic(
             "account-unknown",
             f"`{name}` is not an account of {'the accounts file' if selection.listed else 'this organization'}",
-            hint=_closest(name, names) or _where_accounts_are(selection),
+            hint=closest(name, names) or _where_accounts_are(selection),
         )
         for name in dict.fromkeys((*selection.accounts, *selection.exclude_accounts))
         if name not in names
@@ -631,13 +556,6 @@ def _nothing_left() -> DiagnosticError:
         ),
         exit_code=2,
     )
-
-
-def _closest(name: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, sorted(known), n=2)
-    return f"did you mean {' or '.join(f'`{each}`' for each in close)}?" if close else ""
 
 
 def _refuse(problems: Iterable[Diagnostic]) -> None:
