@@ -12,7 +12,8 @@ from imdsctl.codify.iac_cloudformation import of_launch_template, of_template
 from imdsctl.codify.iac_clusters import of_manifest, of_packer
 from imdsctl.codify.iac_judge import Judge
 from imdsctl.codify.iac_model import Resource
-from imdsctl.codify.iac_terraform import of_plan, of_source
+from imdsctl.codify.iac_modules import NO_VALUES, TerraformFile, Values, of_folders
+from imdsctl.codify.iac_terraform import of_plan
 from imdsctl.codify.iac_tree import Node, text
 from imdsctl.codify.iac_world import World
 from imdsctl.domain.diagnostics import Diagnostic
@@ -36,12 +37,17 @@ class Language(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that was taken apart into documents. `folder` is the scope of Terraform's names."""
+    """A file that was taken apart into documents. `folder` is the scope of Terraform's names.
+
+    `terraform`: it is Terraform's or Packer's source, in whichever form. Not `judged`: it only says what names mean.
+    """
 
     file: str
     folder: str
     language: Language
     documents: tuple[Node, ...]
+    terraform: bool = False
+    judged: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +60,18 @@ class CheckedCode:
     resources: int
 
 
-def check_code(sources: Iterable[Source], world: World) -> CheckedCode:
-    """Judge everything that the sources launch, together: names of one Terraform folder go across its files."""
+def check_code(sources: Iterable[Source], world: World, values: Values = NO_VALUES) -> CheckedCode:
+    """Judge everything that the sources launch, together: names of one Terraform folder go across its files, and a
+    module is judged with what its calls give it. `values` are those of variables."""
     resources: list[Resource] = []
     unread: list[Diagnostic] = []
     recognized: list[str] = []
+    terraform: list[TerraformFile] = []
     for source in sources:
+        if source.terraform:
+            terraform += [TerraformFile(source.file, source.folder, each, source.judged) for each in source.documents]
+            recognized += [source.file] if source.judged else []
+            continue
         for document in source.documents:
             try:
                 found = _resources(source, document)
@@ -72,6 +84,9 @@ def check_code(sources: Iterable[Source], world: World) -> CheckedCode:
             elif found is not None:
                 resources.extend(found)
                 recognized.append(source.file)
+    written, failed = of_folders(terraform, values)
+    resources += written
+    unread += failed
     judge = Judge(tuple(resources), world)
     findings = {finding: None for each in resources for finding in judge.findings(each)}
     ordered = sorted(findings, key=lambda each: (each.file, each.line, each.column, each.rule.id))
@@ -81,8 +96,6 @@ def check_code(sources: Iterable[Source], world: World) -> CheckedCode:
 def _resources(source: Source, root: Node) -> tuple[Resource, ...] | Diagnostic | None:
     """The resources of a document; None where it is not infrastructure code."""
     file, keys = source.file, root.value if isinstance(root.value, dict) else {}
-    if source.language is Language.HCL:
-        return (*of_source(source.folder, file, root), *of_packer(file, root))
     if "resource_changes" in keys or "planned_values" in keys or "terraform_version" in keys:
         version = text(keys.get("format_version"))
         if not _PLAN_VERSION.fullmatch(version):
@@ -96,8 +109,6 @@ def _resources(source: Source, root: Node) -> tuple[Resource, ...] | Diagnostic 
         return tuple(of_plan(file, root))
     if "Resources" in keys:
         return tuple(of_template(file, root))
-    if "resource" in keys:
-        return tuple(of_source(source.folder, file, root))
     if "builders" in keys:
         return tuple(of_packer(file, root))
     if "apiVersion" in keys and "kind" in keys:

@@ -92,10 +92,13 @@ class Judge:
         node = resource.template
         if node is None:
             return None
-        names = node.value.refers if isinstance(node.value, Unknown) else (str(node.value),)
+        names: tuple[str, ...] = (str(node.value),)
+        scope = resource.scope
+        if isinstance(node.value, Unknown):
+            names, scope = node.value.refers, node.value.scope or scope
         for name in names:
             for end in (name, _two(name)):
-                found = self._named.get((resource.scope, end))
+                found = self._named.get((scope, end))
                 if found is not None and found.role in (Role.TEMPLATE, Role.CONFIGURATION):
                     return found
         return None
@@ -167,7 +170,8 @@ class Judge:
             return _IMAGES
         if isinstance(image.value, Unknown):
             for name in image.value.refers:
-                made = self._named.get((scope, _two(name))) or self._named.get((scope, name))
+                where = image.value.scope or scope
+                made = self._named.get((where, _two(name))) or self._named.get((where, name))
                 if made is not None and made.role is Role.IMAGE:
                     if made.imds_support is None:
                         return _IMAGES[:1]
@@ -262,11 +266,17 @@ def _region_default(resource: Resource) -> Iterator[CodeFinding]:
     node = resource.said.get("http_tokens")
     if node is None or (not node.unknown and node.value in ("optional", "no-preference")):
         said = f"says `{node.value}`" if node is not None else "says nothing about HttpTokens"
+        said += f" ({node.origin})" if node is not None and node.origin else ""
         message = f"{resource.address} {said}: launches that say nothing may answer IMDSv1"
         yield _finding(REGION_DEFAULT, resource, node or resource.place, message, 'write `http_tokens = "required"`')
     elif node.unknown:
-        message = f"{resource.address}: HttpTokens of the Region default is not known before a run"
+        message = f"{resource.address}: HttpTokens of the Region default is not known: it {_depends(node)}"
         yield _finding(UNKNOWN, resource, node, message, "write the value itself")
+
+
+def _depends(node: Node) -> str:
+    why = node.value.why if isinstance(node.value, Unknown) else ""
+    return f"depends on {why}" if why else "is a variable or computed"
 
 
 _WHAT = {Role.LAUNCH: "this launch", Role.SERVICE: "what it starts"}
@@ -281,10 +291,14 @@ def _reason(resource: Resource, layers: _Layers, tokens: _Outcome, endpoint: fro
     node = resource.said.get("http_tokens")
     if node is not None:
         if node.unknown:
-            return f"{head}, because HttpTokens is a variable or computed"
+            return f"{head}, because HttpTokens {_depends(node)}"
         # Where the value itself is known, the doubt is about something else: the endpoint.
         doubt = "" if len(endpoint) == 1 else ", unless HttpEndpoint, which is a variable or computed, is `disabled`"
-        return f"{head}, because the {'launch' if resource.role is Role.LAUNCH else resource.role} says so{doubt}"
+        source = f" ({node.origin})" if node.origin else ""
+        who = "launch" if resource.role is Role.LAUNCH else resource.role
+        return f"{head}, because the {who} says so{source}{doubt}"
+    if resource.outside:
+        return f"{head}, because {resource.outside}: check the plan"
     if resource.silence_unknown:
         return f"{head}, because it says nothing, and what that means depends on the release of the service or tool"
     if resource.built_in is not None:
@@ -294,6 +308,8 @@ def _reason(resource: Resource, layers: _Layers, tokens: _Outcome, endpoint: fro
         options = layers.template.get("http_tokens", (None,))
         said = "says nothing" if options == (None,) else f"says `{options[0]}`"
         absent = layers.why.get(Layer.LAUNCH_TEMPLATE, "what the launch template says is a variable or computed")
+        if isinstance(resource.template.value, Unknown) and resource.template.value.why and len(options) > 1:
+            absent += f" (it depends on {resource.template.value.why})"
         reasons.append(absent if len(options) > 1 else f"the launch template {said}")
         if options == (HttpTokens.OPTIONAL,):
             return f"{head}, because {_and(reasons)}"

@@ -53,6 +53,8 @@ class Resource:
     """What silence means to a service that does not leave it to EC2; None: EC2's precedence."""
     silence_unknown: bool = False
     """Silence means different things in different releases of the tool."""
+    outside: str = ""
+    """What it is made of is not in the code; why."""
     aliases: tuple[str, ...] = ()
     """Its id and name at AWS, where the code knows them."""
     setting: str = ""

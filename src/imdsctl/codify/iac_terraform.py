@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from imdsctl.codify.iac_model import Resource, Role, containers_in, named, options_of, texts
 from imdsctl.codify.iac_tree import Node, Unknown, child, entries, members, of_json, text
+from imdsctl.codify.iac_values import Scope, pairs_of, settled
 from imdsctl.codify.json_places import read_json
 from imdsctl.domain.options import HttpTokens, MetadataOptions
 
@@ -127,13 +128,32 @@ def _use(base: Resource, use: Node, *names: str) -> Resource:
     return replace(base, template=found or replace(use, value=Unknown()))
 
 
-def of_source(scope: str, file: str, root: Node) -> Iterator[Resource]:
-    """The resources of a source file: `{"resource": {TYPE: {NAME: body}}}`, once for each block."""
+INSTANCES_MAX = 200
+"""Of one block: of more, what `each` is counts as unknown."""
+
+
+def of_source(scope: Scope, file: str, root: Node, prefix: str = "") -> Iterator[Resource]:
+    """The resources of a source file: `{"resource": {TYPE: {NAME: body}}}`, once for each block, and once for each
+    member of a `for_each` that is known. `prefix` is the address of the module."""
     for block in entries(child_all(root, "resource")):
         for kind, by_name in members(block):
             for name, body in members(by_name):
                 for each in entries(body):
-                    yield from resource(scope, file, kind, f"{kind}.{name}", each)
+                    for key, one in expanded(each, scope):
+                        for made in resource(scope.name, file, kind, f"{prefix}{kind}.{name}{key}", one):
+                            yield replace(made, aliases=(*made.aliases, f"{kind}.{name}{key}", f"{kind}.{name}"))
+
+
+def expanded(body: Node, scope: Scope) -> Iterator[tuple[str, Node]]:
+    """What a block comes to: key (as in an address) and body of each of its instances."""
+    over = child(body, "for_each")
+    pairs = pairs_of(settled(over, scope)) if over is not None else None
+    if pairs is None or len(pairs) > INSTANCES_MAX:
+        yield "", settled(body, scope)
+        return
+    for key, value in pairs:
+        bound = Node({"key": key, "value": value})
+        yield f'["{key.value}"]', settled(body, scope.binding(each=bound))
 
 
 def child_all(root: Node, name: str) -> Node | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from imdsctl.adapters.iac_files import code_files, read_code
+from imdsctl.adapters.iac_files import code_files, read_all
 from imdsctl.codify.iac_check import CheckedCode, check_code
 from imdsctl.codify.iac_world import World, of_intent, of_scan
 from imdsctl.domain.diagnostics import DiagnosticError
@@ -22,11 +24,11 @@ WANTED = of_intent(Intent())
 TARGET = Target("111122223333", "eu-west-1")
 
 
-def check(*paths: Path, world: World = WANTED) -> tuple[CheckedCode, list[str]]:
+def check(*paths: Path, world: World = WANTED, var_files: Sequence[Path] = ()) -> tuple[CheckedCode, list[str]]:
     """What is found, and `CODE SUBJECT` of all that could not be read."""
-    read = [read_code(path) for path in code_files(paths)]
-    checked = check_code([source for source, _ in read if source], world)
-    return checked, [f"{each.code} {each.subject}" for each in [*(p for _, ps in read for p in ps), *checked.unread]]
+    code = read_all(paths, var_files)
+    checked = check_code(code.sources, world, code.values)
+    return checked, [f"{each.code} {each.subject}" for each in [*code.problems, *checked.unread]]
 
 
 def test_every_case_is_in_the_manifest() -> None:
@@ -78,6 +80,56 @@ def test_a_template_that_only_the_scan_knows(tmp_path: Path) -> None:
     (finding,) = check(CASES / "files" / "bad-group-elsewhere.tf", world=of_scan(seen, Intent()))[0].findings
     assert finding.rule.id == "imdsv1-allowed"
     assert finding.message.endswith("because the launch says nothing and the launch template says `optional`")
+
+
+def reasons(name: str, **more: Any) -> list[str]:
+    folder = CASES / "files" / name
+    found = check(folder, **more)[0].findings
+    return [each.message.replace(f"{folder}/", "") for each in found]
+
+
+def test_a_variable_says_where_its_value_comes_from_or_what_it_lacks() -> None:
+    found = reasons("bad-variables")
+    assert "says so (the default of var.tokens in variables.tf:1)" in found[0]
+    assert found[1].endswith("because HttpTokens depends on var.asked, which has no default")
+    assert "(the default of var.stage in variables.tf:9 and local.weak in variables.tf:25)" in found[2]
+    assert found[7].endswith("depends on local.one, which stands for itself")
+    assert found[8].endswith("depends on data.aws_ssm_parameter.tokens.value, which only a run knows")
+
+
+def test_values_of_variables_from_a_file_that_is_named(tmp_path: Path) -> None:
+    values = tmp_path / "prod.tfvars"
+    values.write_text('tokens = "required"\nasked = "optional"\n')
+    found = reasons("bad-variables", var_files=[values])
+    assert f"(var.asked in {values}:2)" in found[0]
+    assert not any("aws_instance.default:" in each for each in found)
+
+
+def test_a_file_alone_is_judged_with_the_variables_beside_it() -> None:
+    folder = CASES / "files" / "bad-variables"
+    alone, _ = check(folder / "main.tf")
+    assert alone.findings == check(folder)[0].findings
+    assert alone.recognized == (str(folder / "main.tf"),)
+
+
+def test_a_module_is_judged_as_it_is_called() -> None:
+    outside, forgetful, weak = reasons("bad-modules")
+    assert "the module `terraform-aws-modules/ec2-instance/aws` is not in the code" in outside
+    assert forgetful.endswith("depends on var.tokens, which the call of module.forgetful does not give")
+    assert weak.startswith("module.weak.aws_launch_template.this: what uses this launch template gets `optional`")
+
+
+def test_names_that_multiply_cost_nothing(tmp_path: Path) -> None:
+    lines = ["locals {", '  a0 = ["x"]', '  b0 = "xxxxxxxxxx"', "  c0 = 9"]
+    lines += [f"  a{n} = [{', '.join([f'local.a{n - 1}'] * 10)}]" for n in range(1, 30)]
+    lines += [f'  b{n} = "{"${local.b" + str(n - 1) + "}"}{"${local.b" + str(n - 1) + "}"}"' for n in range(1, 40)]
+    lines += [f"  c{n} = local.c{n - 1} * local.c{n - 1}" for n in range(1, 40)]
+    lines += ["}", 'resource "aws_instance" "a" {', "  metadata_options {", "    http_tokens = local.b39"]
+    lines += ["    http_put_response_hop_limit = local.c39", "  }", "  ami = local.a29", "}"]
+    (tmp_path / "main.tf").write_text("\n".join(lines))
+    checked, unread = check(tmp_path)
+    assert [each.rule.id for each in checked.findings] in ([], ["imds-unknown"])
+    assert checked.findings or unread
 
 
 @pytest.mark.parametrize(("second", "rules"), [("optional", ["imdsv1-allowed"] * 2), ("required", None)])
