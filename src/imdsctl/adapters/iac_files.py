@@ -11,7 +11,8 @@ from pathlib import Path
 
 from imdsctl.adapters.hcl_tree import read_expression, read_hcl
 from imdsctl.adapters.yaml_tree import read_yaml
-from imdsctl.codify.iac_check import HINT, Language, Source
+from imdsctl.codify.iac_check import HINT, Source
+from imdsctl.codify.iac_model import Language
 from imdsctl.codify.iac_modules import Values, local_modules
 from imdsctl.codify.iac_tree import Node, Unknown, of_json
 from imdsctl.codify.json_places import read_json
@@ -188,7 +189,9 @@ def read_code(path: Path, judged: bool = True) -> tuple[Source | None, list[Diag
     if not HINT.search(text) and not (terraform and _NAMES.search(text)):
         return None, []
     source, problems = _apart(path, language, text)
-    return replace(source, terraform=terraform, judged=judged) if source is not None else None, problems
+    if source is None:
+        return None, problems
+    return replace(source, terraform=terraform, judged=judged, text=text), problems
 
 
 _NAMES = re.compile(r'^\s*(variable|locals|module|output)\b|"(variable|locals|module|output)"\s*:', re.MULTILINE)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 
 from imdsctl.codify.findings import CodeFinding
 from imdsctl.codify.iac_cloudformation import of_launch_template, of_template
 from imdsctl.codify.iac_clusters import of_manifest, of_packer
 from imdsctl.codify.iac_judge import Judge
-from imdsctl.codify.iac_model import Resource
+from imdsctl.codify.iac_model import Language, Resource
 from imdsctl.codify.iac_modules import NO_VALUES, TerraformFile, Values, of_folders
 from imdsctl.codify.iac_terraform import of_plan
 from imdsctl.codify.iac_tree import Node, text
@@ -27,14 +26,6 @@ _LAUNCH_TEMPLATE = {"LaunchTemplateData", "LaunchTemplateVersions", "MetadataOpt
 _PLAN_VERSION = re.compile(r"1\.\d+")
 
 
-class Language(StrEnum):
-    """What a file's name says."""
-
-    HCL = "hcl"
-    JSON = "json"
-    YAML = "yaml"
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
     """A file that was taken apart into documents. `folder` is the scope of Terraform's names.
@@ -48,6 +39,7 @@ class Source:
     documents: tuple[Node, ...]
     terraform: bool = False
     judged: bool = True
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +59,9 @@ def check_code(sources: Iterable[Source], world: World, values: Values = NO_VALU
     unread: list[Diagnostic] = []
     recognized: list[str] = []
     terraform: list[TerraformFile] = []
+    texts: dict[str, str] = {}
     for source in sources:
+        texts[source.file] = source.text
         if source.terraform:
             terraform += [TerraformFile(source.file, source.folder, each, source.judged) for each in source.documents]
             recognized += [source.file] if source.judged else []
@@ -82,15 +76,20 @@ def check_code(sources: Iterable[Source], world: World, values: Values = NO_VALU
             if isinstance(found, Diagnostic):
                 unread.append(found)
             elif found is not None:
-                resources.extend(found)
+                resources.extend(_as_written(each, source.language) for each in found)
                 recognized.append(source.file)
     written, failed = of_folders(terraform, values)
     resources += written
     unread += failed
-    judge = Judge(tuple(resources), world)
+    judge = Judge(tuple(resources), world, texts)
     findings = {finding: None for each in resources for finding in judge.findings(each)}
     ordered = sorted(findings, key=lambda each: (each.file, each.line, each.column, each.rule.id))
     return CheckedCode(tuple(ordered), tuple(unread), tuple(dict.fromkeys(recognized)), len(resources))
+
+
+def _as_written(each: Resource, language: Language) -> Resource:
+    """A plan is not where to correct it: what is to be written there is HCL."""
+    return each if each.generated else replace(each, language=language)
 
 
 def _resources(source: Source, root: Node) -> tuple[Resource, ...] | Diagnostic | None:

@@ -8,10 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from imdsctl.codify.iac_model import Resource, Role, containers_in, named, options_of, texts
-from imdsctl.codify.iac_terraform import OPTIONAL, emr_setting, version_setting
+from imdsctl.codify.iac_model import PASCAL, Resource, Role, Spelling, containers_in, named, options_of, texts
+from imdsctl.codify.iac_terraform import EMR, OPTIONAL, emr_setting, version_setting
 from imdsctl.codify.iac_tree import Node, Unknown, child, entries, members, text, words
 
+OPTIONS = Spelling("MetadataOptions", PASCAL)
+_NOTEBOOK = Spelling(
+    "InstanceMetadataServiceConfiguration", {"http_tokens": "MinimumInstanceMetadataServiceVersion"}, "2"
+)
+_BUILDER = Spelling("InstanceMetadataOptions", PASCAL)
 SETTING = "MetadataOptions: {HttpTokens: required}"
 
 
@@ -42,8 +47,9 @@ def of_template(file: str, root: Node) -> Iterator[Resource]:
     for name, each in members(child(root, "Resources")):
         properties = child(each, "Properties") or Node({}, each.line, each.column)
         place = Node(None, each.line, each.column)
-        kind = text(child(each, "Type"))
-        yield from _resource(Resource(file, name, kind, Role.LAUNCH, file, place, setting=SETTING), settled(properties))
+        inside = child(each, "Properties")
+        base = Resource(file, name, text(child(each, "Type")), Role.LAUNCH, file, place, setting=SETTING, inside=inside)
+        yield from _resource(base, settled(properties))
 
 
 def _resource(base: Resource, body: Node) -> Iterator[Resource]:
@@ -81,15 +87,18 @@ def _resource(base: Resource, body: Node) -> Iterator[Resource]:
         block = child(body, "InstanceMetadataServiceConfiguration")
         said = version_setting(child(block, "MinimumInstanceMetadataServiceVersion"))
         setting = 'InstanceMetadataServiceConfiguration: {MinimumInstanceMetadataServiceVersion: "2"}'
-        yield replace(base, role=Role.SERVICE, said=said, built_in=OPTIONAL, setting=setting)
+        made = replace(base, role=Role.SERVICE, said=said, built_in=OPTIONAL, setting=setting)
+        yield replace(made, spelling=_NOTEBOOK, block=block)
     elif kind == "ImageBuilder::InfrastructureConfiguration":
-        said = options_of(child(body, "InstanceMetadataOptions"))
+        block = child(body, "InstanceMetadataOptions")
         setting = "InstanceMetadataOptions: {HttpTokens: required}"
-        yield replace(base, role=Role.SERVICE, said=said, built_in=OPTIONAL, setting=setting)
+        made = replace(base, role=Role.SERVICE, said=options_of(block), built_in=OPTIONAL, setting=setting)
+        yield replace(made, spelling=_BUILDER, block=block)
     elif kind == "EMR::SecurityConfiguration":
         setting = "InstanceMetadataServiceConfiguration: {MinimumInstanceMetadataServiceVersion: 2}"
         said = emr_setting(child(body, "SecurityConfiguration"))
-        yield replace(base, role=Role.SERVICE, said=said, silence_unknown=True, setting=setting)
+        made = replace(base, role=Role.SERVICE, said=said, silence_unknown=True, setting=setting)
+        yield replace(made, spelling=EMR, inside=None)
 
 
 def _specification(node: Node | None) -> Node | None:
@@ -104,6 +113,9 @@ def template_data(base: Resource, body: Node) -> Resource:
         base,
         role=Role.TEMPLATE,
         said=options_of(child(body, "MetadataOptions")),
+        spelling=OPTIONS,
+        inside=Node(None, body.line, body.column),
+        block=child(body, "MetadataOptions"),
         image=child(body, "ImageId"),
         containers=containers_in(child(body, "UserData")),
     )

@@ -6,10 +6,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
 from imdsctl.codify.findings import CodeFinding, CodeRule
+from imdsctl.codify.iac_fixes import Right, edit, line_of, right
 from imdsctl.codify.iac_model import Resource, Role
 from imdsctl.codify.iac_rules import EXPOSED, HOP_LIMIT, IMAGE, INVALID, REGION_DEFAULT, UNKNOWN
 from imdsctl.codify.iac_tree import Node, Unknown, text
@@ -50,8 +52,10 @@ class _Outcome:
 class Judge:
     """Judges resources among all those of one run, in one world."""
 
-    def __init__(self, resources: tuple[Resource, ...], world: World) -> None:
+    def __init__(self, resources: tuple[Resource, ...], world: World, texts: Mapping[str, str] | None = None) -> None:
         self._world = world
+        self._texts = texts or {}
+        self._split: dict[str, list[str]] = {}
         self._named = _by_name(resources)
         self._containers = {
             id(found): each.containers
@@ -59,12 +63,17 @@ class Judge:
             if each.containers and (found := self._template(each)) is not None
         }
 
+    def _lines(self, file: str) -> list[str] | None:
+        if file not in self._split and file in self._texts:
+            self._split[file] = self._texts[file].split("\n")
+        return self._split.get(file)
+
     def findings(self, resource: Resource) -> Iterator[CodeFinding]:
         """What is wrong with one resource."""
         invalid = tuple(self._invalid(resource))
         yield from invalid
         if resource.role is Role.DEFAULTS:
-            yield from _region_default(resource)
+            yield from self._region_default(resource)
         elif resource.role is Role.IMAGE:
             yield from self._image_says(resource)
         elif not invalid:
@@ -76,16 +85,22 @@ class Judge:
                 continue
             if isinstance(node.value, (dict, tuple)):
                 message = f"{resource.address}: {AWS_NAMES[name]} is a list or an object, not a value"
-                yield _finding(INVALID, resource, node, message, "write one value")
+                yield self._finding(
+                    INVALID, resource, node, message, "write one value", right(resource, name, _usual(name))
+                )
                 continue
             try:
                 MetadataOptions.from_aws({AWS_NAMES[name]: _number(name, node.value)})
             except InvalidOption as error:
-                yield _finding(INVALID, resource, node, f"{resource.address}: {error}", "write one of these")
+                meant = right(resource, name, _meant(name, node.value))
+                yield self._finding(
+                    INVALID, resource, node, f"{resource.address}: {error}", "write one of these", meant
+                )
         support = resource.imds_support
         if support is not None and not support.unknown and support.value != "v2.0":
             message = f"{resource.address}: `{support.value}` is not valid for ImdsSupport: it is `v2.0`, or absent"
-            yield _finding(INVALID, resource, support, message, "write `v2.0`")
+            meant = Right(line_of(resource.language, "imds_support", "v2.0"), support, "imds_support", '"v2.0"')
+            yield self._finding(INVALID, resource, support, message, "write `v2.0`", meant)
 
     def _template(self, resource: Resource) -> Resource | None:
         """The template or configuration in the code that it launches from."""
@@ -123,7 +138,8 @@ class Judge:
                 if resource.setting
                 else "launch from a template that says HttpTokens=required"
             )
-            yield _finding(EXPOSED if exposed else UNKNOWN, resource, place, message, remedy)
+            meant = right(resource, "http_tokens", HttpTokens.REQUIRED.value)
+            yield self._finding(EXPOSED if exposed else UNKNOWN, resource, place, message, remedy, meant)
         yield from self._hops(resource, layers, template)
 
     def _open(self, template: Resource) -> bool:
@@ -144,7 +160,8 @@ class Judge:
                 f"{resource.address} gets HttpPutResponseHopLimit {max(hops.values)}, and containers run on it ({why}):"
                 f" they need {floor}"
             )
-            yield _finding(HOP_LIMIT, resource, place, message, f"set the hop limit to {floor}")
+            meant = right(resource, "http_put_response_hop_limit", floor)
+            yield self._finding(HOP_LIMIT, resource, place, message, f"set the hop limit to {floor}", meant)
 
     def _layers(self, resource: Resource, template: Resource | None) -> _Layers:
         why: dict[Layer, str] = {}
@@ -205,7 +222,48 @@ class Judge:
         undecided = any(each.http_tokens is None for each in self._world.defaults)
         if resource.imds_support is None and undecided:
             message = f"{resource.address} does not say ImdsSupport=v2.0, and no Region default decides"
-            yield _finding(IMAGE, resource, resource.place, message, 'write `imds_support = "v2.0"`')
+            line = line_of(resource.language, "imds_support", "v2.0")
+            meant = Right(line, resource.place, added=not resource.generated)
+            yield self._finding(IMAGE, resource, resource.place, message, 'write `imds_support = "v2.0"`', meant)
+
+    def _region_default(self, resource: Resource) -> Iterator[CodeFinding]:
+        node = resource.said.get("http_tokens")
+        meant = right(resource, "http_tokens", HttpTokens.REQUIRED.value)
+        if node is None or (not node.unknown and node.value in ("optional", "no-preference")):
+            said = f"says `{node.value}`" if node is not None else "says nothing about HttpTokens"
+            said += f" ({node.origin})" if node is not None and node.origin else ""
+            message = f"{resource.address} {said}: launches that say nothing may answer IMDSv1"
+            remedy = 'write `http_tokens = "required"`'
+            yield self._finding(REGION_DEFAULT, resource, node or resource.place, message, remedy, meant)
+        elif node.unknown:
+            message = f"{resource.address}: HttpTokens of the Region default is not known: it {_depends(node)}"
+            yield self._finding(UNKNOWN, resource, node, message, "write the value itself", meant)
+
+    def _finding(
+        self, rule: CodeRule, resource: Resource, place: Node, message: str, remedy: str, meant: Right | None
+    ) -> CodeFinding:
+        fix = None
+        lines = self._lines(resource.file) if meant is not None and not resource.generated else None
+        if meant is not None and lines is not None:
+            fix = edit(lines, meant, resource.language)
+        corrected = meant.text if meant is not None else None
+        return CodeFinding(
+            rule, rule.severity, resource.file, place.line, place.column, message, remedy, corrected, fix
+        )
+
+
+def _usual(name: str) -> Any:
+    return {"http_tokens": "required", "http_endpoint": "enabled"}.get(name, 1)
+
+
+def _meant(name: str, value: Any) -> Any:
+    """The closest value that there is; where none is close, the safe one."""
+    known = {"http_tokens": ("required", "optional"), "http_endpoint": ("enabled", "disabled")}.get(name, ())
+    # A misspelt `optional` is no reason to write it.
+    found = get_close_matches(str(value).lower(), known, 1, 0.6)
+    if name == "http_tokens" or not found:
+        return _usual(name)
+    return found[0]
 
 
 def _by_name(resources: Iterable[Resource]) -> dict[tuple[str, str], Resource]:
@@ -256,22 +314,6 @@ def _two(name: str) -> str:
     while head + 1 < len(parts) and parts[head] == "module":
         head += 2
     return ".".join(parts[: head + 2])
-
-
-def _finding(rule: CodeRule, resource: Resource, place: Node, message: str, remedy: str) -> CodeFinding:
-    return CodeFinding(rule, rule.severity, resource.file, place.line, place.column, message, remedy)
-
-
-def _region_default(resource: Resource) -> Iterator[CodeFinding]:
-    node = resource.said.get("http_tokens")
-    if node is None or (not node.unknown and node.value in ("optional", "no-preference")):
-        said = f"says `{node.value}`" if node is not None else "says nothing about HttpTokens"
-        said += f" ({node.origin})" if node is not None and node.origin else ""
-        message = f"{resource.address} {said}: launches that say nothing may answer IMDSv1"
-        yield _finding(REGION_DEFAULT, resource, node or resource.place, message, 'write `http_tokens = "required"`')
-    elif node.unknown:
-        message = f"{resource.address}: HttpTokens of the Region default is not known: it {_depends(node)}"
-        yield _finding(UNKNOWN, resource, node, message, "write the value itself")
 
 
 def _depends(node: Node) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from imdsctl.codify.iac_clusters import of_packer
-from imdsctl.codify.iac_model import Resource, Role
+from imdsctl.codify.iac_model import Language, Resource, Role
 from imdsctl.codify.iac_terraform import child_all, expanded, of_source
 from imdsctl.codify.iac_tree import Node, Unknown, child, entries, members, text
 from imdsctl.codify.iac_values import Fails, Scope, settled, typed
@@ -134,7 +134,8 @@ class _Run:
             try:
                 found = [*of_source(module.scope, each.file, each.root, module.address)]
                 found += of_packer(each.file, settled(_sources(each.root), module.scope))
-                self.resources += found
+                language = Language.JSON if each.file.endswith(".json") else Language.HCL
+                self.resources += [replace(one, language=language) for one in found]
             except (AttributeError, TypeError, ValueError, KeyError, RecursionError):
                 self._fail(each.file, each.root)
         for name, (file, body) in module.folder.calls.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from imdsctl.adapters.iac_files import code_files, read_all
+from imdsctl.codify.findings import Fix
 from imdsctl.codify.iac_check import CheckedCode, check_code
 from imdsctl.codify.iac_world import World, of_intent, of_scan
 from imdsctl.domain.diagnostics import DiagnosticError
@@ -80,6 +82,50 @@ def test_a_template_that_only_the_scan_knows(tmp_path: Path) -> None:
     (finding,) = check(CASES / "files" / "bad-group-elsewhere.tf", world=of_scan(seen, Intent()))[0].findings
     assert finding.rule.id == "imdsv1-allowed"
     assert finding.message.endswith("because the launch says nothing and the launch template says `optional`")
+
+
+def applied(text: str, fixes: set[Fix]) -> str:
+    lines = text.split("\n")
+    for each in sorted(fixes, key=lambda each: (each.line, each.column), reverse=True):
+        assert each.line == each.end_line
+        line = lines[each.line - 1]
+        lines[each.line - 1] = line[: each.column - 1] + each.text + line[each.end_column - 1 :]
+    return "\n".join(lines)
+
+
+BAD = [name for name in EXPECTED if EXPECTED[name]]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_finding_says_what_is_to_be_written_and_the_edit_makes_it_so(name: str, tmp_path: Path) -> None:
+    source, copy = CASES / "files" / name, tmp_path / name
+    shutil.copytree(source, copy) if source.is_dir() else shutil.copy(source, copy)
+    findings = check(copy)[0].findings
+    outside = [each for each in findings if "is not in the code: check the plan" in each.message]
+    assert all(each.corrected for each in findings if each not in outside)
+    for file in {each.file for each in findings}:
+        fixes = {each.fix for each in findings if each.file == file and each.fix is not None}
+        Path(file).write_text(applied(Path(file).read_text(), fixes))
+    after, unread = check(copy)
+    assert not unread
+    assert len(after.findings) == sum(each.fix is None for each in findings)
+
+
+def test_a_block_that_is_missing_is_added_where_it_belongs(tmp_path: Path) -> None:
+    tf, yaml = tmp_path / "a.tf", tmp_path / "b.yaml"
+    tf.write_text('resource "aws_instance" "web" {\n  ami = "ami-0a"\n}\n')
+    yaml.write_text("Resources:\n  Web:\n    Type: AWS::EC2::Instance\n    Properties:\n      ImageId: ami-0a\n")
+    open_world = World((AccountDefaults(),), {"ami-0a": ImageSeen("ami-0a")})
+    one, two = check(tf, yaml, world=open_world)[0].findings
+    assert one.fix is not None
+    assert two.fix is not None
+    assert applied(tf.read_text(), {one.fix}) == (
+        'resource "aws_instance" "web" {\n  metadata_options {\n    http_tokens = "required"\n  }\n'
+        '  ami = "ami-0a"\n}\n'
+    )
+    assert applied(yaml.read_text(), {two.fix}).endswith(
+        "    Properties:\n      MetadataOptions:\n        HttpTokens: required\n      ImageId: ami-0a\n"
+    )
 
 
 def reasons(name: str, **more: Any) -> list[str]:

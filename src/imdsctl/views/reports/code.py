@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape, quoteattr
 import orjson
 
 from imdsctl import __version__
-from imdsctl.codify.findings import CodeFinding, CodeRule, Severity
+from imdsctl.codify.findings import CodeFinding, CodeRule, Fix, Severity
 from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.domain.shown import shown
 from imdsctl.views.reports.sarif import SCHEMA
@@ -68,16 +68,27 @@ def _result(finding: CodeFinding, numbers: dict[str, int]) -> dict[str, Any]:
     if finding.remedy:
         text += f" To do: {finding.remedy}."
     if finding.corrected is not None:
-        text += f" Corrected: {json.dumps(finding.corrected)}"
+        corrected = finding.corrected if isinstance(finding.corrected, str) else json.dumps(finding.corrected)
+        text += f" Corrected: {corrected}"
     region = {"startLine": finding.line, "startColumn": finding.column}
     uri = quote(finding.file, safe="/:$")
-    return {
+    result = {
         "ruleId": f"imdsctl/{finding.rule.id}",
         "ruleIndex": numbers[finding.rule.id],
         "level": str(finding.severity),
         "message": {"text": shown(text)},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}, "region": region}}],
     }
+    if finding.fix is not None:
+        result["fixes"] = [_fix(finding.fix, uri)]
+    return result
+
+
+def _fix(fix: Fix, uri: str) -> dict[str, Any]:
+    region = {"startLine": fix.line, "startColumn": fix.column, "endLine": fix.end_line, "endColumn": fix.end_column}
+    replacement = {"deletedRegion": region, "insertedContent": {"text": fix.text}}
+    change = {"artifactLocation": {"uri": uri}, "replacements": [replacement]}
+    return {"description": {"text": "write it right"}, "artifactChanges": [change]}
 
 
 def code_junit(
