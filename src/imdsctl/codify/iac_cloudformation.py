@@ -58,9 +58,9 @@ def _resource(base: Resource, body: Node) -> Iterator[Resource]:
         made = template_data(base, child(body, "LaunchTemplateData") or Node({}))
         yield replace(made, aliases=texts(body, "LaunchTemplateName"))
     elif kind == "EC2::Instance":
-        yield replace(
-            template_data(base, body), role=Role.LAUNCH, template=_specification(child(body, "LaunchTemplate"))
-        )
+        use = child(body, "LaunchTemplate")
+        made = replace(template_data(base, body), role=Role.LAUNCH)
+        yield replace(made, template=_specification(use), template_version=_version(use))
     elif kind == "AutoScaling::LaunchConfiguration":
         names = texts(body, "LaunchConfigurationName")
         yield replace(template_data(base, body), role=Role.CONFIGURATION, aliases=names)
@@ -68,21 +68,23 @@ def _resource(base: Resource, body: Node) -> Iterator[Resource]:
         mixed = child(body, "MixedInstancesPolicy", "LaunchTemplate")
         uses = [child(body, "LaunchTemplate"), child(mixed, "LaunchTemplateSpecification")]
         uses += [child(each, "LaunchTemplateSpecification") for each in entries(child(mixed, "Overrides"))]
-        uses = [_specification(each) for each in uses]
-        yield from (
-            replace(base, template=each) for each in [*uses, child(body, "LaunchConfigurationName")] if each is not None
-        )
+        for use in filter(None, uses):
+            yield replace(base, template=_specification(use), template_version=_version(use))
+        configuration = child(body, "LaunchConfigurationName")
+        if configuration is not None:
+            yield replace(base, template=configuration)
     elif kind in ("EC2::SpotFleet", "EC2::EC2Fleet"):
         data = child(body, "SpotFleetRequestConfigData") if kind == "EC2::SpotFleet" else body
         for each in entries(child(data, "LaunchTemplateConfigs")):
-            yield replace(base, template=_specification(child(each, "LaunchTemplateSpecification")), setting="")
+            use = child(each, "LaunchTemplateSpecification")
+            yield replace(base, template=_specification(use), template_version=_version(use), setting="")
         for each in entries(child(data, "LaunchSpecifications")):
             image = child(each, "ImageId")
             yield replace(base, place=replace(each, value=None), image=image, setting="")
     elif kind == "EKS::Nodegroup":
-        use = _specification(child(body, "LaunchTemplate"))
-        containers = "an EKS node group uses it"
-        yield replace(base, template=use, containers=containers, setting="", silence_unknown=use is None)
+        use = child(body, "LaunchTemplate")
+        made = replace(base, containers="an EKS node group uses it", setting="", silence_unknown=use is None)
+        yield replace(made, template=_specification(use), template_version=_version(use))
     elif kind == "SageMaker::NotebookInstance":
         block = child(body, "InstanceMetadataServiceConfiguration")
         said = version_setting(child(block, "MinimumInstanceMetadataServiceVersion"))
@@ -99,6 +101,10 @@ def _resource(base: Resource, body: Node) -> Iterator[Resource]:
         said = emr_setting(child(body, "SecurityConfiguration"))
         made = replace(base, role=Role.SERVICE, said=said, silence_unknown=True, setting=setting)
         yield replace(made, spelling=EMR, inside=None)
+
+
+def _version(use: Node | None) -> Node | None:
+    return None if use is None else named(use, "Version")
 
 
 def _specification(node: Node | None) -> Node | None:

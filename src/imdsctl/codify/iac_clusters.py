@@ -62,6 +62,7 @@ def _eksctl(base: Resource, group: Node) -> Resource:
         role=Role.LAUNCH,
         said=said,
         template=template,
+        template_version=child(group, "launchTemplate", "version"),
         silence_unknown=template is None,
         containers="" if _true(child(group, "disablePodIMDS")) else base.containers,
         setting="disableIMDSv1: true",

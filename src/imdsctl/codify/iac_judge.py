@@ -16,6 +16,7 @@ from imdsctl.codify.iac_model import Resource, Role
 from imdsctl.codify.iac_rules import EXPOSED, HOP_LIMIT, IMAGE, INVALID, REGION_DEFAULT, UNKNOWN
 from imdsctl.codify.iac_tree import Node, Unknown, text
 from imdsctl.codify.iac_world import World
+from imdsctl.domain.observations import TemplateVersionSeen
 from imdsctl.domain.options import AWS_NAMES, HttpTokens, InvalidOption, MetadataOptions, Switch
 from imdsctl.domain.precedence import BUILT_IN, IMAGE_IMDS_V2, Layer, resolve
 
@@ -173,13 +174,30 @@ class Judge:
         if template is not None:
             through, image = _values(template.said), image or template.image
         elif resource.template is not None:
-            seen = self._world.templates.get(text(resource.template))
-            if seen is None:
-                through, why[Layer.LAUNCH_TEMPLATE] = _ALL, "the launch template is not in the code"
+            seen = self._seen(resource.template, resource.template_version)
+            if isinstance(seen, str):
+                through, why[Layer.LAUNCH_TEMPLATE] = _ALL, seen
+                image = image or Node(Unknown())
             else:
                 through = {name: (getattr(seen.options, name),) for name in _ALL}
                 image = image or (Node(seen.image_id) if seen.image_id else None)
         return _Layers(said, through, self._images(resource.scope, image), why)
+
+    def _seen(self, template: Node, version: Node | None) -> TemplateVersionSeen | str:
+        """The version that a launch uses, as the scan saw it; or why that is not known."""
+        name = text(template)
+        wanted = "$Default" if version is None or version.value == "" else str(version.value)
+        if version is not None and isinstance(version.value, Unknown):
+            if not any(known == name for known, _ in self._world.templates):
+                return "the launch template is not in the code"
+            depends = version.value.why or "a variable or a computed value"
+            return f"the version of the launch template {name} depends on {depends}"
+        seen = self._world.templates.get((name, wanted))
+        if seen is not None:
+            return seen
+        if any(known == name for known, _ in self._world.templates):
+            return f"version {wanted} of the launch template {name} is not in {self._world.source}"
+        return "the launch template is not in the code"
 
     def _images(self, scope: str, image: Node | None) -> tuple[MetadataOptions, ...]:
         """What the image may say; one answer when it is known."""

@@ -75,6 +75,8 @@ class Resource:
     place: Node
     said: Mapping[str, Node] = field(default_factory=dict)
     template: Node | None = None
+    template_version: Node | None = None
+    """Which version it names; None: the default one."""
     image: Node | None = None
     imds_support: Node | None = None
     containers: str = ""

@@ -87,6 +87,7 @@ def resource(scope: str, file: str, kind: str, address: str, body: Node) -> Iter
             role=_ROLES[kind],
             said=said,
             template=named(child(body, "launch_template"), "id", "name"),
+            template_version=child(body, "launch_template", "version"),
             image=named(body, "ami", "image_id"),
             imds_support=child(body, "imds_support"),
             containers=containers_in(named(body, "user_data", "user_data_base64")),
@@ -118,7 +119,8 @@ def _users(base: Resource, body: Node) -> Iterator[Resource]:
     if base.type == "aws_eks_node_group":
         template = child(body, "launch_template")
         if template is not None:
-            yield replace(base, template=named(template, "id", "name"), containers="an EKS node group uses it")
+            made = replace(base, template_version=child(template, "version"), containers="an EKS node group uses it")
+            yield replace(made, template=named(template, "id", "name"))
         else:
             yield replace(base, silence_unknown=True, containers="it is an EKS node group")
     elif base.type == "aws_autoscaling_group":
@@ -147,7 +149,8 @@ def _users(base: Resource, body: Node) -> Iterator[Resource]:
 
 def _use(base: Resource, use: Node, *names: str) -> Resource:
     found = use if use.unknown else named(use, *names)
-    return replace(base, template=found or replace(use, value=Unknown()))
+    version = child(use, "version")
+    return replace(base, template=found or replace(use, value=Unknown()), template_version=version)
 
 
 INSTANCES_MAX = 200

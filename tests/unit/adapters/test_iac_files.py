@@ -178,6 +178,51 @@ def test_names_that_multiply_cost_nothing(tmp_path: Path) -> None:
     assert checked.findings or unread
 
 
+VERSIONS = tuple(
+    TemplateVersionSeen(
+        "lt-0a", "web", number, number == 1, number == 4, MetadataOptions.from_aws({"HttpTokens": said})
+    )
+    for number, said in ((1, "optional"), (3, "required"), (4, "required"))
+)
+
+
+@pytest.mark.parametrize(
+    ("version", "rules", "why"),
+    [
+        (None, ["imdsv1-allowed"], "the launch template says `optional`"),
+        ('"$Default"', ["imdsv1-allowed"], "the launch template says `optional`"),
+        ("1", ["imdsv1-allowed"], "the launch template says `optional`"),
+        ('"3"', [], ""),
+        ('"$Latest"', [], ""),
+        ('"2"', ["imds-unknown"], "version 2 of the launch template web is not in the scan of 111122223333/eu-west-1"),
+        ("var.v", ["imds-unknown"], "the version of the launch template web depends on var.v, which has no default"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["aws_instance", "aws_autoscaling_group", "aws_eks_node_group"])
+def test_a_template_of_the_scan_is_judged_by_the_version_that_is_named(
+    kind: str, version: str | None, rules: list[str], why: str, tmp_path: Path
+) -> None:
+    line = f"    version = {version}\n" if version else ""
+    text = f'variable "v" {{}}\nresource "{kind}" "a" {{\n  launch_template {{\n    name = "web"\n{line}  }}\n}}\n'
+    (tmp_path / "main.tf").write_text(text)
+    seen = RegionSeen(TARGET, AccountDefaults.from_aws({"HttpTokens": "required"}), templates=VERSIONS)
+    findings = check(tmp_path, world=of_scan(seen, Intent()))[0].findings
+    assert [each.rule.id for each in findings] == rules
+    assert all(why in each.message for each in findings)
+
+
+def test_a_template_of_the_scan_in_cloudformation(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "Resources:\n  G:\n    Type: AWS::AutoScaling::AutoScalingGroup\n    Properties:\n"
+        '      LaunchTemplate: {LaunchTemplateName: web, Version: "3"}\n'
+        "  H:\n    Type: AWS::EC2::Instance\n    Properties:\n"
+        "      LaunchTemplate: {LaunchTemplateId: lt-0a, Version: 1}\n"
+    )
+    seen = RegionSeen(TARGET, AccountDefaults.from_aws({"HttpTokens": "required"}), templates=VERSIONS)
+    (finding,) = check(tmp_path, world=of_scan(seen, Intent()))[0].findings
+    assert (finding.line, finding.rule.id) == (6, "imdsv1-allowed")
+
+
 @pytest.mark.parametrize(("second", "rules"), [("optional", ["imdsv1-allowed"] * 2), ("required", None)])
 def test_a_plan_names_a_resource_without_its_index(second: str, rules: list[str] | None, tmp_path: Path) -> None:
     # Which of two templates that differ is meant is not in the plan.
