@@ -62,6 +62,7 @@ def command(
 
     Exit codes: 0 nothing found, 1 findings or a file that could not be read, 2 wrong command line.
     """
+    from imdsctl.adapters.artifact_uris import artifact_uri
     from imdsctl.adapters.iac_files import read_all
     from imdsctl.codify.iac_check import check_code
     from imdsctl.codify.iac_rules import RULES, UNKNOWN
@@ -79,7 +80,7 @@ def command(
     if json_output:
         sys.stdout.write(findings_json(checked.findings, files=len(names), unread=unread, kind="check"))
     elif sarif:
-        sys.stdout.write(code_sarif(checked.findings, RULES, unread, check="check"))
+        sys.stdout.write(code_sarif(checked.findings, RULES, unread, check="check", uri=artifact_uri))
     elif junit:
         sys.stdout.writelines(code_junit(checked.findings, names, unread, check="check"))
     else:

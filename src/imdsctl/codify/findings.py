@@ -57,3 +57,5 @@ class CodeFinding:
     remedy: str = ""
     corrected: Any = None
     fix: Fix | None = None
+    end_column: int = 0
+    """Behind the last character of what stands there, on the same line; 0: not known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import product
 from typing import Any
@@ -16,6 +16,7 @@ from imdsctl.codify.iac_model import Resource, Role
 from imdsctl.codify.iac_rules import EXPOSED, HOP_LIMIT, IMAGE, INVALID, REGION_DEFAULT, UNKNOWN
 from imdsctl.codify.iac_tree import Node, Unknown, text
 from imdsctl.codify.iac_world import World
+from imdsctl.codify.policy_file import end_of_line
 from imdsctl.domain.observations import TemplateVersionSeen
 from imdsctl.domain.options import AWS_NAMES, HttpTokens, InvalidOption, MetadataOptions, Switch
 from imdsctl.domain.precedence import BUILT_IN, IMAGE_IMDS_V2, Layer, resolve
@@ -260,14 +261,13 @@ class Judge:
     def _finding(
         self, rule: CodeRule, resource: Resource, place: Node, message: str, remedy: str, meant: Right | None
     ) -> CodeFinding:
+        lines = self._lines(resource.file) or []
         fix = None
-        lines = self._lines(resource.file) if meant is not None and not resource.generated else None
-        if meant is not None and lines is not None:
+        if meant is not None and lines and not resource.generated:
             fix = edit(lines, meant, resource.language)
         corrected = meant.text if meant is not None else None
-        return CodeFinding(
-            rule, rule.severity, resource.file, place.line, place.column, message, remedy, corrected, fix
-        )
+        made = CodeFinding(rule, rule.severity, resource.file, place.line, place.column, message, remedy)
+        return replace(made, corrected=corrected, fix=fix, end_column=end_of_line(lines, place.line))
 
 
 def _usual(name: str) -> Any:
