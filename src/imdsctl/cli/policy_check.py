@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated
 
@@ -12,12 +13,18 @@ from imdsctl.codify.policy_check import Checked, check_policies
 from imdsctl.codify.policy_file import File, Kind
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 
+_IAM_ARN = re.compile(r"arn:[a-z*-]+:iam::(\d{12}|\*):(role|user)/[\w+=,.@*/-]+", re.ASCII)
+
 
 def command(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Policies in JSON; `-` is standard input.")],
     kind: Annotated[
         Kind | None,
         typer.Option("--kind", help="What they are attached as. Default: what NAME.scp.json or the content says."),
+    ] = None,
+    enforcer: Annotated[
+        str | None,
+        typer.Option("--enforcer", metavar="ARN", help="The role that closes IMDSv1: what denies it that is found."),
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
     sarif: Annotated[bool, typer.Option("--sarif", help="SARIF 2.1.0, for code scanning.")] = False,
@@ -31,6 +38,10 @@ def command(
     if json_output + sarif + junit > 1:
         summary = "only one of --json, --sarif and --junit"
         raise DiagnosticError(Diagnostic("option-invalid", summary, hint="choose one"), exit_code=2)
+    if enforcer is not None and not _IAM_ARN.fullmatch(enforcer):
+        summary = f"`{enforcer}` is not the ARN of a role or user"
+        hint = "write it like `arn:aws:iam::*:role/imdsctl`"
+        raise DiagnosticError(Diagnostic("option-invalid", summary, hint=hint), exit_code=2)
     from imdsctl.adapters.artifact_uris import artifact_uri
     from imdsctl.adapters.policy_files import read_policy, vocabulary
     from imdsctl.codify.policy_rules import RULES
@@ -39,7 +50,7 @@ def command(
 
     names = list(dict.fromkeys(files))
     read = [read_policy(name, kind) for name in names]
-    checked = check_policies([each for each in read if isinstance(each, File)], vocabulary())
+    checked = check_policies([each for each in read if isinstance(each, File)], vocabulary(), enforcer)
     unread = [*(each for each in read if isinstance(each, Diagnostic)), *checked.unread]
     if json_output:
         sys.stdout.write(findings_json(checked.findings, files=len(names), unread=unread, kind="policy check"))

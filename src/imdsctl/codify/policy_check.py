@@ -17,6 +17,7 @@ from imdsctl.codify import statements
 from imdsctl.codify.declarative_check import declarative_flaws, is_declarative
 from imdsctl.codify.findings import CodeFinding
 from imdsctl.codify.json_places import Document, read_json
+from imdsctl.codify.policy_changes import enforcement
 from imdsctl.codify.policy_file import File, Kind, Read, end_of_line, finding
 from imdsctl.codify.policy_rules import RULE
 from imdsctl.codify.policy_sets import shadowed, together
@@ -42,8 +43,8 @@ class Checked:
     unread: tuple[Diagnostic, ...] = ()
 
 
-def check_policies(files: Sequence[File], words: Vocabulary) -> Checked:
-    """Check files, each by itself and then together."""
+def check_policies(files: Sequence[File], words: Vocabulary, enforcer: str | None = None) -> Checked:
+    """Check files, each by itself and then together. `enforcer` is the ARN of the role that has to close IMDSv1."""
     findings: list[CodeFinding] = []
     unread: list[Diagnostic] = []
     read: list[Read] = []
@@ -54,6 +55,7 @@ def check_policies(files: Sequence[File], words: Vocabulary) -> Checked:
         if problem is not None:
             unread.append(problem)
     findings += together(read, declared)
+    findings += enforcement(read, declared, enforcer)
     order = {file.name: number for number, file in enumerate(files)}
     findings.sort(key=lambda each: (order[each.file], each.line, each.column))
     return Checked(tuple(findings), len(files), tuple(unread))

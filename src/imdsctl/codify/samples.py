@@ -20,10 +20,12 @@ from imdsctl.codify.vocabulary import (
     ENDPOINT,
     HOPS,
     IMAGE,
+    NEW_VERSION,
     OPTIONS,
     ROLE_DELIVERY,
     RUN,
     TAGS,
+    TEMPLATE_DEFAULT,
     TOKENS,
     TYPE,
 )
@@ -83,18 +85,19 @@ class Trial:
         everything = parse_policy(allow, name="everything", kind=PolicyKind.IDENTITY)
         self._policies = CallerPolicies(identity=(policy,) if alone else (everything, policy))
 
-    def decide(self, sample: Sample) -> Decision:
-        """The engine's decision for an ordinary role."""
-        role = f"arn:aws:iam::{ACCOUNT}:role/sample"
+    def decide(self, sample: Sample, caller: str = "") -> Decision:
+        """The engine's decision for an ordinary role, or for the role (or user) with the ARN `caller`."""
+        role = caller or f"arn:aws:iam::{ACCOUNT}:role/sample"
+        name = role.rpartition("/")[2]
         principal = Principal(
-            PrincipalKind.ROLE_SESSION, f"arn:aws:sts::{ACCOUNT}:assumed-role/sample/s", ACCOUNT, role
+            PrincipalKind.ROLE_SESSION, f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/s", ACCOUNT, role
         )
         keys = context_keys({**principal.keys(), "aws:requestedregion": REGION, "ec2:region": REGION, **sample.keys})
         return decide(RequestContext(sample.action, principal, keys, sample.resources), self._policies)
 
-    def denies(self, sample: Sample) -> bool:
+    def denies(self, sample: Sample, caller: str = "") -> bool:
         """Whether the call is refused."""
-        return not self.decide(sample).allowed
+        return not self.decide(sample, caller).allowed
 
 
 def trial(tried: Sequence[Mapping[str, Any]], *, alone: bool = False) -> Trial | None:
@@ -232,6 +235,14 @@ def defaults(hops: Iterable[str] = ()) -> Iterator[Sample]:
         }
         if any(asked.values()):
             yield Sample(DEFAULTS, asked, (ResourceContext("*", context_keys(_asked_keys(asked))),))
+
+
+def templates(at: Where) -> Iterator[Sample]:
+    """A new version of a launch template, and another default version. What the version says has no condition key."""
+    arn = at.arn("launch-template", "lt-0123456789abcdef0")
+    for action in (NEW_VERSION, TEMPLATE_DEFAULT):
+        keys = context_keys({TYPE: "launch-template"})
+        yield Sample(action, {"HttpTokens": "required"}, (ResourceContext(arn, keys),))
 
 
 def images(at: Where) -> Iterator[Sample]:

@@ -86,14 +86,17 @@ def actions(statement: Mapping[str, Any]) -> list[str]:
     return [name.lower() for name in strings(statement.get("Action"))]
 
 
-def reduced(statement: Mapping[str, Any]) -> dict[str, Any]:
-    """The statement where all its other conditions hold: only those about IMDS are left.
+def reduced(statement: Mapping[str, Any], *, keep: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The statement where all its other conditions hold: only those about IMDS are left, and those on the keys in
+    `keep` (lower case).
 
     A positive condition on a key of one type of resource holds on that type alone; that much of it is kept.
     """
     kept = copy.deepcopy(dict(statement))
     types = []
     for test in others(statement):
+        if test.key.lower() in keep:
+            continue
         without(kept, test)
         only = ONLY_ON.get(test.key.lower().partition("/")[0])
         if only is not None and not test.matches_absent:

@@ -72,6 +72,7 @@ _OF_IMAGE_BUILD = frozenset({"imagebuilder:Ec2MetadataHttpTokens"})
 
 RUN, OPTIONS, DEFAULTS = "ec2:RunInstances", "ec2:ModifyInstanceMetadataOptions", "ec2:ModifyInstanceMetadataDefaults"
 CONFIGURATION, IMAGE = "autoscaling:CreateLaunchConfiguration", "ec2:ModifyImageAttribute"
+NEW_VERSION, TEMPLATE_DEFAULT = "ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate"
 
 KEYS_OF: Mapping[str, frozenset[str]] = MappingProxyType(
     {

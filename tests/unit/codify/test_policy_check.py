@@ -41,8 +41,14 @@ def deny(action: str, resource: str, condition: dict[str, Any]) -> dict[str, Any
     return {"Effect": "Deny", "Action": action, "Resource": resource, "Condition": condition}
 
 
+def case(path: Path) -> Checked:
+    """A file, or a folder of files that belong together."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return check(*((each.name, each.read_text()) for each in files))
+
+
 def bad(name: str) -> list[CodeFinding]:
-    return list(check((name, (CASES / "bad" / name).read_text())).findings)
+    return list(case(CASES / "bad" / name).findings)
 
 
 # -- the corpus ------------------------------------------------------------------------------------------------------
@@ -75,7 +81,7 @@ def test_a_corrected_statement_has_no_finding(name: str) -> None:
 
 @pytest.mark.parametrize("path", sorted((CASES / "good").iterdir()), ids=lambda path: path.stem)
 def test_a_good_policy_has_no_finding(path: Path) -> None:
-    checked = check((path.name, path.read_text()))
+    checked = case(path)
     assert [(each.rule.id, each.message) for each in checked.findings] == []
     assert not checked.unread
 
@@ -173,6 +179,66 @@ def test_two_ec2_policies_with_different_values() -> None:
     checked = check(declared(http_tokens="required"), declared(http_tokens="no_preference"))
     assert rules(checked) == ["declarative-overlap"]
     assert checked.findings[0].severity is Severity.WARNING
+
+
+# -- who enforces ----------------------------------------------------------------------------------------------------
+
+ROLE = "arn:aws:iam::*:role/imdsctl"
+
+
+def test_whom_one_guardrail_exempts_and_another_denies() -> None:
+    [finding] = bad("exempts-differ-between-files")
+    assert finding.file == "b.scp.json"
+    assert "together with `One` it denies setting HttpTokens=required on an instance to everybody" in finding.message
+    right = finding.corrected["Condition"]["ArnNotLike"]["aws:PrincipalArn"]
+    assert set(right) == {ROLE, "arn:aws:iam::*:role/platform"}
+    one = json.loads((CASES / "bad" / "exempts-differ-between-files" / "a.scp.json").read_text())["Statement"]
+    assert rules(check(policy(*one, finding.corrected))) == []
+
+
+def test_a_default_that_no_instance_may_be_given() -> None:
+    [finding] = bad("declared-hops-denied-to-instances")
+    assert finding.message == (
+        "it makes HttpPutResponseHopLimit=4 the default, and `NoHops` in guard.scp.json denies changing an instance to"
+        " it"
+    )
+    assert finding.corrected["Condition"]["ArnNotLike"] == {"aws:PrincipalArn": ROLE}
+
+
+def test_a_template_that_must_be_mended_and_may_not_be() -> None:
+    [finding] = bad("templates-frozen.json")
+    assert "`AskForTokens` denies launches that do not say HttpTokens=required" in finding.message
+    assert rules(check(policy(json.loads(policy(finding.corrected))["Statement"][0]))) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        (deny("ec2:ModifyInstanceMetadataOptions", "*", {"ArnNotLike": {"aws:PrincipalArn": ROLE}}), []),
+        (
+            deny("ec2:ModifyInstanceMetadataOptions", "*", {"ArnNotLike": {"aws:PrincipalArn": f"{ROLE}-2"}}),
+            ["enforcer-locked-out"],
+        ),
+        (deny("ec2:CreateLaunchTemplateVersion", "*", {"Bool": {"aws:MultiFactorAuthPresent": "false"}}), []),
+        (
+            deny("ec2:*LaunchTemplate*", "*", {"ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/x"}}),
+            ["enforcer-locked-out"],
+        ),
+        (
+            deny(
+                "ec2:ModifyInstanceMetadataDefaults", "*", {"ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/x"}}
+            ),
+            ["enforcer-locked-out"],
+        ),
+    ],
+)
+def test_the_enforcers_own_role(statement: Any, found: list[str]) -> None:
+    checked = check_policies([File("a.json", policy(statement))], vocabulary(), ROLE)
+    assert rules(checked) == found
+    for each in checked.findings:
+        assert f"to {ROLE}, which enforces" in each.message
+        again = check_policies([File("a.json", policy(each.corrected))], vocabulary(), ROLE)
+        assert rules(again) == []
 
 
 # -- bad input -------------------------------------------------------------------------------------------------------
