@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
@@ -20,7 +21,7 @@ from enum import Enum
 from functools import cache
 from itertools import islice, repeat
 from operator import attrgetter
-from types import NoneType, UnionType
+from types import MemberDescriptorType, NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import orjson
@@ -206,9 +207,33 @@ def _table(kind: type[Any]) -> tuple[Callable[[Collection[Any]], Any], Callable[
                 raise KeyError(name)
             else:
                 columns.append(repeat(default))
-        return tuple(islice(map(kind, *columns), table["rows"]))
+        return made(columns, table["rows"])
 
+    made = _by_slots(kind, names) or (lambda columns, rows: tuple(islice(map(kind, *columns), rows)))
     return encode, decode
+
+
+def _by_slots(kind: type[Any], names: list[str]) -> Callable[[list[Iterable[Any]], int], tuple[Any, ...]] | None:
+    """Makes many of a frozen dataclass with slots, a column at a time; None where its constructor does more than set.
+
+    The constructor of a frozen dataclass goes through `object.__setattr__` for each field: for a million instances that
+    is half of what reading them costs.
+    """
+    slots = [kind.__dict__.get(name) for name in names]
+    if hasattr(kind, "__post_init__") or not all(isinstance(each, MemberDescriptorType) for each in slots):
+        return None
+    setters = [each.__set__ for each in slots if each is not None]
+
+    def made(columns: list[Iterable[Any]], rows: int) -> tuple[Any, ...]:
+        objects = tuple(map(object.__new__, repeat(kind, rows)))
+        for setter, column in zip(setters, columns, strict=True):
+            deque(map(setter, objects, column), maxlen=0)
+        if objects:
+            all_fields(objects[-1])  # a column that is too short leaves the last object without a value
+        return objects
+
+    all_fields = attrgetter(*names)
+    return made
 
 
 def _fixed(kinds: tuple[Any, ...]) -> _Codec:

@@ -53,6 +53,8 @@ class _Lines:
     def __init__(self) -> None:
         self._around: dict[tuple[Any, ...], tuple[bytes, bytes, bytes]] = {}
         self._target: Target | None = None
+        self._prefix = ""
+        """What the ids of the target's changes begin with; the resource follows."""
 
     def line(self, change: Change) -> bytes:
         """`canonical(change_to_plain(change))`."""
@@ -60,6 +62,9 @@ class _Lines:
             return canonical(change_to_plain(change))
         if change.target is not self._target:
             self._around, self._target = {}, change.target
+            self._prefix = change.id.removesuffix(change.resource)
+        if change.id != self._prefix + change.resource:
+            return canonical(change_to_plain(change))
         # The plan holds these values while it is written, so that their identity stands for them.
         key = (
             id(change.before),
@@ -77,12 +82,20 @@ class _Lines:
         if around is None:
             around = self._around[key] = _around(change)
         head, middle, tail = around
-        name, resource = canonical(change.name), canonical(change.resource)
-        return b'%b"id":%b,"name":%b,%b"resource":%b,%b' % (head, canonical(change.id), name, middle, resource, tail)
+        resource = canonical(change.resource)
+        return b'%b%b,"name":%b,%b"resource":%b,%b' % (
+            head,
+            resource[1:],  # behind what all ids of the Region begin with
+            canonical(change.name),
+            middle,
+            resource,
+            tail,
+        )
 
 
 def _around(change: Change) -> tuple[bytes, bytes, bytes]:
-    """The canonical form before `id` and `name`, between these and `resource`, and after it."""
+    """The canonical form of an instance's change up to the end of its `id`, which is its `resource`; between `name` and
+    `resource`; and after that."""
     plain = change_to_plain(change)
     parts = (
         {key: value for key, value in plain.items() if key < "id"},
@@ -90,7 +103,8 @@ def _around(change: Change) -> tuple[bytes, bytes, bytes]:
         {key: value for key, value in plain.items() if key > "resource"},
     )
     head, middle, tail = (canonical(part) for part in parts)
-    return head[:-1] + b",", middle[1:-1] + b",", tail[1:]
+    before_id = canonical(change.id.removesuffix(change.resource))[:-1]
+    return b'%b,"id":%b' % (head[:-1], before_id), middle[1:-1] + b",", tail[1:]
 
 
 def plan_from_lines(lines: Iterator[bytes]) -> Plan | None:

@@ -81,8 +81,12 @@ class _Steps:
     def take(self, target: Target, changes: list[Change]) -> None:
         """Add the changes of one target."""
         by_step: dict[tuple[int, int], list[Change]] = {}
+        wave = stage = None
         for change in changes:
-            by_step.setdefault((self._numbers[change.wave], change.stage.number), []).append(change)
+            if change.wave is not wave or change.stage is not stage:  # instances follow one another
+                wave, stage = change.wave, change.stage
+                members = by_step.setdefault((self._numbers[wave], stage.number), [])
+            members.append(change)
         for step, members in by_step.items():
             members.sort(key=_BY_RESOURCE)
             self._steps.setdefault(step, []).append((target, members))
@@ -90,7 +94,7 @@ class _Steps:
     def ordered(self) -> Iterator[Change]:
         """All changes: by wave, by stage, by account and Region, by resource."""
         for step in sorted(self._steps):
-            for _, members in sorted(self._steps[step], key=lambda each: each[0]):
+            for _, members in sorted(self._steps[step], key=lambda each: (each[0].account_id, each[0].region)):
                 yield from members
 
     @property
