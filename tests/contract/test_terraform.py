@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +356,7 @@ output "tokens" {
 """
 
 
+@cache
 def find_provider() -> Path | None:
     """The provider's file: in one of the usual plugin directories, or wherever on the disk it lies."""
     for place in filter(None, PLUGIN_DIRECTORIES):

@@ -44,6 +44,16 @@ def test_terraform(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("infra/imds/versions.tf").stat().st_mode & 0o777 == 0o600
 
 
+def test_terraform_by_account(capsys: pytest.CaptureFixture[str]) -> None:
+    scan = replace(scan_of(*TWO), policies=(DENY,))
+    assert export("terraform", "-o", "infra", "--by-account", scan=scan) == 0
+    said = capsys.readouterr()
+    assert "2 Region defaults of scan s1" in said.err
+    assert "infra/111122223333/region_defaults.tf" in said.out.splitlines()
+    assert sorted(each.name for each in Path("infra").iterdir()) == ["111122223333", "organization"]
+    assert '"p-1"' in Path("infra/organization/organization.tf").read_text()
+
+
 def test_terraform_of_a_scan_with_gaps_is_partial(capsys: pytest.CaptureFixture[str]) -> None:
     assert export("terraform", "-o", ".", scan=scan_of({"defaults": None})) == 1
     assert "Left out: 111122223333/eu-west-1: the Region default could not be read" in capsys.readouterr().err
