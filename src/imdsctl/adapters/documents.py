@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
@@ -170,7 +171,10 @@ def _many(kind: Any) -> _Codec:
 
     def unpack(column: Any) -> Iterator[Any]:
         values = iter(item.unpack(column["all"]))
-        return (tuple(islice(values, length)) for length in column["lengths"])
+        lengths = column["lengths"]
+        if lengths and lengths[0] and lengths.count(lengths[0]) == len(lengths):
+            return zip(*repeat(values, lengths[0]), strict=True)
+        return (tuple(islice(values, length)) for length in lengths)
 
     return _Codec(encode, decode, pack, unpack)
 
@@ -181,6 +185,7 @@ def _table(kind: type[Any]) -> tuple[Callable[[Collection[Any]], Any], Callable[
     names = [name for name, _ in members]
     codec_of = cache(lambda name: _codec(hints[name]))
     get = attrgetter(*names)
+    setters = [getattr(kind, name).__set__ for name in names]
 
     def encode(values: Collection[Any]) -> Any:
         if not values:
@@ -198,15 +203,24 @@ def _table(kind: type[Any]) -> tuple[Callable[[Collection[Any]], Any], Callable[
     def decode(table: Any) -> tuple[Any, ...]:
         if type(table) is list:  # schema version 1 had an object a row
             return tuple(map(_codec(kind).decode, table))
-        columns = []
+        count = table["rows"]
+        columns: list[Iterable[Any]] = []
         for name, default in members:
             if name in table:
-                columns.append(codec_of(name).unpack(table[name]))
+                column = tuple(codec_of(name).unpack(table[name]))
+                if len(column) != count:
+                    raise ValueError(f"{name} has {len(column)} of {count} rows")
+                columns.append(column)
             elif default is MISSING:
                 raise KeyError(name)
             else:
                 columns.append(repeat(default))
-        return tuple(islice(map(kind, *columns), table["rows"]))
+        # The slot itself is set, column by column: a frozen dataclass's constructor goes through
+        # `object.__setattr__` for every field of every row, and costs more than all the rest.
+        rows: tuple[Any, ...] = tuple(map(object.__new__, repeat(kind, count)))
+        for set_field, values in zip(setters, columns, strict=True):
+            deque(map(set_field, rows, values), maxlen=0)
+        return rows
 
     return encode, decode
 

@@ -221,7 +221,7 @@ def _enforcement(here: Here, state: State, templates: TemplatePlans) -> None:
         held=held or here.unassigned(wave),
         wave=here.wave_name(wave),
         evidence=here.use_of(here.region.instances),
-        blast_radius=(f"judges every launch: {sum(1 for _ in here.launches.all())} launch sources were seen",),
+        blast_radius=(f"judges every launch: {len(here.launches.all())} launch sources were seen",),
         gate=here.gate(wave),
     )
     here.admit(change, here.exemption_here)
