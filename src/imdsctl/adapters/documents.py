@@ -97,6 +97,8 @@ def _of_values(encode: Callable[[Any], Any] | None, decode: Callable[[Any], Any]
         if type(column) is list:
             return map(decode, column) if decode else column
         of = list(map(decode, column["of"])) if decode else column["of"]
+        if len(of) == 1:
+            return repeat(of[0], len(column["at"]))
         return map(of.__getitem__, column["at"])
 
     return _Codec(encode or _same, decode or _same, pack, unpack)
