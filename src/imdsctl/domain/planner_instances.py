@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from imdsctl.domain.containers import evidence_anywhere
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.observations import InstanceSeen
 from imdsctl.domain.options import HttpTokens, MetadataOptions, Switch
@@ -42,6 +43,7 @@ class Instances:
         self._by_value: dict[tuple[int, MetadataOptions, str | None], Verdict | None] = {}
         self._waves: dict[int, tuple[str, str, str]] = {}
         self._target = here.region.target
+        self._containers = bool(here.containers) or evidence_anywhere(each.tags for each in here.region.instances)
         self._prefix = f"{self._target.account_id}/{self._target.region}/{Surface.INSTANCE}/"
 
     def plan(self, replaced: frozenset[str]) -> None:
@@ -64,7 +66,7 @@ class Instances:
     def verdict(self, instance: InstanceSeen) -> Verdict | None:
         """What has to become of an instance; None when it is right, or left alone because its endpoint is off."""
         here = self.here
-        container = here.container(instance.instance_id, instance.tags)
+        container = here.container(instance.instance_id, instance.tags) if self._containers else None
         wanted = here.wanted(here.names_of(instance), instance.tags) if here.picky else here.intent
         # `here` keeps every intent that it gives and every instance, so that identity stands for both; hashing
         # would cost more than all the rest.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from imdsctl.domain.observations import LaunchSource
-from imdsctl.domain.options import HttpTokens, Switch
+from imdsctl.domain.options import AccountDefaults, HttpTokens, Switch
 from imdsctl.domain.plan import Change, Gap, Stage, Surface, change_id
 from imdsctl.domain.planner_groups import Groups
 from imdsctl.domain.planner_here import Here
@@ -39,12 +39,11 @@ LAUNCH_PARTS = frozenset(
 def plan_region(here: Here) -> tuple[Gap, ...]:
     """Fill `here` with the changes of its target. Gives what could not be judged."""
     planned = here.defaults
-    default: Change | None = None
     images = plan_images(here)
     if here.region.defaults is not None:
-        default = _default_change(here, images)
-        if default is not None and here.admit(default, here.exemption_here):
-            planned = here.defaults.updated(default.after)
+        change, after = _default_change(here, images)
+        if change is not None and here.admit(change, here.exemption_here):
+            planned = after
     state = State(planned, images=images)
     templates = plan_templates(here, state)
     state = replace(state, templates=templates.said)
@@ -65,7 +64,8 @@ def plan_region(here: Here) -> tuple[Gap, ...]:
 # The Region default
 
 
-def _default_change(here: Here, images: frozenset[str]) -> Change | None:
+def _default_change(here: Here, images: frozenset[str]) -> tuple[Change | None, AccountDefaults]:
+    """The change of the Region default, and what the Region default is after it."""
     defaults, wanted = here.defaults, here.intent.region_defaults
     after = wanted.options.differing_from(defaults.options())
     container = _first_container(here) if wanted.hop_limit_auto else None
@@ -77,7 +77,7 @@ def _default_change(here: Here, images: frozenset[str]) -> Change | None:
     if hop is not None:
         after = replace(after, http_put_response_hop_limit=hop)
     if not after:
-        return None
+        return None, defaults
     reasons = []
     if after.http_tokens is not None:
         reasons.append(
@@ -99,7 +99,7 @@ def _default_change(here: Here, images: frozenset[str]) -> Change | None:
             "say HttpTokens itself, then plan again"
         )
     wave = _wave_of_the_whole(here)
-    return Change(
+    change = Change(
         id=change_id(here.region.target, Surface.REGION_DEFAULT, ""),
         stage=Stage.REGION_DEFAULTS,
         surface=Surface.REGION_DEFAULT,
@@ -115,6 +115,7 @@ def _default_change(here: Here, images: frozenset[str]) -> Change | None:
         blast_radius=tuple(_decided(here, state)),
         gate=here.gate(wave),
     )
+    return change, state.defaults
 
 
 def _first_container(here: Here) -> str | None:
@@ -221,7 +222,7 @@ def _enforcement(here: Here, state: State, templates: TemplatePlans) -> None:
         held=held or here.unassigned(wave),
         wave=here.wave_name(wave),
         evidence=here.use_of(here.region.instances),
-        blast_radius=(f"judges every launch: {sum(1 for _ in here.launches.all())} launch sources were seen",),
+        blast_radius=(f"judges every launch: {len(here.launches.all())} launch sources were seen",),
         gate=here.gate(wave),
     )
     here.admit(change, here.exemption_here)
