@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from imdsctl.codify.export_gaps import LeftOut
 
 
+PROVIDERS_MANY = 40
+"""So many processes of the provider need 4 GiB and more."""
+
+
 class As(StrEnum):
     """Which values are written."""
 
@@ -84,4 +88,10 @@ def command(
         + (", and applying it changes nothing in AWS." if plan is None else "."),
         file=sys.stderr,
     )
+    if not each_account and provider == 5 and defaults > PROVIDERS_MANY:
+        print(
+            f"Terraform will run {defaults} processes of the provider at once, one for each, about 100 MiB each:"
+            " `--by-account` writes what can be run account by account.",
+            file=sys.stderr,
+        )
     return code
