@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imdsctl.adapters.hcl_tree import read_expression, read_hcl
+from imdsctl.adapters.utf8_text import NotText, decoded
 from imdsctl.adapters.yaml_tree import read_yaml
 from imdsctl.codify.iac_check import HINT, Source
 from imdsctl.codify.iac_model import Language
@@ -167,14 +167,10 @@ def _text(path: Path) -> str | Diagnostic:
         return Diagnostic("code-unreadable", _why(error), name)
     if len(content) > BYTES_MAX:
         return Diagnostic("code-unreadable", f"larger than {BYTES_MAX >> 20} MiB", name)
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return Diagnostic("code-unreadable", "UTF-16: write it as UTF-8", f"{name}:1:1")
     try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        column = error.start - content.rfind(b"\n", 0, error.start)
-        return Diagnostic("code-unreadable", f"byte {error.start} is not UTF-8", f"{name}:{line}:{column}")
+        return decoded(content)
+    except NotText as error:
+        return Diagnostic("code-unreadable", str(error), f"{name}:{error.line}:{error.column}")
 
 
 def read_code(path: Path, judged: bool = True) -> tuple[Source | None, list[Diagnostic]]:

@@ -75,7 +75,7 @@ def _one(
     file: File, words: Vocabulary, read: list[Read], declared: list[tuple[File, Document]]
 ) -> tuple[list[CodeFinding], Diagnostic | None]:
     if len(file.text) > CHARACTERS_MAX:
-        why = f"{len(file.text):,} characters; no policy has more than {CHARACTERS_MAX:,}"
+        why = f"more than {CHARACTERS_MAX:,} characters, which no policy has"
         return [], Diagnostic("policy-unreadable", why, file.name, "name files that hold one policy each")
     document = read_json(file.text)
     findings = [
