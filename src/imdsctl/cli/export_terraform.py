@@ -11,7 +11,7 @@ import typer
 
 from imdsctl.cli import dependencies, options
 from imdsctl.cli.export_scan import checked, choice, folder, planned, say_left_out, seen_scan
-from imdsctl.fleet.targets import ROLE_NAME
+from imdsctl.fleet.selection import ROLE_NAME
 
 
 class As(StrEnum):

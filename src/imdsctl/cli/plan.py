@@ -92,6 +92,7 @@ def _without_garbage() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.freeze()  # nor is it gone through at the end
         gc.enable()
 
 

@@ -23,8 +23,8 @@ from imdsctl.domain.shown import shown
 from imdsctl.domain.waves import PlannedWave
 from imdsctl.fleet.launch_dry_run import Launches
 from imdsctl.fleet.verify import Verification
+from imdsctl.views.diagnostics import painted
 from imdsctl.views.json import document
-from imdsctl.views.text import painted
 
 LINES_MAX = 60
 """More changes than this are folded into one line for each account and Region, unless asked for in full."""
