@@ -41,7 +41,7 @@ class Instances:
         self.here = here
         self._verdicts: dict[tuple[int, int, str | None], Verdict | None] = {}
         self._by_value: dict[tuple[int, MetadataOptions, str | None], Verdict | None] = {}
-        self._waves: dict[int, tuple[str, str, str]] = {}
+        self._waves = {here.wave_here: here.wave_texts(here.wave_here)}
         self._target = here.region.target
         self._containers = bool(here.containers) or evidence_anywhere(each.tags for each in here.region.instances)
         self._prefix = f"{self._target.account_id}/{self._target.region}/{Surface.INSTANCE}/"
@@ -89,7 +89,9 @@ class Instances:
     def _change(self, instance: InstanceSeen, verdict: Verdict) -> Change:
         here = self.here
         number = here.wave(here.names_of(instance), instance.tags) if here.picky else here.wave_here
-        wave, gate, unassigned = self._waves.get(number) or self._waves.setdefault(number, here.wave_texts(number))
+        if number not in self._waves:
+            self._waves[number] = here.wave_texts(number)
+        wave, gate, unassigned = self._waves[number]
         group = here.groups.get(instance.instance_id) if here.groups else None
         change = ChangeDraft()
         change.id = self._prefix + instance.instance_id

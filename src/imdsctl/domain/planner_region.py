@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 from imdsctl.domain.observations import LaunchSource
-from imdsctl.domain.options import AccountDefaults, HttpTokens, Switch
+from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.plan import Change, Gap, Stage, Surface, change_id
 from imdsctl.domain.planner_groups import Groups
 from imdsctl.domain.planner_here import Here
@@ -20,6 +21,7 @@ from imdsctl.domain.planner_templates import TemplatePlans, plan_templates
 from imdsctl.domain.precedence import Layer
 
 _ACCOUNT = "account"
+DEFAULTS_REMEMBERED_MAX = 256
 NAMES_MAX = 5
 """So many names stand in a clause before the rest is only counted."""
 LAUNCH_PARTS = frozenset(
@@ -75,7 +77,7 @@ def _default_change(here: Here, images: frozenset[str]) -> tuple[Change | None, 
         # Saying 1 here would take the 2 away that an image with v2.0 brings along.
         hop, rule = None, ""
     if hop is not None:
-        after = replace(after, http_put_response_hop_limit=hop)
+        after = MetadataOptions(http_put_response_hop_limit=hop).over(after)
     if not after:
         return None, defaults
     reasons = []
@@ -89,7 +91,7 @@ def _default_change(here: Here, images: frozenset[str]) -> tuple[Change | None, 
         reasons.append(
             rule if "auto" in rule or "exactly" in rule else f"containers need a hop limit of {hop} to get a token"
         )
-    state = State(defaults.updated(after.to_aws()), images=images)
+    state = State(_updated(defaults, after), images=images)
     held = ""
     if defaults.managed_by != _ACCOUNT:
         held = f"a {defaults.managed_by} decides the Region default: change the policy in Organizations"
@@ -116,6 +118,12 @@ def _default_change(here: Here, images: frozenset[str]) -> tuple[Change | None, 
         gate=here.gate(wave),
     )
     return change, state.defaults
+
+
+@lru_cache(maxsize=DEFAULTS_REMEMBERED_MAX)
+def _updated(defaults: AccountDefaults, after: MetadataOptions) -> AccountDefaults:
+    """A Region default once it is changed: an organization has few different ones."""
+    return defaults.updated(after.to_aws())
 
 
 def _first_container(here: Here) -> str | None:

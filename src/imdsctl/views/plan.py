@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from imdsctl.domain.observations import Target
@@ -61,9 +61,10 @@ def plan_text(
     if empty and plan.complete:
         return f"{painted('Plan: nothing to change, for the scan saw no enabled Region.', 'bold', colour)}\n{WIDEN}"
     lines: list[str] = []
-    ready = plan.ready
-    in_full = full or len(ready) <= LINES_MAX
     waves = _by_wave(plan)
+    ready = sum(len(members) for _, stages in waves for _, members in stages)
+    targets = {(wave.name, stage): affected_targets(members) for wave, stages in waves for stage, members in stages}
+    in_full = full or ready <= LINES_MAX
     for wave, stages in waves:
         if len(plan.waves) > 1:
             lines += _wave_heading(wave, sum(len(members) for _, members in stages), colour)
@@ -72,31 +73,31 @@ def plan_text(
             lines += _in_full(members, names, colour)
         if not in_full:
             lines += _folded(stages, names, colour)
-    deferred = plan.deferred if len(ready) < len(plan.changes) else ()
+    deferred = plan.deferred if ready < len(plan.changes) else ()
     lines += _deferred(deferred, full, colour)
     lines += _listed("Exempt", [(each.id, exempt_text(each)) for each in plan.exempt], "-", "dim", full, colour)
     lines += _listed(
         "Unknown", [(e.subject, f"{e.what}: {e.reason}") for e in plan.unknown], "?", "yellow", full, colour
     )
-    lines += _waves(plan, waves)
-    lines.append(painted(_summary(plan, ready), "bold", colour))
-    lines.append(_next(plan, len(ready), file))
+    lines += _waves(plan, waves, targets)
+    lines.append(painted(_summary(plan, ready, len(set().union(*targets.values()))), "bold", colour))
+    lines.append(_next(plan, ready, file))
     return "\n".join(lines)
 
 
 def plan_summary(plan: Plan) -> str:
     """The one line that can be counted."""
-    return _summary(plan, plan.ready)
+    ready = plan.ready
+    return _summary(plan, len(ready), len(affected_targets(ready)))
 
 
-def _summary(plan: Plan, ready: Sequence[Change]) -> str:
+def _summary(plan: Plan, ready: int, targets: int) -> str:
     unseen = "every target was seen" if plan.complete else f"incomplete: {counted(len(plan.unknown), 'unknown')}"
     if not plan.changes:
         return f"Plan: nothing to change ({unseen})."
-    parts = [f"{len(ready)} to change", f"{len(plan.changes) - len(ready)} deferred", unseen]
+    parts = [f"{ready} to change", f"{len(plan.changes) - ready} deferred", unseen]
     if plan.exempt:
         parts.insert(2, f"{len(plan.exempt)} exempt")
-    targets = len(affected_targets(ready))
     return f"Plan: {', '.join(parts)}; in {counted(targets, 'target')} (account and Region)."
 
 
@@ -288,13 +289,14 @@ def _listed(
     yield ""
 
 
-def _waves(plan: Plan, waves: list[WaveOfStages]) -> Iterator[str]:
+def _waves(
+    plan: Plan, waves: list[WaveOfStages], targets: Mapping[tuple[str, Stage], Collection[Target]]
+) -> Iterator[str]:
     """One line a wave: its stages in order, with counts and accounts."""
     number = 0
     for wave, stages in waves:
         number += 1
-        targets = {target for _, members in stages for target in affected_targets(members)}
-        accounts = len({target.account_id for target in targets})
+        accounts = len({target.account_id for stage, _ in stages for target in targets[wave.name, stage]})
         steps = ", then ".join(counted(len(members), _SINGULAR[stage]) for stage, members in stages)
         title = f" {shown(wave.name)}" if len(plan.waves) > 1 else ""
         yield f"Wave {number}{title}: {steps}; in {counted(accounts, 'account')}"
