@@ -82,7 +82,7 @@ def weigh_sweeps(sizes: Sequence[int], cores: Cores) -> tuple[list[Line], list[d
             _organization(Path(name), accounts + RESERVE, cores) as (directory, server),
         ):
             cost = weigh(sweep_command(directory), server.env, cores, f"imdsctl scan of {accounts} accounts")
-            measured.append(raw_cost(cost) | {"accounts": accounts, **_totals(cost.stdout)})
+            measured.append(raw_cost(cost) | {"accounts": accounts, **sweep_totals(cost.stdout)})
             for way in ("naive", "shared") if accounts == min(sizes) else ():
                 peer = weigh(boto3_command(way), server.env, cores, f"boto3_scan.py {way}")
                 peers[way] = raw_cost(peer) | {"counts": json.loads(peer.stdout)}
@@ -156,7 +156,7 @@ def _organization(directory: Path, accounts: int, cores: Cores) -> Iterator[tupl
         yield directory, server
 
 
-def _totals(text: str) -> dict[str, int]:
+def sweep_totals(text: str) -> dict[str, int]:
     """The numbers of the line that ends the scan's table."""
     found = re.search(r"^([\d,]+) Regions? in ([\d,]+) accounts?, ([\d,]+) instances?; ([\d,]+) calls", text, re.M)
     if found is None:

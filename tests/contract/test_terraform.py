@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,6 @@ import boto3
 import pytest
 from tests.contract.needs import missing
 
-PROVIDER = "terraform-provider-aws_v5*"
-LAYOUT = f"registry.terraform.io/hashicorp/aws/5.*/*/{PROVIDER}"
-"""Where a plugin directory has the provider: source address, version, platform."""
 PLUGIN_DIRECTORIES = (
     os.environ.get("TF_PLUGIN_DIR", ""),
     "~/.terraform.d/plugins",
@@ -357,21 +355,24 @@ output "tokens" {
 """
 
 
-def find_provider() -> Path | None:
+@cache
+def find_provider(major: int = 5) -> Path | None:
     """The provider's file: in one of the usual plugin directories, or wherever on the disk it lies."""
+    provider = f"terraform-provider-aws_v{major}*"
+    layout = f"registry.terraform.io/hashicorp/aws/{major}.*/*/{provider}"
     for place in filter(None, PLUGIN_DIRECTORIES):
-        found = next(Path(place).expanduser().glob(LAYOUT), None)
+        found = next(Path(place).expanduser().glob(layout), None)
         if found is not None:
             return found
-    return next(found_on_disk(), None)
+    return next(found_on_disk(provider), None)
 
 
-def found_on_disk() -> Iterator[Path]:
-    """Every file with the provider's name. Links are not followed, so that the walk ends."""
+def found_on_disk(provider: str) -> Iterator[Path]:
+    """Every file with the provider's name, which is a pattern. Links are not followed, so that the walk ends."""
     for folder, folders, files in os.walk("/"):
         folders[:] = [name for name in sorted(folders) if os.path.join(folder, name) not in NOT_ON_A_DISK]
         for name in sorted(files):
-            if Path(name).match(PROVIDER):
+            if Path(name).match(provider):
                 yield Path(folder, name)
 
 
@@ -410,11 +411,14 @@ class Terraform:
         return {name: each["value"] for name, each in json.loads(self("output", "-json")).items()}
 
 
+def find_program() -> str:
+    """The `terraform` program; skips where it is missing."""
+    return shutil.which("terraform") or missing("there is no terraform program on PATH")
+
+
 def initialised(shell: Any, directory: Path, configuration: str, member: str = "") -> Terraform:
     """Terraform with a configuration, after `terraform init`; skips where the program or the provider is missing."""
-    program, provider = shutil.which("terraform"), find_provider()
-    if program is None:
-        missing("there is no terraform program on PATH")
+    program, provider = find_program(), find_provider()
     if provider is None:
         missing("Terraform's AWS provider 5 is nowhere on the disk (TF_PLUGIN_DIR names a plugin directory)")
     (directory / "main.tf").write_text(configuration)

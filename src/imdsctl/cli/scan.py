@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from imdsctl.fleet.targets import Visit
 
 
-OBJECTS_BETWEEN_COLLECTIONS = 20_000
+OBJECTS_BETWEEN_COLLECTIONS = 100_000
 """How many containers more there may be before the young ones are looked through; Python's own is 700."""
 
 

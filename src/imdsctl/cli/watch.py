@@ -322,6 +322,7 @@ class _World:
         from imdsctl.domain.journal import RunBegan
         from imdsctl.fleet.apply import Applying
         from imdsctl.fleet.apply_report import GOOD
+        from imdsctl.fleet.gauge import CloudWatchGauge
         from imdsctl.fleet.watch_events import ChangeRepaired
         from imdsctl.fleet.watch_repairs import Repaired
 
@@ -342,6 +343,7 @@ class _World:
                     journal=opened,
                     clock=SystemClock(),
                     stopped=self._stop.is_set,
+                    gauge=CloudWatchGauge(self._aws, self._sessions, self._deps.now),
                     keep_going=True,
                     lease=lease,
                 )

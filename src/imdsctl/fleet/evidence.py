@@ -108,7 +108,7 @@ async def gather(
                 tell(await _target(aws, enter, region, asks, into, budget))
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(limits.TARGETS_CONCURRENT_MAX):
+        for _ in range(limits.CALLS_CONCURRENT_MAX):
             group.create_task(work())
 
 

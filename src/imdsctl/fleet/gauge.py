@@ -30,7 +30,7 @@ class CloudWatchGauge:
         self._aws = aws
         self._enter = enter
         self._now = now
-        self._turn = asyncio.Semaphore(limits.TARGETS_CONCURRENT_MAX)
+        self._turn = asyncio.Semaphore(limits.CALLS_CONCURRENT_MAX)
         self.price = Price()
 
     async def no_token(self, instances: Collection[tuple[Target, str]], since: datetime) -> Found:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 ACCOUNTS_CONCURRENT_MAX = 48
 """Accounts entered at the same time; bounds the tasks that wait for a target's turn."""
-TARGETS_CONCURRENT_MAX = 400
-"""Targets (account, Region) read at the same time at most, see `pace`; each has at most one call under way."""
+TARGETS_CONCURRENT_MAX = 200
+"""Targets (account, Region) read at the same time at most, see `pace`; each has a call for every part under way."""
+CALLS_CONCURRENT_MAX = 400
+"""Targets of which one thing is asked at the same time at most."""
 ORGANIZATION_CALLS_CONCURRENT_MAX = 4
 """Calls to Organizations at the same time. Source: Organizations quotas, ListAccountsForParent 5 a second, burst 8."""
 INSTANCES_PER_PAGE = 1000

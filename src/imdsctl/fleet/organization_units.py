@@ -84,8 +84,13 @@ async def read_tree(aws: Aws, region: str) -> Tree:
 
     async def visit(unit: Unit) -> None:
         units[unit.id] = unit
+        await asyncio.gather(settle(unit), descend(unit))
+
+    async def settle(unit: Unit) -> None:
         for account in await listed("ListAccountsForParent", "Accounts", ParentId=unit.id):
             place[account["Id"]] = unit
+
+    async def descend(unit: Unit) -> None:
         below = await listed("ListOrganizationalUnitsForParent", "OrganizationalUnits", ParentId=unit.id)
         await asyncio.gather(
             *(visit(Unit(each["Id"], f"{unit.path}/{each['Name']}", (*unit.above, each["Id"]))) for each in below)

@@ -47,7 +47,7 @@ async def look_up(
     by_target: dict[Target, list[str]] = {}
     for target, instance_id in instances:
         by_target.setdefault(target, []).append(instance_id)
-    turn = asyncio.Semaphore(limits.TARGETS_CONCURRENT_MAX)
+    turn = asyncio.Semaphore(limits.CALLS_CONCURRENT_MAX)
 
     async def one(target: Target, ids: list[str]) -> tuple[Target, str] | None:
         async with turn:

@@ -16,6 +16,7 @@ Regions in your account"; STS API Reference, AssumeRole.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -121,13 +122,20 @@ async def find_accounts(aws: Aws, selection: Selection) -> Visit:
     await check_regions(aws, caller, (*selection.regions, *selection.exclude_regions))
     if selection.current_account:
         return _only(caller, selection, ())
+    # Neither needs the other, and both are many calls one after another.
+    reading_tree = asyncio.ensure_future(_tree_if_seen(aws, selection))
     try:
         listed = await _list_accounts(aws)
     except (ServiceError, Unreachable) as error:
         if selection.listed:
             return _as_listed(caller, selection)
         return _without_organization(caller, selection, error)
-    tree = await _tree_if_seen(aws, selection)
+    else:
+        tree = await reading_tree
+    finally:
+        if not reading_tree.done():
+            reading_tree.cancel()
+        await asyncio.gather(reading_tree, return_exceptions=True)
     if tree is not None:
         listed = [replace(each, ou_path=tree.path(each.account_id)) for each in listed]
     if selection.listed:

@@ -34,7 +34,7 @@ async def look_up_events(
     take: Callable[[Target, str], object],
 ) -> list[tuple[Target, str]]:
     """Hand every event's text to `take`; gives the targets that could not be asked to the end, with the reason."""
-    turn = asyncio.Semaphore(limits.TARGETS_CONCURRENT_MAX)
+    turn = asyncio.Semaphore(limits.CALLS_CONCURRENT_MAX)
 
     async def one(target: Target) -> tuple[Target, str] | None:
         async with turn:

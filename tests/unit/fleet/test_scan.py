@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.exposure import Verdict
-from imdsctl.domain.observations import ImageSeen, RegionSeen, Scan
+from imdsctl.domain.observations import ImageSeen, RegionSeen, Scan, Target
 from imdsctl.domain.options import HttpTokens
 from imdsctl.domain.verdicts import scan_summary, target_summary, template_exposure
 from imdsctl.fleet.events import AccountEntered, AccountsFound, AccountSkipped, Event, TargetRead
@@ -19,6 +19,7 @@ from imdsctl.fleet.memory_store import MemoryStore
 from imdsctl.fleet.ports import Unreachable
 from imdsctl.fleet.scan import header_of, sweep
 from imdsctl.fleet.selection import Selection
+from imdsctl.fleet.target_reader import PublicImages, read_target
 from imdsctl.fleet.targets import find_accounts
 from imdsctl.wire.errors import ServiceError
 
@@ -169,6 +170,52 @@ def test_a_part_that_is_refused_is_unknown_and_the_others_are_read(
     assert [each.what for each in seen.unseen] == [what, *(["images in use"] if what == "images" else [])]
     assert (seen.defaults is None) is (what == "defaults")
     assert bool(seen.instances) is (what != "instances")
+
+
+def test_the_parts_of_a_region_that_need_no_other_are_asked_for_at_once(fake_aws: Any) -> None:
+    class Far:
+        """Answers only when nothing more is asked: a part that waited for another's answer would come too late."""
+
+        default_region = "us-east-1"
+
+        def __init__(self) -> None:
+            self.aws = fake_aws(DescribeLaunchTemplateVersions={"LaunchTemplateVersions": [version(1, default=True)]})
+            self.rounds: list[set[str]] = []
+            self.waiting: set[str] = set()
+
+        async def call(self, *args: Any) -> Any:
+            self.waiting.add(args[3])
+            for _ in range(20):  # turns of the event loop, not time
+                await asyncio.sleep(0)
+            if self.waiting:
+                self.rounds.append(set(self.waiting))
+                self.waiting.clear()
+            return await self.aws.call(*args)
+
+        async def paginate(self, *args: Any) -> AsyncIterator[Any]:
+            yield await self.call(*args)
+
+    far = Far()
+    asyncio.run(read_target(far, None, Target("111111111111", "eu-west-1"), PublicImages()))
+    first, *later = far.rounds
+    assert first == {
+        "GetInstanceMetadataDefaults",
+        "DescribeInstances",
+        "DescribeLaunchConfigurations",
+        "DescribeAutoScalingGroups",
+        "DescribeFleets",
+        "DescribeSpotFleetRequests",
+        "DescribeSpotInstanceRequests",
+        "DescribeLaunchTemplateVersions",
+        "DescribeImages",
+    }
+    assert later == [{"DescribeLaunchTemplates"}]
+
+
+def test_what_is_unseen_is_told_in_one_order_whichever_part_answers_first(fake_aws: Any) -> None:
+    refused = ("GetInstanceMetadataDefaults", "DescribeInstances", "DescribeFleets", "DescribeImages")
+    region = only(scanned(fake_aws(**dict.fromkeys(refused, DENIED))))
+    assert [each.what for each in region.unseen] == ["defaults", "instances", "EC2 Fleets", "images"]
 
 
 def test_a_refusal_on_the_second_page_keeps_the_first_and_says_so(fake_aws: Any) -> None:
