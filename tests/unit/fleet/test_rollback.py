@@ -121,6 +121,18 @@ def test_versions_stay_and_are_reported_unless_they_are_to_be_deleted() -> None:
     assert snapshot(ec2) == before
 
 
+def test_a_version_beside_a_default_that_was_kept_is_reported_or_deleted() -> None:
+    ec2 = fleet()
+    before, plan, journal = snapshot(ec2), planned(ec2, Intent(move_default=False)), MemoryJournal()
+    assert carry_out(plan, ec2, journal).done
+    report = roll_back(plan, ec2, journal, delete_versions=False)
+    assert report.done
+    details = {result.change.resource: result.detail for result in report.results if result.detail}
+    assert details["lt-one"] == "version 2 stays, and $Latest is 2: `--delete-versions` deletes what apply made"
+    assert roll_back(plan, ec2, journal).done
+    assert snapshot(ec2) == before
+
+
 def test_a_version_that_somebody_else_has_made_since_keeps_the_template_as_it_is() -> None:
     ec2, plan, journal, _ = applied()
     ec2.templates[A, REGION]["lt-one"].versions.append(version(V1))
