@@ -24,8 +24,9 @@ from imdsctl.fleet.apply_report import Outcome, Report
 from imdsctl.fleet.launch_dry_run import Launches, dry_runs
 from imdsctl.fleet.ports import Aws
 from imdsctl.fleet.rollback import RollingBack
+from imdsctl.fleet.selection import ROLE_NAME
 from imdsctl.fleet.sessions import Sessions
-from imdsctl.fleet.targets import ROLE_NAME, who_am_i
+from imdsctl.fleet.targets import who_am_i
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
 GUARDRAIL = {

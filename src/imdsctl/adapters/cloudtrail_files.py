@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ Stream: TypeAlias = gzip.GzipFile | io.BufferedReader
 
 LINE_BYTES_MAX = 1_048_576
 """A line that is longer is no event: CloudTrail's have 256 KB at most."""
-_SUFFIXES = (".json", ".json.gz", ".jsonl", ".jsonl.gz", ".gz", ".log")
+TRAIL_SUFFIXES = (".json", ".json.gz", ".jsonl", ".jsonl.gz", ".gz", ".log")
 _MAGIC = b"\x1f\x8b"
 _HEAD_BYTES = 4096
 _FIELDS = {
@@ -37,16 +38,15 @@ _RECORDS = {f"Records.item.{path}": name for path, name in _FIELDS.items()}
 _LIST = {f"item.{path}": name for path, name in _FIELDS.items()}
 
 
-def trail_files(paths: Iterable[Path]) -> list[Path]:
-    """The files that are named, and those below the folders that are, in order. Raises DiagnosticError for neither."""
+def trail_files(paths: Iterable[Path], suffixes: tuple[str, ...] = TRAIL_SUFFIXES) -> list[Path]:
+    """The files that are named, and those below the folders that are, in order; a folder that cannot be looked through
+    is among them, so that reading it fails. Raises DiagnosticError for neither."""
     found: list[Path] = []
     missing = []
     for path in paths:
         if path.is_dir():
-            found += sorted(
-                each for each in path.rglob("*") if each.name.lower().endswith(_SUFFIXES) and each.is_file()
-            )
-        elif path.exists():
+            found += sorted(_below(path, suffixes))
+        elif os.path.lexists(path):
             found.append(path)
         else:
             missing.append(path)
@@ -59,6 +59,21 @@ def trail_files(paths: Iterable[Path]) -> list[Path]:
             exit_code=2,
         )
     return list(dict.fromkeys(found))
+
+
+def _below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    refused: list[OSError] = []
+    for here, _, names in os.walk(folder, onerror=refused.append):
+        for name in names:
+            path = Path(here, name)
+            if name.lower().endswith(suffixes) and (path.is_file() or path.is_symlink()):
+                yield path
+    yield from (Path(error.filename) for error in refused)
+
+
+def what_is_damaged(path: Path) -> str:
+    """The beginning of a sentence."""
+    return "a folder could not be looked through" if path.is_dir() else "a CloudTrail file could not be read to its end"
 
 
 def read_trail_files(files: Iterable[Path], into: Deliveries) -> list[Diagnostic]:
@@ -74,8 +89,7 @@ def read_trail_files(files: Iterable[Path], into: Deliveries) -> list[Diagnostic
             problems.append(
                 Diagnostic(
                     "cloudtrail-file-damaged",
-                    f"a CloudTrail file could not be read to its end ({_why(error)}); "
-                    f"{kept} of its role events are counted",
+                    f"{what_is_damaged(path)} ({_why(error)}); {kept} of its role events are counted",
                     str(path),
                     "fetch it again; the other files were read",
                     Severity.WARNING,

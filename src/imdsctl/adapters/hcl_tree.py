@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from imdsctl.codify.iac_tree import Node, Unknown
+from imdsctl.codify.iac_tree import Code, Node, Unknown
 from imdsctl.domain.diagnostics import Diagnostic
 
 CHARACTERS_MAX = 1_000_000
@@ -63,7 +63,7 @@ def _body(tree: Any, line: int, column: int) -> Node:
         inner = _kids(each, "body")
         node = _body(inner[0], *place) if inner else Node({}, *place)
         if labels[0] == "dynamic" and len(labels) > 1:
-            labels, node = labels[1:2], Node(Unknown(), *place)
+            labels, node = labels[1:2], _dynamic(labels[1], node)
         for label in reversed(labels[1:]):
             node = Node({label: node}, *place)
         out.setdefault(labels[0], []).append(node)
@@ -72,12 +72,23 @@ def _body(tree: Any, line: int, column: int) -> Node:
     )
 
 
+def _dynamic(name: str, block: Node) -> Node:
+    """A dynamic block: so many blocks of this name as `for_each` has members."""
+    over, content = block.value.get("for_each"), block.value.get("content")
+    iterator = block.value.get("iterator")
+    if over is None or content is None:
+        return Node(Unknown(), block.line, block.column)
+    names = iterator.value.refers if iterator is not None and isinstance(iterator.value, Unknown) else ()
+    code = Code("blocks", names[0] if names else name, (over, content.value[0]))
+    return Node(Unknown(over.value.refers if over.unknown else (), code=code), block.line, block.column)
+
+
 def _label(tree: Any) -> str:
     return "".join(str(token) for token in tree.scan_values(lambda each: each.type != "DBLQUOTE")).strip()
 
 
 def _expression(tree: Any, line: int, column: int) -> Node:
-    """A literal's value; anything else is unknown, with the names in it."""
+    """A literal's value; anything else is unknown, with its expression and the names in it."""
     data = getattr(tree, "data", None)
     if data == "expr_term" and len(_trees(tree)) == 1:
         return _expression(_trees(tree)[0], line, column)
@@ -85,8 +96,9 @@ def _expression(tree: Any, line: int, column: int) -> Node:
         parts = _kids(tree, "string_part")
         if not any(_trees(part) for part in parts):
             return Node(_unescaped("".join(str(token) for part in parts for token in part.children)), line, column)
-    if data == "int_lit":
-        return Node(int(str(tree.children[0]).strip()), line, column)
+    if data in ("int_lit", "float_lit"):
+        number = str(tree.children[0]).strip()
+        return Node(int(number) if data == "int_lit" else float(number), line, column)
     if data == "literal_value":
         return Node({"true": True, "false": False}.get(str(tree.children[0]).strip()), line, column)
     if data == "tuple":
@@ -96,11 +108,59 @@ def _expression(tree: Any, line: int, column: int) -> Node:
     if data in ("heredoc_template", "heredoc_template_trim"):
         return Node("".join(map(str, tree.scan_values(lambda _: True))), line, column)
     if data == "function_call" and _label(tree.children[0]) in ("jsonencode", "base64encode"):
-        arguments = [each for outer in _kids(tree, "arguments") for each in _trees(outer) if _is_value(each)]
+        arguments = _arguments(tree)
         if len(arguments) == 1:
             return _expression(arguments[0], line, column)
     said = " ".join(str(token) for token in tree.scan_values(lambda each: each.type in _TEXT)) if _trees(tree) else ""
-    return Node(Unknown(tuple(_references(tree)), said), line, column)
+    code = _code(data, tree, line, column)
+    refers = (code.name,) if code is not None and code.kind == "name" else tuple(_references(tree))
+    return Node(Unknown(refers, said, code), line, column)
+
+
+def _code(data: Any, tree: Any, line: int, column: int) -> Code | None:
+    """The expression; None for the forms that are not followed (`for`, splat, directives)."""
+
+    def of(*trees: Any) -> tuple[Node, ...]:
+        return tuple(_expression(each, line, column) for each in trees)
+
+    values = [each for each in _trees(tree) if _is_value(each)]
+    if data == "identifier":
+        return Code("name", _label(tree))
+    if data == "get_attr_expr_term":
+        return Code("get", _label(values[1]).lstrip(".").strip(), of(values[0]))
+    if data == "index_expr_term":
+        inner = _trees(values[1])
+        key = of(inner[0]) if inner else (Node(int("".join(filter(str.isdigit, _label(values[1]))) or 0)),)
+        return Code("index", "", (*of(values[0]), *key))
+    if data == "conditional":
+        return Code("if", "", of(*values))
+    if data == "binary_op":
+        operator, right = [each for each in _trees(values[1]) if _is_value(each)]
+        return Code("operation", _label(operator), of(values[0], right))
+    if data == "unary_op":
+        return Code("operation", str(tree.children[0]).strip(), of(*values))
+    if data == "function_call":
+        return Code("call", _label(tree.children[0]), of(*_arguments(tree)))
+    if data == "string":
+        return _template(_kids(tree, "string_part"), line, column)
+    return None
+
+
+def _template(parts: list[Any], line: int, column: int) -> Code | None:
+    pieces = []
+    for part in parts:
+        inner = _trees(part)
+        if not inner:
+            pieces.append(Node(_unescaped("".join(map(str, part.children))), line, column))
+        elif inner[0].data == "interpolation":
+            pieces.append(_expression(_trees(inner[0])[0], line, column))
+        else:
+            return None
+    return Code("text", "", tuple(pieces))
+
+
+def _arguments(call: Any) -> list[Any]:
+    return [each for outer in _kids(call, "arguments") for each in _trees(outer) if _is_value(each)]
 
 
 def _object(tree: Any, line: int, column: int) -> Node:
@@ -132,3 +192,9 @@ def _references(tree: Any) -> list[str]:
         if each.data == "get_attr_expr_term":
             found.append(_label(each).replace(" ", ""))
     return found
+
+
+def read_expression(text: str) -> Node | None:
+    """One expression, as the JSON form of Terraform has them in its texts; None for what is none."""
+    read = read_hcl("", f"x = {text}\n")
+    return read[0].value.get("x") if isinstance(read, tuple) else None

@@ -6,6 +6,7 @@ import sys
 from functools import cache
 
 from imdsctl.adapters.models import load_data
+from imdsctl.adapters.utf8_text import NotText, decoded
 from imdsctl.codify.policy_check import CHARACTERS_MAX
 from imdsctl.codify.policy_file import File, Kind
 from imdsctl.codify.vocabulary import Vocabulary
@@ -28,9 +29,14 @@ def read_policy(name: str, kind: Kind | None) -> File | Diagnostic:
         else:
             with open(name, "rb") as file:
                 content = file.read(4 * CHARACTERS_MAX + 1)
-        return File(name, content.decode("utf-8-sig"), kind)
+        if len(content) > 4 * CHARACTERS_MAX:
+            why = f"more than {CHARACTERS_MAX:,} characters, which no policy has"
+            return Diagnostic("policy-unreadable", why, name, "name files that hold one policy each")
+        if not content.strip():
+            return Diagnostic("policy-unreadable", "it is empty", f"{name}:1:1")
+        return File(name, decoded(content), kind)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         return Diagnostic("policy-unreadable", why, name, "name files, or `-` for standard input")
-    except UnicodeDecodeError as error:
-        return Diagnostic("policy-unreadable", f"byte {error.start} is not UTF-8", name)
+    except NotText as error:
+        return Diagnostic("policy-unreadable", str(error), f"{name}:{error.line}:{error.column}")

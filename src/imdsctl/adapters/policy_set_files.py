@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from imdsctl.adapters.utf8_text import NotText, decoded
 from imdsctl.codify.policy_set import FULL_ACCESS, FULL_ACCESS_NAME, PolicySet, Written, with_full_access, written
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError, Severity
 from imdsctl.domain.observations import PolicyKind as SeenKind
@@ -57,7 +58,11 @@ def _text(path: Path) -> str:
     if len(data) > POLICY_BYTES_MAX:
         why = f"it has {len(data):,} bytes, and no policy has more than a few thousand"
         raise DiagnosticError(Diagnostic("policy-file-unreadable", why, str(path), "name a policy"))
-    return data.decode("utf-8-sig", errors="replace")
+    try:
+        return decoded(data)
+    except NotText as error:
+        place = f"{path}:{error.line}:{error.column}"
+        raise DiagnosticError(Diagnostic("policy-file-unreadable", str(error), place)) from None
 
 
 def _malformed(path: Path, error: MalformedPolicy) -> list[Diagnostic]:

@@ -11,6 +11,7 @@ parsed. What is written differently is parsed as a stream.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -24,7 +25,9 @@ from typing import Any, TypeAlias
 import ijson
 import orjson
 
-from imdsctl.adapters.cloudtrail_files import trail_files
+from imdsctl.adapters.cloudtrail_files import TRAIL_SUFFIXES, trail_files, what_is_damaged
+from imdsctl.adapters.utf8_text import NotText, decoded
+from imdsctl.codify.json_places import read_json
 from imdsctl.domain.diagnostics import Diagnostic, Severity
 
 Stream: TypeAlias = gzip.GzipFile | io.BufferedReader
@@ -35,9 +38,12 @@ RECORD_BYTES_MAX = 4 << 20
 """A record that is longer is none: CloudTrail's have 256 KB at most."""
 PROBLEMS_NAMED_MAX = 3
 """Of each file, so many records that cannot be used are named; the rest is counted."""
+NEARLY_JSON_BYTES_MAX = 32 << 20
+"""A file that is no JSON is read once more, slowly, up to this size."""
 _MAGIC = b"\x1f\x8b"
 _BEGIN = b'{"eventVersion"'
 _SUFFIXES = (".csv", ".csv.gz")
+_MAY_BE_EMPTY = (".jsonl", ".jsonl.gz", ".log", *_SUFFIXES)
 
 
 class Reader:
@@ -58,12 +64,7 @@ class Reader:
 
     def files(self, paths: Iterable[Path]) -> None:
         """Read everything. Raises DiagnosticError (exit code 2) for a path that is not there."""
-        paths = list(paths)
-        found = trail_files(paths)
-        for path in paths:
-            if path.is_dir():
-                found += sorted(each for each in path.rglob("*") if each.name.lower().endswith(_SUFFIXES))
-        for each in dict.fromkeys(found):
+        for each in trail_files(paths, (*TRAIL_SUFFIXES, *_SUFFIXES)):
             self._file(each)
 
     def _file(self, path: Path) -> None:
@@ -74,7 +75,10 @@ class Reader:
                 packed = file.peek(2)[:2] == _MAGIC
                 stream: Stream = gzip.GzipFile(fileobj=file, mode="rb") if packed else file
                 self._stream(stream, path, unusable)
-        except (OSError, EOFError, zlib.error, ijson.JSONError, csv.Error, ValueError) as error:
+        except ijson.JSONError as error:
+            if not self._past_faults(path, unusable):
+                self._damaged(path, error, self.records - before)
+        except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
             self._damaged(path, error, self.records - before)
         self.problems += unusable.diagnostics(path)
 
@@ -83,16 +87,45 @@ class Reader:
         self.problems.append(
             Diagnostic(
                 "cloudtrail-file-damaged",
-                f"a CloudTrail file could not be read to its end ({why[:100] or type(error).__name__}); "
-                f"{kept:,} of its records are counted",
+                f"{what_is_damaged(path)} ({why[:100] or type(error).__name__}); {kept:,} of its records are counted",
                 str(path),
                 "fetch it again; the other files were read",
                 Severity.WARNING,
             )
         )
 
+    def _past_faults(self, path: Path, unusable: _Unusable) -> bool:
+        """A file that is nearly JSON: records behind a comment or a comma too many, and where these are. False where
+        that is not what is wrong with it."""
+        with path.open("rb") as file:
+            packed = file.peek(2)[:2] == _MAGIC
+            stream: Stream = gzip.GzipFile(fileobj=file, mode="rb") if packed else file
+            content = stream.read(NEARLY_JSON_BYTES_MAX + 1)
+        if len(content) > NEARLY_JSON_BYTES_MAX:
+            return False
+        document = read_json(content.decode("utf-8", "replace"))
+        if not document.faults:
+            return False
+        value = document.value
+        if isinstance(value, dict):
+            events = value.get("Events")
+            texts = [each.get("CloudTrailEvent") for each in events or () if isinstance(each, dict)]
+            value = [orjson.loads(each) for each in texts if isinstance(each, str)] if events else value.get("Records")
+        taken = self.records - self._before
+        self._each(value[taken:] if isinstance(value, list) else (), unusable)
+        counted = f"{self.records - self._before:,} of its records are counted"
+        for fault in document.faults[:PROBLEMS_NAMED_MAX]:
+            place = f"{path}:{fault.place.line}:{fault.place.column}"
+            why = f"not JSON: {fault.message.partition(':')[0]}; {counted}"
+            self.problems.append(
+                Diagnostic("cloudtrail-file-damaged", why, place, "the other files were read", Severity.WARNING)
+            )
+        return True
+
     def _stream(self, stream: Stream, path: Path, unusable: _Unusable) -> None:
-        head = stream.peek(4096)[:4096].lstrip()
+        start = stream.peek(4096)[:4096]
+        _check_text(start)
+        head = start.removeprefix(codecs.BOM_UTF8).lstrip()
         if path.name.lower().endswith(_SUFFIXES):
             self._each(_csv_records(stream), unusable)
         elif head.startswith(b'{"Records":[' + _BEGIN):
@@ -106,6 +139,8 @@ class Reader:
             self._each(ijson.items(stream, "item", use_float=True), unusable)
         elif head:
             self._lines(_short_lines(stream), unusable)
+        elif not path.name.lower().endswith(_MAY_BE_EMPTY):
+            raise ValueError("it is empty")
 
     # -- one record --------------------------------------------------------------------------------------------------
 
@@ -144,7 +179,8 @@ class Reader:
         rest = b""
         while True:
             try:
-                chunk = stream.read(CHUNK_BYTES)
+                # What is there, not so many bytes: of a file that is cut, `read` would keep the last part to itself.
+                chunk = stream.read1(CHUNK_BYTES)
             except (EOFError, OSError, zlib.error):
                 self._pieces(rest, unusable, last=False)
                 raise
@@ -175,6 +211,17 @@ class Reader:
             self._text(rest[:close] if close > 0 else rest, unusable)
             return b""
         return rest
+
+
+def _check_text(start: bytes) -> None:
+    """Raises NotText for what begins as no UTF-8 text does. A character may be cut at the end."""
+    try:
+        decoded(start)
+    except NotText as error:
+        if (error.line == 1 and error.column == 1) or b"\0" in start:
+            raise
+        tail = start[-3:].decode("utf-8", "ignore").encode()
+        decoded(start[:-3] + tail)
 
 
 class _Unusable:

@@ -39,6 +39,15 @@ def command(
             "--scan", metavar="ID", help="The Region default, images and templates of a scan.", rich_help_panel=_WORLD
         ),
     ] = None,
+    var_files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--var-file",
+            metavar="FILE",
+            help="Values of Terraform's variables, as for `terraform plan`; repeat it.",
+            rich_help_panel=_WORLD,
+        ),
+    ] = None,
     account: Annotated[str | None, typer.Option("--account", metavar="ID", rich_help_panel=_WORLD)] = None,
     region: Annotated[str | None, typer.Option("--region", metavar="REGION", rich_help_panel=_WORLD)] = None,
     fail_on: Annotated[
@@ -53,7 +62,8 @@ def command(
 
     Exit codes: 0 nothing found, 1 findings or a file that could not be read, 2 wrong command line.
     """
-    from imdsctl.adapters.iac_files import code_files, read_code
+    from imdsctl.adapters.artifact_uris import artifact_uri
+    from imdsctl.adapters.iac_files import read_all
     from imdsctl.codify.iac_check import check_code
     from imdsctl.codify.iac_rules import RULES, UNKNOWN
     from imdsctl.views.code_findings import findings_json, findings_text
@@ -62,15 +72,15 @@ def command(
     if json_output + sarif + junit > 1:
         raise _usage("only one of --json, --sarif and --junit", "choose one")
     world = _world(ctx, intent, scan, account, region, db)
-    read = [read_code(path) for path in code_files(paths)]
-    checked = check_code((source for source, _ in read if source is not None), world)
-    unread = [*(each for _, problems in read for each in problems), *checked.unread]
+    code = read_all(paths, var_files or ())
+    checked = check_code(code.sources, world, code.values)
+    unread = [*code.problems, *checked.unread]
     failed = {(each.subject or "").partition(":")[0] for each in unread}
     names = list(dict.fromkeys([*checked.recognized, *sorted(failed)]))
     if json_output:
         sys.stdout.write(findings_json(checked.findings, files=len(names), unread=unread, kind="check"))
     elif sarif:
-        sys.stdout.write(code_sarif(checked.findings, RULES, unread, check="check"))
+        sys.stdout.write(code_sarif(checked.findings, RULES, unread, check="check", uri=artifact_uri))
     elif junit:
         sys.stdout.writelines(code_junit(checked.findings, names, unread, check="check"))
     else:

@@ -10,7 +10,7 @@ import typer
 
 from imdsctl.cli.errors import EXIT_DONE
 from imdsctl.domain.permissions import LAUNCH_DRY_RUN, Mode, Place, needs, policy, reasons
-from imdsctl.fleet.targets import ROLE_NAME
+from imdsctl.fleet.selection import ROLE_NAME
 
 
 def command(

@@ -31,6 +31,7 @@ def command(
     if json_output + sarif + junit > 1:
         summary = "only one of --json, --sarif and --junit"
         raise DiagnosticError(Diagnostic("option-invalid", summary, hint="choose one"), exit_code=2)
+    from imdsctl.adapters.artifact_uris import artifact_uri
     from imdsctl.adapters.policy_files import read_policy, vocabulary
     from imdsctl.codify.policy_rules import RULES
     from imdsctl.views.code_findings import findings_json, findings_text
@@ -43,7 +44,7 @@ def command(
     if json_output:
         sys.stdout.write(findings_json(checked.findings, files=len(names), unread=unread, kind="policy check"))
     elif sarif:
-        sys.stdout.write(code_sarif(checked.findings, RULES, unread, check="policy-check"))
+        sys.stdout.write(code_sarif(checked.findings, RULES, unread, check="policy-check", uri=artifact_uri))
     elif junit:
         sys.stdout.writelines(code_junit(checked.findings, names, unread, check="policy-check"))
     else:

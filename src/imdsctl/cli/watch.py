@@ -20,7 +20,8 @@ from imdsctl.cli import dependencies, options
 from imdsctl.cli.errors import EXIT_DONE, EXIT_INTERRUPTED, interruptible, report
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.intent import Intent
-from imdsctl.fleet.targets import ACTIVE, ROLE_NAME, Selection
+from imdsctl.fleet.selection import ROLE_NAME, Selection
+from imdsctl.fleet.targets import ACTIVE
 
 if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies

@@ -29,12 +29,23 @@ class CodeRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Fix:
+    """An edit: the text from one place up to another becomes `text`. All count from 1; an end is not part of it."""
+
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class CodeFinding:
     """One finding in a file.
 
     `line` and `column` count from 1 (columns are characters). `message` says what is wrong and what follows from it,
-    `remedy` what to do. `corrected` is the right text as JSON values (a statement, several, or a setting); None where
-    it is not certain what was meant.
+    `remedy` what to do. `corrected` is the right text, of a policy as JSON values (a statement, or several); None where
+    it is not certain what was meant. `fix` is the edit that makes the file so, where that is plain.
     """
 
     rule: CodeRule
@@ -45,3 +56,6 @@ class CodeFinding:
     message: str
     remedy: str = ""
     corrected: Any = None
+    fix: Fix | None = None
+    end_column: int = 0
+    """Behind the last character of what stands there, on the same line; 0: not known."""

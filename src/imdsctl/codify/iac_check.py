@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 
 from imdsctl.codify.findings import CodeFinding
 from imdsctl.codify.iac_cloudformation import of_launch_template, of_template
 from imdsctl.codify.iac_clusters import of_manifest, of_packer
 from imdsctl.codify.iac_judge import Judge
-from imdsctl.codify.iac_model import Resource
-from imdsctl.codify.iac_terraform import of_plan, of_source
+from imdsctl.codify.iac_model import Language, Resource
+from imdsctl.codify.iac_modules import NO_VALUES, TerraformFile, Values, of_folders
+from imdsctl.codify.iac_terraform import of_plan
 from imdsctl.codify.iac_tree import Node, text
 from imdsctl.codify.iac_world import World
 from imdsctl.domain.diagnostics import Diagnostic
@@ -26,22 +26,20 @@ _LAUNCH_TEMPLATE = {"LaunchTemplateData", "LaunchTemplateVersions", "MetadataOpt
 _PLAN_VERSION = re.compile(r"1\.\d+")
 
 
-class Language(StrEnum):
-    """What a file's name says."""
-
-    HCL = "hcl"
-    JSON = "json"
-    YAML = "yaml"
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that was taken apart into documents. `folder` is the scope of Terraform's names."""
+    """A file that was taken apart into documents. `folder` is the scope of Terraform's names.
+
+    `terraform`: it is Terraform's or Packer's source, in whichever form. Not `judged`: it only says what names mean.
+    """
 
     file: str
     folder: str
     language: Language
     documents: tuple[Node, ...]
+    terraform: bool = False
+    judged: bool = True
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +52,20 @@ class CheckedCode:
     resources: int
 
 
-def check_code(sources: Iterable[Source], world: World) -> CheckedCode:
-    """Judge everything that the sources launch, together: names of one Terraform folder go across its files."""
+def check_code(sources: Iterable[Source], world: World, values: Values = NO_VALUES) -> CheckedCode:
+    """Judge everything that the sources launch, together: names of one Terraform folder go across its files, and a
+    module is judged with what its calls give it. `values` are those of variables."""
     resources: list[Resource] = []
     unread: list[Diagnostic] = []
     recognized: list[str] = []
+    terraform: list[TerraformFile] = []
+    texts: dict[str, str] = {}
     for source in sources:
+        texts[source.file] = source.text
+        if source.terraform:
+            terraform += [TerraformFile(source.file, source.folder, each, source.judged) for each in source.documents]
+            recognized += [source.file] if source.judged else []
+            continue
         for document in source.documents:
             try:
                 found = _resources(source, document)
@@ -70,19 +76,25 @@ def check_code(sources: Iterable[Source], world: World) -> CheckedCode:
             if isinstance(found, Diagnostic):
                 unread.append(found)
             elif found is not None:
-                resources.extend(found)
+                resources.extend(_as_written(each, source.language) for each in found)
                 recognized.append(source.file)
-    judge = Judge(tuple(resources), world)
+    written, failed = of_folders(terraform, values)
+    resources += written
+    unread += failed
+    judge = Judge(tuple(resources), world, texts)
     findings = {finding: None for each in resources for finding in judge.findings(each)}
     ordered = sorted(findings, key=lambda each: (each.file, each.line, each.column, each.rule.id))
     return CheckedCode(tuple(ordered), tuple(unread), tuple(dict.fromkeys(recognized)), len(resources))
 
 
+def _as_written(each: Resource, language: Language) -> Resource:
+    """A plan is not where to correct it: what is to be written there is HCL."""
+    return each if each.generated else replace(each, language=language)
+
+
 def _resources(source: Source, root: Node) -> tuple[Resource, ...] | Diagnostic | None:
     """The resources of a document; None where it is not infrastructure code."""
     file, keys = source.file, root.value if isinstance(root.value, dict) else {}
-    if source.language is Language.HCL:
-        return (*of_source(source.folder, file, root), *of_packer(file, root))
     if "resource_changes" in keys or "planned_values" in keys or "terraform_version" in keys:
         version = text(keys.get("format_version"))
         if not _PLAN_VERSION.fullmatch(version):
@@ -96,8 +108,6 @@ def _resources(source: Source, root: Node) -> tuple[Resource, ...] | Diagnostic 
         return tuple(of_plan(file, root))
     if "Resources" in keys:
         return tuple(of_template(file, root))
-    if "resource" in keys:
-        return tuple(of_source(source.folder, file, root))
     if "builders" in keys:
         return tuple(of_packer(file, root))
     if "apiVersion" in keys and "kind" in keys:

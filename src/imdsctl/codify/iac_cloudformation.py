@@ -8,10 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from imdsctl.codify.iac_model import Resource, Role, containers_in, named, options_of, texts
-from imdsctl.codify.iac_terraform import OPTIONAL, emr_setting, version_setting
+from imdsctl.codify.iac_model import PASCAL, Resource, Role, Spelling, containers_in, named, options_of, texts
+from imdsctl.codify.iac_terraform import EMR, OPTIONAL, emr_setting, version_setting
 from imdsctl.codify.iac_tree import Node, Unknown, child, entries, members, text, words
 
+OPTIONS = Spelling("MetadataOptions", PASCAL)
+_NOTEBOOK = Spelling(
+    "InstanceMetadataServiceConfiguration", {"http_tokens": "MinimumInstanceMetadataServiceVersion"}, "2"
+)
+_BUILDER = Spelling("InstanceMetadataOptions", PASCAL)
 SETTING = "MetadataOptions: {HttpTokens: required}"
 
 
@@ -42,8 +47,9 @@ def of_template(file: str, root: Node) -> Iterator[Resource]:
     for name, each in members(child(root, "Resources")):
         properties = child(each, "Properties") or Node({}, each.line, each.column)
         place = Node(None, each.line, each.column)
-        kind = text(child(each, "Type"))
-        yield from _resource(Resource(file, name, kind, Role.LAUNCH, file, place, setting=SETTING), settled(properties))
+        inside = child(each, "Properties")
+        base = Resource(file, name, text(child(each, "Type")), Role.LAUNCH, file, place, setting=SETTING, inside=inside)
+        yield from _resource(base, settled(properties))
 
 
 def _resource(base: Resource, body: Node) -> Iterator[Resource]:
@@ -52,9 +58,9 @@ def _resource(base: Resource, body: Node) -> Iterator[Resource]:
         made = template_data(base, child(body, "LaunchTemplateData") or Node({}))
         yield replace(made, aliases=texts(body, "LaunchTemplateName"))
     elif kind == "EC2::Instance":
-        yield replace(
-            template_data(base, body), role=Role.LAUNCH, template=_specification(child(body, "LaunchTemplate"))
-        )
+        use = child(body, "LaunchTemplate")
+        made = replace(template_data(base, body), role=Role.LAUNCH)
+        yield replace(made, template=_specification(use), template_version=_version(use))
     elif kind == "AutoScaling::LaunchConfiguration":
         names = texts(body, "LaunchConfigurationName")
         yield replace(template_data(base, body), role=Role.CONFIGURATION, aliases=names)
@@ -62,34 +68,43 @@ def _resource(base: Resource, body: Node) -> Iterator[Resource]:
         mixed = child(body, "MixedInstancesPolicy", "LaunchTemplate")
         uses = [child(body, "LaunchTemplate"), child(mixed, "LaunchTemplateSpecification")]
         uses += [child(each, "LaunchTemplateSpecification") for each in entries(child(mixed, "Overrides"))]
-        uses = [_specification(each) for each in uses]
-        yield from (
-            replace(base, template=each) for each in [*uses, child(body, "LaunchConfigurationName")] if each is not None
-        )
+        for use in filter(None, uses):
+            yield replace(base, template=_specification(use), template_version=_version(use))
+        configuration = child(body, "LaunchConfigurationName")
+        if configuration is not None:
+            yield replace(base, template=configuration)
     elif kind in ("EC2::SpotFleet", "EC2::EC2Fleet"):
         data = child(body, "SpotFleetRequestConfigData") if kind == "EC2::SpotFleet" else body
         for each in entries(child(data, "LaunchTemplateConfigs")):
-            yield replace(base, template=_specification(child(each, "LaunchTemplateSpecification")), setting="")
+            use = child(each, "LaunchTemplateSpecification")
+            yield replace(base, template=_specification(use), template_version=_version(use), setting="")
         for each in entries(child(data, "LaunchSpecifications")):
             image = child(each, "ImageId")
             yield replace(base, place=replace(each, value=None), image=image, setting="")
     elif kind == "EKS::Nodegroup":
-        use = _specification(child(body, "LaunchTemplate"))
-        containers = "an EKS node group uses it"
-        yield replace(base, template=use, containers=containers, setting="", silence_unknown=use is None)
+        use = child(body, "LaunchTemplate")
+        made = replace(base, containers="an EKS node group uses it", setting="", silence_unknown=use is None)
+        yield replace(made, template=_specification(use), template_version=_version(use))
     elif kind == "SageMaker::NotebookInstance":
         block = child(body, "InstanceMetadataServiceConfiguration")
         said = version_setting(child(block, "MinimumInstanceMetadataServiceVersion"))
         setting = 'InstanceMetadataServiceConfiguration: {MinimumInstanceMetadataServiceVersion: "2"}'
-        yield replace(base, role=Role.SERVICE, said=said, built_in=OPTIONAL, setting=setting)
+        made = replace(base, role=Role.SERVICE, said=said, built_in=OPTIONAL, setting=setting)
+        yield replace(made, spelling=_NOTEBOOK, block=block)
     elif kind == "ImageBuilder::InfrastructureConfiguration":
-        said = options_of(child(body, "InstanceMetadataOptions"))
+        block = child(body, "InstanceMetadataOptions")
         setting = "InstanceMetadataOptions: {HttpTokens: required}"
-        yield replace(base, role=Role.SERVICE, said=said, built_in=OPTIONAL, setting=setting)
+        made = replace(base, role=Role.SERVICE, said=options_of(block), built_in=OPTIONAL, setting=setting)
+        yield replace(made, spelling=_BUILDER, block=block)
     elif kind == "EMR::SecurityConfiguration":
         setting = "InstanceMetadataServiceConfiguration: {MinimumInstanceMetadataServiceVersion: 2}"
         said = emr_setting(child(body, "SecurityConfiguration"))
-        yield replace(base, role=Role.SERVICE, said=said, silence_unknown=True, setting=setting)
+        made = replace(base, role=Role.SERVICE, said=said, silence_unknown=True, setting=setting)
+        yield replace(made, spelling=EMR, inside=None)
+
+
+def _version(use: Node | None) -> Node | None:
+    return None if use is None else named(use, "Version")
 
 
 def _specification(node: Node | None) -> Node | None:
@@ -104,6 +119,9 @@ def template_data(base: Resource, body: Node) -> Resource:
         base,
         role=Role.TEMPLATE,
         said=options_of(child(body, "MetadataOptions")),
+        spelling=OPTIONS,
+        inside=Node(None, body.line, body.column),
+        block=child(body, "MetadataOptions"),
         image=child(body, "ImageId"),
         containers=containers_in(child(body, "UserData")),
     )

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from imdsctl.codify.iac_model import Resource, Role, named, options_of
+from imdsctl.codify.iac_model import CAMEL, SNAKE, Resource, Role, Spelling, named, options_of
 from imdsctl.codify.iac_tree import Node, child, entries, members, text
 from imdsctl.domain.options import HttpTokens, MetadataOptions, Switch
 
+_KARPENTER = Spelling("metadataOptions", CAMEL)
+_KOPS = Spelling("instanceMetadata", CAMEL)
+_EKSCTL = Spelling("", {"http_tokens": "disableIMDSv1"}, True)
+_PACKER_OPTIONS = Spelling("metadata_options", SNAKE)
 _REQUIRED = HttpTokens.REQUIRED
 _PACKER = ("amazon-ebs", "amazon-ebssurrogate", "amazon-ebsvolume", "amazon-instance")
 
@@ -30,11 +34,13 @@ def of_manifest(file: str, root: Node) -> Iterator[Resource]:
     elif kind == "EC2NodeClass" and version.startswith("karpenter"):
         hop = 1 if version.endswith("/v1") else 2
         silent = MetadataOptions(_REQUIRED, hop, Switch.ENABLED)
-        said = options_of(child(spec, "metadataOptions"))
-        yield replace(base, said=said, built_in=silent, setting="metadataOptions: {httpTokens: required}")
+        block = child(spec, "metadataOptions")
+        made = replace(base, built_in=silent, setting="metadataOptions: {httpTokens: required}")
+        yield replace(made, said=options_of(block), spelling=_KARPENTER, inside=spec, block=block)
     elif kind == "InstanceGroup" and version.startswith("kops"):
-        said = options_of(child(spec, "instanceMetadata"))
-        yield replace(base, said=said, silence_unknown=True, setting="instanceMetadata: {httpTokens: required}")
+        block = child(spec, "instanceMetadata")
+        made = replace(base, silence_unknown=True, setting="instanceMetadata: {httpTokens: required}")
+        yield replace(made, said=options_of(block), spelling=_KOPS, inside=spec, block=block)
     elif kind == "ClusterConfig" and version.startswith("eksctl.io"):
         for key in ("nodeGroups", "managedNodeGroups"):
             groups = child(root, key)
@@ -56,9 +62,12 @@ def _eksctl(base: Resource, group: Node) -> Resource:
         role=Role.LAUNCH,
         said=said,
         template=template,
+        template_version=child(group, "launchTemplate", "version"),
         silence_unknown=template is None,
         containers="" if _true(child(group, "disablePodIMDS")) else base.containers,
         setting="disableIMDSv1: true",
+        spelling=_EKSCTL,
+        block=group,
     )
 
 
@@ -83,5 +92,7 @@ def _builder(file: str, kind: str, name: str, body: Node) -> Iterator[Resource]:
         return
     setting = 'metadata_options { http_tokens = "required" }'
     base = Resource(file, name, kind, Role.LAUNCH, file, Node(None, body.line, body.column), setting=setting)
-    yield replace(base, said=options_of(child(body, "metadata_options")), image=named(body, "source_ami"))
+    block = child(body, "metadata_options")
+    built = replace(base, spelling=_PACKER_OPTIONS, inside=body, block=block)
+    yield replace(built, said=options_of(block), image=named(body, "source_ami"))
     yield replace(base, role=Role.IMAGE, imds_support=child(body, "imds_support"))

@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
 from imdsctl.codify.findings import CodeFinding, CodeRule
+from imdsctl.codify.iac_fixes import Right, edit, line_of, right
 from imdsctl.codify.iac_model import Resource, Role
 from imdsctl.codify.iac_rules import EXPOSED, HOP_LIMIT, IMAGE, INVALID, REGION_DEFAULT, UNKNOWN
 from imdsctl.codify.iac_tree import Node, Unknown, text
 from imdsctl.codify.iac_world import World
+from imdsctl.codify.policy_file import end_of_line
+from imdsctl.domain.observations import TemplateVersionSeen
 from imdsctl.domain.options import AWS_NAMES, HttpTokens, InvalidOption, MetadataOptions, Switch
 from imdsctl.domain.precedence import BUILT_IN, IMAGE_IMDS_V2, Layer, resolve
 
@@ -50,8 +54,10 @@ class _Outcome:
 class Judge:
     """Judges resources among all those of one run, in one world."""
 
-    def __init__(self, resources: tuple[Resource, ...], world: World) -> None:
+    def __init__(self, resources: tuple[Resource, ...], world: World, texts: Mapping[str, str] | None = None) -> None:
         self._world = world
+        self._texts = texts or {}
+        self._split: dict[str, list[str]] = {}
         self._named = _by_name(resources)
         self._containers = {
             id(found): each.containers
@@ -59,12 +65,17 @@ class Judge:
             if each.containers and (found := self._template(each)) is not None
         }
 
+    def _lines(self, file: str) -> list[str] | None:
+        if file not in self._split and file in self._texts:
+            self._split[file] = self._texts[file].split("\n")
+        return self._split.get(file)
+
     def findings(self, resource: Resource) -> Iterator[CodeFinding]:
         """What is wrong with one resource."""
         invalid = tuple(self._invalid(resource))
         yield from invalid
         if resource.role is Role.DEFAULTS:
-            yield from _region_default(resource)
+            yield from self._region_default(resource)
         elif resource.role is Role.IMAGE:
             yield from self._image_says(resource)
         elif not invalid:
@@ -76,26 +87,35 @@ class Judge:
                 continue
             if isinstance(node.value, (dict, tuple)):
                 message = f"{resource.address}: {AWS_NAMES[name]} is a list or an object, not a value"
-                yield _finding(INVALID, resource, node, message, "write one value")
+                yield self._finding(
+                    INVALID, resource, node, message, "write one value", right(resource, name, _usual(name))
+                )
                 continue
             try:
                 MetadataOptions.from_aws({AWS_NAMES[name]: _number(name, node.value)})
             except InvalidOption as error:
-                yield _finding(INVALID, resource, node, f"{resource.address}: {error}", "write one of these")
+                meant = right(resource, name, _meant(name, node.value))
+                yield self._finding(
+                    INVALID, resource, node, f"{resource.address}: {error}", "write one of these", meant
+                )
         support = resource.imds_support
         if support is not None and not support.unknown and support.value != "v2.0":
             message = f"{resource.address}: `{support.value}` is not valid for ImdsSupport: it is `v2.0`, or absent"
-            yield _finding(INVALID, resource, support, message, "write `v2.0`")
+            meant = Right(line_of(resource.language, "imds_support", "v2.0"), support, "imds_support", '"v2.0"')
+            yield self._finding(INVALID, resource, support, message, "write `v2.0`", meant)
 
     def _template(self, resource: Resource) -> Resource | None:
         """The template or configuration in the code that it launches from."""
         node = resource.template
         if node is None:
             return None
-        names = node.value.refers if isinstance(node.value, Unknown) else (str(node.value),)
+        names: tuple[str, ...] = (str(node.value),)
+        scope = resource.scope
+        if isinstance(node.value, Unknown):
+            names, scope = node.value.refers, node.value.scope or scope
         for name in names:
             for end in (name, _two(name)):
-                found = self._named.get((resource.scope, end))
+                found = self._named.get((scope, end))
                 if found is not None and found.role in (Role.TEMPLATE, Role.CONFIGURATION):
                     return found
         return None
@@ -120,7 +140,8 @@ class Judge:
                 if resource.setting
                 else "launch from a template that says HttpTokens=required"
             )
-            yield _finding(EXPOSED if exposed else UNKNOWN, resource, place, message, remedy)
+            meant = right(resource, "http_tokens", HttpTokens.REQUIRED.value)
+            yield self._finding(EXPOSED if exposed else UNKNOWN, resource, place, message, remedy, meant)
         yield from self._hops(resource, layers, template)
 
     def _open(self, template: Resource) -> bool:
@@ -141,7 +162,8 @@ class Judge:
                 f"{resource.address} gets HttpPutResponseHopLimit {max(hops.values)}, and containers run on it ({why}):"
                 f" they need {floor}"
             )
-            yield _finding(HOP_LIMIT, resource, place, message, f"set the hop limit to {floor}")
+            meant = right(resource, "http_put_response_hop_limit", floor)
+            yield self._finding(HOP_LIMIT, resource, place, message, f"set the hop limit to {floor}", meant)
 
     def _layers(self, resource: Resource, template: Resource | None) -> _Layers:
         why: dict[Layer, str] = {}
@@ -153,13 +175,30 @@ class Judge:
         if template is not None:
             through, image = _values(template.said), image or template.image
         elif resource.template is not None:
-            seen = self._world.templates.get(text(resource.template))
-            if seen is None:
-                through, why[Layer.LAUNCH_TEMPLATE] = _ALL, "the launch template is not in the code"
+            seen = self._seen(resource.template, resource.template_version)
+            if isinstance(seen, str):
+                through, why[Layer.LAUNCH_TEMPLATE] = _ALL, seen
+                image = image or Node(Unknown())
             else:
                 through = {name: (getattr(seen.options, name),) for name in _ALL}
                 image = image or (Node(seen.image_id) if seen.image_id else None)
         return _Layers(said, through, self._images(resource.scope, image), why)
+
+    def _seen(self, template: Node, version: Node | None) -> TemplateVersionSeen | str:
+        """The version that a launch uses, as the scan saw it; or why that is not known."""
+        name = text(template)
+        wanted = "$Default" if version is None or version.value == "" else str(version.value)
+        if version is not None and isinstance(version.value, Unknown):
+            if not any(known == name for known, _ in self._world.templates):
+                return "the launch template is not in the code"
+            depends = version.value.why or "a variable or a computed value"
+            return f"the version of the launch template {name} depends on {depends}"
+        seen = self._world.templates.get((name, wanted))
+        if seen is not None:
+            return seen
+        if any(known == name for known, _ in self._world.templates):
+            return f"version {wanted} of the launch template {name} is not in {self._world.source}"
+        return "the launch template is not in the code"
 
     def _images(self, scope: str, image: Node | None) -> tuple[MetadataOptions, ...]:
         """What the image may say; one answer when it is known."""
@@ -167,7 +206,8 @@ class Judge:
             return _IMAGES
         if isinstance(image.value, Unknown):
             for name in image.value.refers:
-                made = self._named.get((scope, _two(name))) or self._named.get((scope, name))
+                where = image.value.scope or scope
+                made = self._named.get((where, _two(name))) or self._named.get((where, name))
                 if made is not None and made.role is Role.IMAGE:
                     if made.imds_support is None:
                         return _IMAGES[:1]
@@ -201,7 +241,47 @@ class Judge:
         undecided = any(each.http_tokens is None for each in self._world.defaults)
         if resource.imds_support is None and undecided:
             message = f"{resource.address} does not say ImdsSupport=v2.0, and no Region default decides"
-            yield _finding(IMAGE, resource, resource.place, message, 'write `imds_support = "v2.0"`')
+            line = line_of(resource.language, "imds_support", "v2.0")
+            meant = Right(line, resource.place, added=not resource.generated)
+            yield self._finding(IMAGE, resource, resource.place, message, 'write `imds_support = "v2.0"`', meant)
+
+    def _region_default(self, resource: Resource) -> Iterator[CodeFinding]:
+        node = resource.said.get("http_tokens")
+        meant = right(resource, "http_tokens", HttpTokens.REQUIRED.value)
+        if node is None or (not node.unknown and node.value in ("optional", "no-preference")):
+            said = f"says `{node.value}`" if node is not None else "says nothing about HttpTokens"
+            said += f" ({node.origin})" if node is not None and node.origin else ""
+            message = f"{resource.address} {said}: launches that say nothing may answer IMDSv1"
+            remedy = 'write `http_tokens = "required"`'
+            yield self._finding(REGION_DEFAULT, resource, node or resource.place, message, remedy, meant)
+        elif node.unknown:
+            message = f"{resource.address}: HttpTokens of the Region default is not known: it {_depends(node)}"
+            yield self._finding(UNKNOWN, resource, node, message, "write the value itself", meant)
+
+    def _finding(
+        self, rule: CodeRule, resource: Resource, place: Node, message: str, remedy: str, meant: Right | None
+    ) -> CodeFinding:
+        lines = self._lines(resource.file) or []
+        fix = None
+        if meant is not None and lines and not resource.generated:
+            fix = edit(lines, meant, resource.language)
+        corrected = meant.text if meant is not None else None
+        made = CodeFinding(rule, rule.severity, resource.file, place.line, place.column, message, remedy)
+        return replace(made, corrected=corrected, fix=fix, end_column=end_of_line(lines, place.line))
+
+
+def _usual(name: str) -> Any:
+    return {"http_tokens": "required", "http_endpoint": "enabled"}.get(name, 1)
+
+
+def _meant(name: str, value: Any) -> Any:
+    """The closest value that there is; where none is close, the safe one."""
+    known = {"http_tokens": ("required", "optional"), "http_endpoint": ("enabled", "disabled")}.get(name, ())
+    # A misspelt `optional` is no reason to write it.
+    found = get_close_matches(str(value).lower(), known, 1, 0.6)
+    if name == "http_tokens" or not found:
+        return _usual(name)
+    return found[0]
 
 
 def _by_name(resources: Iterable[Resource]) -> dict[tuple[str, str], Resource]:
@@ -254,19 +334,9 @@ def _two(name: str) -> str:
     return ".".join(parts[: head + 2])
 
 
-def _finding(rule: CodeRule, resource: Resource, place: Node, message: str, remedy: str) -> CodeFinding:
-    return CodeFinding(rule, rule.severity, resource.file, place.line, place.column, message, remedy)
-
-
-def _region_default(resource: Resource) -> Iterator[CodeFinding]:
-    node = resource.said.get("http_tokens")
-    if node is None or (not node.unknown and node.value in ("optional", "no-preference")):
-        said = f"says `{node.value}`" if node is not None else "says nothing about HttpTokens"
-        message = f"{resource.address} {said}: launches that say nothing may answer IMDSv1"
-        yield _finding(REGION_DEFAULT, resource, node or resource.place, message, 'write `http_tokens = "required"`')
-    elif node.unknown:
-        message = f"{resource.address}: HttpTokens of the Region default is not known before a run"
-        yield _finding(UNKNOWN, resource, node, message, "write the value itself")
+def _depends(node: Node) -> str:
+    why = node.value.why if isinstance(node.value, Unknown) else ""
+    return f"depends on {why}" if why else "is a variable or computed"
 
 
 _WHAT = {Role.LAUNCH: "this launch", Role.SERVICE: "what it starts"}
@@ -281,10 +351,14 @@ def _reason(resource: Resource, layers: _Layers, tokens: _Outcome, endpoint: fro
     node = resource.said.get("http_tokens")
     if node is not None:
         if node.unknown:
-            return f"{head}, because HttpTokens is a variable or computed"
+            return f"{head}, because HttpTokens {_depends(node)}"
         # Where the value itself is known, the doubt is about something else: the endpoint.
         doubt = "" if len(endpoint) == 1 else ", unless HttpEndpoint, which is a variable or computed, is `disabled`"
-        return f"{head}, because the {'launch' if resource.role is Role.LAUNCH else resource.role} says so{doubt}"
+        source = f" ({node.origin})" if node.origin else ""
+        who = "launch" if resource.role is Role.LAUNCH else resource.role
+        return f"{head}, because the {who} says so{source}{doubt}"
+    if resource.outside:
+        return f"{head}, because {resource.outside}: check the plan"
     if resource.silence_unknown:
         return f"{head}, because it says nothing, and what that means depends on the release of the service or tool"
     if resource.built_in is not None:
@@ -294,6 +368,8 @@ def _reason(resource: Resource, layers: _Layers, tokens: _Outcome, endpoint: fro
         options = layers.template.get("http_tokens", (None,))
         said = "says nothing" if options == (None,) else f"says `{options[0]}`"
         absent = layers.why.get(Layer.LAUNCH_TEMPLATE, "what the launch template says is a variable or computed")
+        if isinstance(resource.template.value, Unknown) and resource.template.value.why and len(options) > 1:
+            absent += f" (it depends on {resource.template.value.why})"
         reasons.append(absent if len(options) > 1 else f"the launch template {said}")
         if options == (HttpTokens.OPTIONAL,):
             return f"{head}, because {_and(reasons)}"

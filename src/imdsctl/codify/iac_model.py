@@ -6,6 +6,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from imdsctl.codify.iac_tree import Node, child, members, text, words
 from imdsctl.domain.options import MetadataOptions
@@ -30,6 +31,34 @@ class Role(StrEnum):
     IMAGE = "image"
 
 
+class Language(StrEnum):
+    """What a file is written in."""
+
+    HCL = "hcl"
+    JSON = "json"
+    YAML = "yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How a kind of resource spells its options: the name of the block (empty: there is none), the names of the options
+    by the names here, and what stands for `required`. `json`: it stands in JSON in a text, whatever is around it."""
+
+    block: str
+    names: Mapping[str, str]
+    required: Any = "required"
+    json: bool = False
+
+
+SNAKE = {name: name for name in ("http_tokens", "http_put_response_hop_limit", "http_endpoint")}
+PASCAL = {
+    "http_tokens": "HttpTokens",
+    "http_put_response_hop_limit": "HttpPutResponseHopLimit",
+    "http_endpoint": "HttpEndpoint",
+}
+CAMEL = {name: f"{each[0].lower()}{each[1:]}" for name, each in PASCAL.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """One resource of the code.
@@ -46,6 +75,8 @@ class Resource:
     place: Node
     said: Mapping[str, Node] = field(default_factory=dict)
     template: Node | None = None
+    template_version: Node | None = None
+    """Which version it names; None: the default one."""
     image: Node | None = None
     imds_support: Node | None = None
     containers: str = ""
@@ -53,10 +84,20 @@ class Resource:
     """What silence means to a service that does not leave it to EC2; None: EC2's precedence."""
     silence_unknown: bool = False
     """Silence means different things in different releases of the tool."""
+    outside: str = ""
+    """What it is made of is not in the code; why."""
     aliases: tuple[str, ...] = ()
     """Its id and name at AWS, where the code knows them."""
     setting: str = ""
     """How the code spells HttpTokens=required, for the remedy."""
+    spelling: Spelling | None = None
+    inside: Node | None = None
+    """Where its block of options would stand: the place of what is around it."""
+    block: Node | None = None
+    """The block of options, where there is one."""
+    language: Language = Language.HCL
+    generated: bool = False
+    """The text is made of other code (a plan): it is not the place to correct."""
 
 
 def options_of(block: Node | None) -> dict[str, Node]:

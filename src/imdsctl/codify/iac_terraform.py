@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from imdsctl.codify.iac_model import Resource, Role, containers_in, named, options_of, texts
+from imdsctl.codify.iac_model import SNAKE, Resource, Role, Spelling, containers_in, named, options_of, texts
 from imdsctl.codify.iac_tree import Node, Unknown, child, entries, members, of_json, text
+from imdsctl.codify.iac_values import Scope, pairs_of, settled
 from imdsctl.codify.json_places import read_json
 from imdsctl.domain.options import HttpTokens, MetadataOptions
 
@@ -24,6 +25,20 @@ _ROLES = {
 }
 OPTIONAL = MetadataOptions(http_tokens=HttpTokens.OPTIONAL, http_put_response_hop_limit=1)
 SETTING = 'metadata_options { http_tokens = "required" }'
+OPTIONS = Spelling("metadata_options", SNAKE)
+_DEFAULTS = Spelling("", SNAKE)
+_NOTEBOOK = Spelling(
+    "instance_metadata_service_configuration", {"http_tokens": "minimum_instance_metadata_service_version"}, "2"
+)
+_BUILDER = Spelling("instance_metadata_options", SNAKE)
+EMR = Spelling(
+    "InstanceMetadataServiceConfiguration",
+    {
+        "http_tokens": "MinimumInstanceMetadataServiceVersion",
+        "http_put_response_hop_limit": "HttpPutResponseHopLimit",
+    },
+    2,
+)
 _INDEX = re.compile(r"\[[^\]]*\]")
 _VERSIONS = {"1": "optional", "2": "required"}
 
@@ -57,17 +72,22 @@ def _emr(block: Node | None) -> dict[str, Node]:
 
 def resource(scope: str, file: str, kind: str, address: str, body: Node) -> Iterator[Resource]:
     """What one resource says. `body` are its arguments."""
-    base = Resource(scope, address, kind, Role.LAUNCH, file, body, setting=SETTING)
+    base = Resource(scope, address, kind, Role.LAUNCH, file, body, setting=SETTING, inside=body)
     count = child(body, "count")
     if count is not None and count.value == 0:
         return
     if kind in _ROLES:
-        said = options_of(body if kind == "aws_ec2_instance_metadata_defaults" else child(body, "metadata_options"))
+        block = child(body, "metadata_options")
+        defaults = _ROLES[kind] is Role.DEFAULTS
+        said = options_of(body if defaults else block)
         yield replace(
             base,
+            spelling=_DEFAULTS if defaults else OPTIONS,
+            block=body if defaults else block,
             role=_ROLES[kind],
             said=said,
             template=named(child(body, "launch_template"), "id", "name"),
+            template_version=child(body, "launch_template", "version"),
             image=named(body, "ami", "image_id"),
             imds_support=child(body, "imds_support"),
             containers=containers_in(named(body, "user_data", "user_data_base64")),
@@ -77,15 +97,19 @@ def resource(scope: str, file: str, kind: str, address: str, body: Node) -> Iter
         block = child(body, "instance_metadata_service_configuration")
         setting = 'instance_metadata_service_configuration { minimum_instance_metadata_service_version = "2" }'
         said = version_setting(child(block, "minimum_instance_metadata_service_version"))
-        yield replace(base, role=Role.SERVICE, said=said, built_in=OPTIONAL, setting=setting)
+        made = replace(base, role=Role.SERVICE, said=said, built_in=OPTIONAL, setting=setting)
+        yield replace(made, spelling=_NOTEBOOK, block=block)
     elif kind == "aws_imagebuilder_infrastructure_configuration":
-        said = options_of(child(body, "instance_metadata_options"))
+        block = child(body, "instance_metadata_options")
+        said = options_of(block)
         setting = 'instance_metadata_options { http_tokens = "required" }'
-        yield replace(base, role=Role.SERVICE, said=said, built_in=OPTIONAL, setting=setting)
+        made = replace(base, role=Role.SERVICE, said=said, built_in=OPTIONAL, setting=setting)
+        yield replace(made, spelling=_BUILDER, block=block)
     elif kind == "aws_emr_security_configuration":
         setting = '"InstanceMetadataServiceConfiguration": {"MinimumInstanceMetadataServiceVersion": 2}'
         said = emr_setting(child(body, "configuration"))
-        yield replace(base, role=Role.SERVICE, said=said, silence_unknown=True, setting=setting)
+        made = replace(base, role=Role.SERVICE, said=said, silence_unknown=True, setting=setting)
+        yield replace(made, spelling=replace(EMR, json=True), inside=None)
     else:
         yield from _users(replace(base, setting=""), body)
 
@@ -95,7 +119,8 @@ def _users(base: Resource, body: Node) -> Iterator[Resource]:
     if base.type == "aws_eks_node_group":
         template = child(body, "launch_template")
         if template is not None:
-            yield replace(base, template=named(template, "id", "name"), containers="an EKS node group uses it")
+            made = replace(base, template_version=child(template, "version"), containers="an EKS node group uses it")
+            yield replace(made, template=named(template, "id", "name"))
         else:
             yield replace(base, silence_unknown=True, containers="it is an EKS node group")
     elif base.type == "aws_autoscaling_group":
@@ -124,16 +149,36 @@ def _users(base: Resource, body: Node) -> Iterator[Resource]:
 
 def _use(base: Resource, use: Node, *names: str) -> Resource:
     found = use if use.unknown else named(use, *names)
-    return replace(base, template=found or replace(use, value=Unknown()))
+    version = child(use, "version")
+    return replace(base, template=found or replace(use, value=Unknown()), template_version=version)
 
 
-def of_source(scope: str, file: str, root: Node) -> Iterator[Resource]:
-    """The resources of a source file: `{"resource": {TYPE: {NAME: body}}}`, once for each block."""
+INSTANCES_MAX = 200
+"""Of one block: of more, what `each` is counts as unknown."""
+
+
+def of_source(scope: Scope, file: str, root: Node, prefix: str = "") -> Iterator[Resource]:
+    """The resources of a source file: `{"resource": {TYPE: {NAME: body}}}`, once for each block, and once for each
+    member of a `for_each` that is known. `prefix` is the address of the module."""
     for block in entries(child_all(root, "resource")):
         for kind, by_name in members(block):
             for name, body in members(by_name):
                 for each in entries(body):
-                    yield from resource(scope, file, kind, f"{kind}.{name}", each)
+                    for key, one in expanded(each, scope):
+                        for made in resource(scope.name, file, kind, f"{prefix}{kind}.{name}{key}", one):
+                            yield replace(made, aliases=(*made.aliases, f"{kind}.{name}{key}", f"{kind}.{name}"))
+
+
+def expanded(body: Node, scope: Scope) -> Iterator[tuple[str, Node]]:
+    """What a block comes to: key (as in an address) and body of each of its instances."""
+    over = child(body, "for_each")
+    pairs = pairs_of(settled(over, scope)) if over is not None else None
+    if pairs is None or len(pairs) > INSTANCES_MAX:
+        yield "", settled(body, scope)
+        return
+    for key, value in pairs:
+        bound = Node({"key": key, "value": value})
+        yield f'["{key.value}"]', settled(body, scope.binding(each=bound))
 
 
 def child_all(root: Node, name: str) -> Node | None:
@@ -154,7 +199,8 @@ def of_plan(file: str, root: Node) -> Iterator[Resource]:
         unknown = child(change, "change", "after_unknown")
         module = address.rpartition(f"{text(child(change, 'type'))}.")[0]
         merged = _overlay(after, unknown, expressions, known, _INDEX.sub("", module)) or after
-        yield from resource(file, file, text(child(change, "type")), address, merged)
+        for each in resource(file, file, text(child(change, "type")), address, merged):
+            yield replace(each, generated=True)
 
 
 def _configured(module: Node | None, prefix: str) -> Iterator[tuple[str, Node]]:

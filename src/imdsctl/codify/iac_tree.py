@@ -13,22 +13,40 @@ WORDS_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class Code:
+    """An expression of Terraform that is no literal.
+
+    `kind`: `name` (a root such as `var`), `get` (an attribute), `index`, `if`, `text` (pieces of a template), `call`,
+    `operation`, or `blocks` (a dynamic block: what it goes over, its content; `name` is its iterator).
+    """
+
+    kind: str
+    name: str = ""
+    parts: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A value that only a run knows: a variable, a function, another resource. `refers` are the names in it, `words`
-    what is known of its text."""
+    what is known of its text, `code` its expression, `why` what it depends on (`var.x, which has no default`).
+    `scope` is where the names are valid, when that is not where the value stands."""
 
     refers: tuple[str, ...] = ()
     words: str = ""
+    code: Code | None = None
+    why: str = ""
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """A value and where it stands, counted from 1. `value`: text, number, bool, None, a dict or tuple of nodes, or
-    `Unknown`."""
+    `Unknown`. `origin` says where a value that was looked up comes from."""
 
     value: Any
     line: int = 1
     column: int = 1
+    origin: str = ""
 
     @property
     def unknown(self) -> bool:

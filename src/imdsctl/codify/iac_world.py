@@ -21,8 +21,8 @@ class World:
 
     defaults: tuple[AccountDefaults, ...] = (AccountDefaults(),)
     images: Mapping[str, ImageSeen] = field(default_factory=dict)
-    templates: Mapping[str, TemplateVersionSeen] = field(default_factory=dict)
-    """Default versions, by id and by name."""
+    templates: Mapping[tuple[str, str], TemplateVersionSeen] = field(default_factory=dict)
+    """By id or name, and version: a number, `$Default` or `$Latest`."""
     container_floor: int | None = 2
     source: str = "the intent"
     """Where the Region default was taken from, for the reasons."""
@@ -44,10 +44,12 @@ def of_intent(intent: Intent) -> World:
 def of_scan(region: RegionSeen, intent: Intent) -> World:
     """The Region as a scan saw it. A default that was not read may be anything."""
     here = intent.at(Home(region.target.account_id, region.target.region)) if intent.scopes else intent
-    templates: dict[str, TemplateVersionSeen] = {}
+    templates: dict[tuple[str, str], TemplateVersionSeen] = {}
     for each in region.templates:
-        if each.is_default:
-            templates |= {each.template_id: each, each.template_name: each}
+        versions = [str(each.version), *(["$Default"] if each.is_default else [])]
+        versions += ["$Latest"] if each.is_latest else []
+        names = (each.template_id, each.template_name)
+        templates |= {(name, version): each for name in names for version in versions}
     return World(
         ANY_DEFAULTS if region.defaults is None else (region.defaults,),
         {each.image_id: each for each in region.images},

@@ -17,7 +17,7 @@ from imdsctl.codify import statements
 from imdsctl.codify.declarative_check import declarative_flaws, is_declarative
 from imdsctl.codify.findings import CodeFinding
 from imdsctl.codify.json_places import Document, read_json
-from imdsctl.codify.policy_file import File, Kind, Read, finding
+from imdsctl.codify.policy_file import File, Kind, Read, end_of_line, finding
 from imdsctl.codify.policy_rules import RULE
 from imdsctl.codify.policy_sets import shadowed, together
 from imdsctl.codify.statement_effects import effect_words, effects
@@ -75,7 +75,7 @@ def _one(
     file: File, words: Vocabulary, read: list[Read], declared: list[tuple[File, Document]]
 ) -> tuple[list[CodeFinding], Diagnostic | None]:
     if len(file.text) > CHARACTERS_MAX:
-        why = f"{len(file.text):,} characters; no policy has more than {CHARACTERS_MAX:,}"
+        why = f"more than {CHARACTERS_MAX:,} characters, which no policy has"
         return [], Diagnostic("policy-unreadable", why, file.name, "name files that hold one policy each")
     document = read_json(file.text)
     findings = [
@@ -121,7 +121,8 @@ def _kind_of_name(name: str) -> Kind | None:
 def _fault_finding(file: File, code: str, message: str, place: Any) -> CodeFinding:
     rule = RULE["not-json"]
     remedy = "keep the comment outside" if code == "json-comment" else "take it out"
-    return CodeFinding(rule, rule.severity, file.name, place.line, place.column, message, remedy)
+    end = end_of_line(file.text.split("\n"), place.line)
+    return CodeFinding(rule, rule.severity, file.name, place.line, place.column, message, remedy, end_column=end)
 
 
 def _sizes(file: File, document: Document, problems: Sequence[Problem]) -> list[CodeFinding]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -46,4 +47,10 @@ def finding(file: File, document: Document, flaw: Flaw, under: str = "", correct
     rule = RULE[flaw.rule]
     place = document.place(f"{under}.{flaw.path}" if under and flaw.path else flaw.path or under)
     fixed = flaw.corrected if flaw.corrected is not None else corrected
-    return CodeFinding(rule, rule.severity, file.name, place.line, place.column, flaw.message, flaw.remedy, fixed)
+    made = CodeFinding(rule, rule.severity, file.name, place.line, place.column, flaw.message, flaw.remedy, fixed)
+    return replace(made, end_column=end_of_line(file.text.split("\n"), place.line))
+
+
+def end_of_line(lines: Sequence[str], number: int) -> int:
+    """The column behind the last character of a line; 0 for a line that is not there."""
+    return len(lines[number - 1].rstrip()) + 1 if 1 <= number <= len(lines) else 0

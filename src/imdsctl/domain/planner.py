@@ -81,9 +81,10 @@ class _Steps:
     def take(self, target: Target, changes: list[Change]) -> None:
         """Add the changes of one target."""
         by_step: dict[tuple[int, int], list[Change]] = {}
-        wave = stage = None
+        members: list[Change] = []
+        wave, stage = None, None
         for change in changes:
-            if change.wave is not wave or change.stage is not stage:  # instances follow one another
+            if change.stage is not stage or change.wave != wave:  # few of them: most changes are one step's
                 wave, stage = change.wave, change.stage
                 members = by_step.setdefault((self._numbers[wave], stage.number), [])
             members.append(change)
@@ -94,7 +95,7 @@ class _Steps:
     def ordered(self) -> Iterator[Change]:
         """All changes: by wave, by stage, by account and Region, by resource."""
         for step in sorted(self._steps):
-            for _, members in sorted(self._steps[step], key=lambda each: (each[0].account_id, each[0].region)):
+            for _, members in sorted(self._steps[step], key=lambda each: each[0]):
                 yield from members
 
     @property

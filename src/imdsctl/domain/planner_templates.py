@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from imdsctl.domain.observations import TemplateVersionSeen
@@ -13,6 +14,8 @@ from imdsctl.domain.planner_here import Here
 from imdsctl.domain.planner_hops import hop_limit
 from imdsctl.domain.planner_launches import State, allows_v1
 from imdsctl.domain.precedence import Resolution
+
+INTENTS_REMEMBERED_MAX = 256
 
 
 @dataclass
@@ -123,8 +126,8 @@ class _Template:
         wants_v2 = wanted.options.http_tokens is HttpTokens.REQUIRED
         explicit = self.intent.explicit_templates and version.options.http_tokens is None
         if wants_v2 and (allows_v1(resolution) or explicit):
-            after = replace(after, http_tokens=HttpTokens.REQUIRED)
-        if others := replace(wanted.options, http_tokens=None):
+            after = MetadataOptions(http_tokens=HttpTokens.REQUIRED)
+        if others := _others(wanted.options):
             after = after.over(others.differing_from(version.options))
         container = self.here.container(self.template_id, version.tags, version.template_name)
         becomes_v2 = (
@@ -217,6 +220,12 @@ class _Template:
         yield from self.here.launches.users(self.template_id)
         if launched:
             yield f"{launched} running or stopped {'instance' if launched == 1 else 'instances'} came from it"
+
+
+@lru_cache(maxsize=INTENTS_REMEMBERED_MAX)
+def _others(wanted: MetadataOptions) -> MetadataOptions:
+    """What is wanted beside HttpTokens: the same for every template that a scope of the intent is about."""
+    return replace(wanted, http_tokens=None)
 
 
 def _newest(default: TemplateVersionSeen, latest: TemplateVersionSeen) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -24,7 +25,8 @@ def findings_text(findings: Sequence[CodeFinding], *, files: int, unread: int, w
             yield f"  To do: {shown(each.remedy)}."
         if each.corrected is not None:
             yield "  Corrected:"
-            yield from (f"    {shown(line)}" for line in json.dumps(each.corrected, indent=2).splitlines())
+            text = each.corrected if isinstance(each.corrected, str) else json.dumps(each.corrected, indent=2)
+            yield from (f"    {shown(line)}" for line in text.splitlines())
         yield ""
     seen = f"{files} file{'' if files == 1 else 's'} checked"
     found = f"{len(findings)} finding{'' if len(findings) == 1 else 's'}" if findings else "nothing found"
@@ -51,6 +53,7 @@ def findings_json(findings: Sequence[CodeFinding], *, files: int, unread: Sequen
                 "message": each.message,
                 "remedy": each.remedy,
                 "corrected": each.corrected,
+                "fix": None if each.fix is None else asdict(each.fix),
             }
             for each in findings
         ],

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from imdsctl.adapters.iac_files import code_files, read_code
+from imdsctl.adapters.iac_files import code_files, read_all
+from imdsctl.codify.findings import Fix
 from imdsctl.codify.iac_check import CheckedCode, check_code
 from imdsctl.codify.iac_world import World, of_intent, of_scan
 from imdsctl.domain.diagnostics import DiagnosticError
@@ -22,11 +26,11 @@ WANTED = of_intent(Intent())
 TARGET = Target("111122223333", "eu-west-1")
 
 
-def check(*paths: Path, world: World = WANTED) -> tuple[CheckedCode, list[str]]:
+def check(*paths: Path, world: World = WANTED, var_files: Sequence[Path] = ()) -> tuple[CheckedCode, list[str]]:
     """What is found, and `CODE SUBJECT` of all that could not be read."""
-    read = [read_code(path) for path in code_files(paths)]
-    checked = check_code([source for source, _ in read if source], world)
-    return checked, [f"{each.code} {each.subject}" for each in [*(p for _, ps in read for p in ps), *checked.unread]]
+    code = read_all(paths, var_files)
+    checked = check_code(code.sources, world, code.values)
+    return checked, [f"{each.code} {each.subject}" for each in [*code.problems, *checked.unread]]
 
 
 def test_every_case_is_in_the_manifest() -> None:
@@ -78,6 +82,145 @@ def test_a_template_that_only_the_scan_knows(tmp_path: Path) -> None:
     (finding,) = check(CASES / "files" / "bad-group-elsewhere.tf", world=of_scan(seen, Intent()))[0].findings
     assert finding.rule.id == "imdsv1-allowed"
     assert finding.message.endswith("because the launch says nothing and the launch template says `optional`")
+
+
+def applied(text: str, fixes: set[Fix]) -> str:
+    lines = text.split("\n")
+    for each in sorted(fixes, key=lambda each: (each.line, each.column), reverse=True):
+        assert each.line == each.end_line
+        line = lines[each.line - 1]
+        lines[each.line - 1] = line[: each.column - 1] + each.text + line[each.end_column - 1 :]
+    return "\n".join(lines)
+
+
+BAD = [name for name in EXPECTED if EXPECTED[name]]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_finding_says_what_is_to_be_written_and_the_edit_makes_it_so(name: str, tmp_path: Path) -> None:
+    source, copy = CASES / "files" / name, tmp_path / name
+    shutil.copytree(source, copy) if source.is_dir() else shutil.copy(source, copy)
+    findings = check(copy)[0].findings
+    outside = [each for each in findings if "is not in the code: check the plan" in each.message]
+    assert all(each.corrected for each in findings if each not in outside)
+    for file in {each.file for each in findings}:
+        fixes = {each.fix for each in findings if each.file == file and each.fix is not None}
+        Path(file).write_text(applied(Path(file).read_text(), fixes))
+    after, unread = check(copy)
+    assert not unread
+    assert len(after.findings) == sum(each.fix is None for each in findings)
+
+
+def test_a_block_that_is_missing_is_added_where_it_belongs(tmp_path: Path) -> None:
+    tf, yaml = tmp_path / "a.tf", tmp_path / "b.yaml"
+    tf.write_text('resource "aws_instance" "web" {\n  ami = "ami-0a"\n}\n')
+    yaml.write_text("Resources:\n  Web:\n    Type: AWS::EC2::Instance\n    Properties:\n      ImageId: ami-0a\n")
+    open_world = World((AccountDefaults(),), {"ami-0a": ImageSeen("ami-0a")})
+    one, two = check(tf, yaml, world=open_world)[0].findings
+    assert one.fix is not None
+    assert two.fix is not None
+    assert applied(tf.read_text(), {one.fix}) == (
+        'resource "aws_instance" "web" {\n  metadata_options {\n    http_tokens = "required"\n  }\n'
+        '  ami = "ami-0a"\n}\n'
+    )
+    assert applied(yaml.read_text(), {two.fix}).endswith(
+        "    Properties:\n      MetadataOptions:\n        HttpTokens: required\n      ImageId: ami-0a\n"
+    )
+
+
+def reasons(name: str, **more: Any) -> list[str]:
+    folder = CASES / "files" / name
+    found = check(folder, **more)[0].findings
+    return [each.message.replace(f"{folder}/", "") for each in found]
+
+
+def test_a_variable_says_where_its_value_comes_from_or_what_it_lacks() -> None:
+    found = reasons("bad-variables")
+    assert "says so (the default of var.tokens in variables.tf:1)" in found[0]
+    assert found[1].endswith("because HttpTokens depends on var.asked, which has no default")
+    assert "(the default of var.stage in variables.tf:9 and local.weak in variables.tf:25)" in found[2]
+    assert found[7].endswith("depends on local.one, which stands for itself")
+    assert found[8].endswith("depends on data.aws_ssm_parameter.tokens.value, which only a run knows")
+
+
+def test_values_of_variables_from_a_file_that_is_named(tmp_path: Path) -> None:
+    values = tmp_path / "prod.tfvars"
+    values.write_text('tokens = "required"\nasked = "optional"\n')
+    found = reasons("bad-variables", var_files=[values])
+    assert f"(var.asked in {values}:2)" in found[0]
+    assert not any("aws_instance.default:" in each for each in found)
+
+
+def test_a_file_alone_is_judged_with_the_variables_beside_it() -> None:
+    folder = CASES / "files" / "bad-variables"
+    alone, _ = check(folder / "main.tf")
+    assert alone.findings == check(folder)[0].findings
+    assert alone.recognized == (str(folder / "main.tf"),)
+
+
+def test_a_module_is_judged_as_it_is_called() -> None:
+    outside, forgetful, weak = reasons("bad-modules")
+    assert "the module `terraform-aws-modules/ec2-instance/aws` is not in the code" in outside
+    assert forgetful.endswith("depends on var.tokens, which the call of module.forgetful does not give")
+    assert weak.startswith("module.weak.aws_launch_template.this: what uses this launch template gets `optional`")
+
+
+def test_names_that_multiply_cost_nothing(tmp_path: Path) -> None:
+    lines = ["locals {", '  a0 = ["x"]', '  b0 = "xxxxxxxxxx"', "  c0 = 9"]
+    lines += [f"  a{n} = [{', '.join([f'local.a{n - 1}'] * 10)}]" for n in range(1, 30)]
+    lines += [f'  b{n} = "{"${local.b" + str(n - 1) + "}"}{"${local.b" + str(n - 1) + "}"}"' for n in range(1, 40)]
+    lines += [f"  c{n} = local.c{n - 1} * local.c{n - 1}" for n in range(1, 40)]
+    lines += ["}", 'resource "aws_instance" "a" {', "  metadata_options {", "    http_tokens = local.b39"]
+    lines += ["    http_put_response_hop_limit = local.c39", "  }", "  ami = local.a29", "}"]
+    (tmp_path / "main.tf").write_text("\n".join(lines))
+    checked, unread = check(tmp_path)
+    assert [each.rule.id for each in checked.findings] in ([], ["imds-unknown"])
+    assert checked.findings or unread
+
+
+VERSIONS = tuple(
+    TemplateVersionSeen(
+        "lt-0a", "web", number, number == 1, number == 4, MetadataOptions.from_aws({"HttpTokens": said})
+    )
+    for number, said in ((1, "optional"), (3, "required"), (4, "required"))
+)
+
+
+@pytest.mark.parametrize(
+    ("version", "rules", "why"),
+    [
+        (None, ["imdsv1-allowed"], "the launch template says `optional`"),
+        ('"$Default"', ["imdsv1-allowed"], "the launch template says `optional`"),
+        ("1", ["imdsv1-allowed"], "the launch template says `optional`"),
+        ('"3"', [], ""),
+        ('"$Latest"', [], ""),
+        ('"2"', ["imds-unknown"], "version 2 of the launch template web is not in the scan of 111122223333/eu-west-1"),
+        ("var.v", ["imds-unknown"], "the version of the launch template web depends on var.v, which has no default"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["aws_instance", "aws_autoscaling_group", "aws_eks_node_group"])
+def test_a_template_of_the_scan_is_judged_by_the_version_that_is_named(
+    kind: str, version: str | None, rules: list[str], why: str, tmp_path: Path
+) -> None:
+    line = f"    version = {version}\n" if version else ""
+    text = f'variable "v" {{}}\nresource "{kind}" "a" {{\n  launch_template {{\n    name = "web"\n{line}  }}\n}}\n'
+    (tmp_path / "main.tf").write_text(text)
+    seen = RegionSeen(TARGET, AccountDefaults.from_aws({"HttpTokens": "required"}), templates=VERSIONS)
+    findings = check(tmp_path, world=of_scan(seen, Intent()))[0].findings
+    assert [each.rule.id for each in findings] == rules
+    assert all(why in each.message for each in findings)
+
+
+def test_a_template_of_the_scan_in_cloudformation(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "Resources:\n  G:\n    Type: AWS::AutoScaling::AutoScalingGroup\n    Properties:\n"
+        '      LaunchTemplate: {LaunchTemplateName: web, Version: "3"}\n'
+        "  H:\n    Type: AWS::EC2::Instance\n    Properties:\n"
+        "      LaunchTemplate: {LaunchTemplateId: lt-0a, Version: 1}\n"
+    )
+    seen = RegionSeen(TARGET, AccountDefaults.from_aws({"HttpTokens": "required"}), templates=VERSIONS)
+    (finding,) = check(tmp_path, world=of_scan(seen, Intent()))[0].findings
+    assert (finding.line, finding.rule.id) == (6, "imdsv1-allowed")
 
 
 @pytest.mark.parametrize(("second", "rules"), [("optional", ["imdsv1-allowed"] * 2), ("required", None)])

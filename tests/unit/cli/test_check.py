@@ -74,7 +74,12 @@ def test_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert [(each["rule"], each["line"]) for each in document["findings"]] == [("imdsv1-allowed", 5)]
     run(OPTIONAL, SILENT, "--sarif")
     (result,) = json.loads(capsys.readouterr().out)["runs"][0]["results"]
-    assert result["locations"][0]["physicalLocation"]["region"] == {"startLine": 5, "startColumn": 5}
+    assert result["locations"][0]["physicalLocation"]["region"] == {
+        "startLine": 5,
+        "startColumn": 5,
+        "endLine": 5,
+        "endColumn": 29,
+    }
     run(OPTIONAL, SILENT, "--junit")
     (suite,) = ElementTree.fromstring(capsys.readouterr().out)
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")

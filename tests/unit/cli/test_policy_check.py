@@ -60,7 +60,12 @@ def test_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     [sarif] = json.loads(capsys.readouterr().out)["runs"]
     [result] = sarif["results"]
     assert result["ruleId"] == sarif["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == "imdsctl/absent-key"
-    assert result["locations"][0]["physicalLocation"]["region"] == {"startLine": 8, "startColumn": 7}
+    assert result["locations"][0]["physicalLocation"]["region"] == {
+        "startLine": 8,
+        "startColumn": 7,
+        "endLine": 8,
+        "endColumn": 23,
+    }
     assert sarif["invocations"][0]["executionSuccessful"] is False
     assert run("--junit", STAR, GOOD, "missing.json") == 1
     [suite] = ElementTree.fromstring(capsys.readouterr().out)

@@ -1,31 +1,43 @@
 """Findings of a check of code as SARIF 2.1.0, for code scanning, and as JUnit XML, for a build server.
 
-Source: OASIS, "Static Analysis Results Interchange Format (SARIF) Version 2.1.0".
+Source: OASIS, "Static Analysis Results Interchange Format (SARIF) Version 2.1.0"; GitHub Docs, "SARIF support for code
+scanning" (what it requires beyond that, and its limits).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from typing import Any
-from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
 import orjson
 
 from imdsctl import __version__
-from imdsctl.codify.findings import CodeFinding, CodeRule, Severity
+from imdsctl.codify.findings import CodeFinding, CodeRule, Fix, Severity
 from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.domain.shown import shown
 from imdsctl.views.reports.sarif import SCHEMA
 
 _SCORES = {Severity.ERROR: "7.0", Severity.WARNING: "5.0", Severity.NOTE: "2.0"}
+RESULTS_MAX = 25_000
+"""GitHub refuses a whole file whose run has more."""
+_WORST_FIRST = list(Severity)
+_LINE = re.compile(r":\d+")
 
 
 def code_sarif(
-    findings: Sequence[CodeFinding], rules: Sequence[CodeRule], unread: Sequence[Diagnostic], *, check: str
+    findings: Sequence[CodeFinding],
+    rules: Sequence[CodeRule],
+    unread: Sequence[Diagnostic],
+    *,
+    check: str,
+    uri: Callable[[str], str],
 ) -> str:
-    """One SARIF log with one run; `check` names the check in its id."""
+    """One SARIF log with one run; `check` names the check in its category. `uri` is that of a file."""
     numbers = {rule.id: number for number, rule in enumerate(rules)}
     driver = {
         "name": "imdsctl",
@@ -33,23 +45,26 @@ def code_sarif(
         "semanticVersion": __version__,
         "rules": list(map(_rule, rules)),
     }
-    notes = [
-        {
-            "level": "error",
-            "message": {"text": shown(f"{each.subject or ''}: {each.summary}")},
-            "descriptor": {"id": each.code},
-        }
-        for each in unread
-    ]
+    notes = [_notification("error", each.code, f"{each.subject or ''}: {each.summary}") for each in unread]
+    if len(findings) > RESULTS_MAX:
+        left_out = len(findings) - RESULTS_MAX
+        why = f"{left_out:,} findings are left out, the least severe: code scanning takes {RESULTS_MAX:,} of one run"
+        notes.append(_notification("warning", "results-left-out", why))
+        findings = sorted(findings, key=lambda each: _WORST_FIRST.index(each.severity))[:RESULTS_MAX]
+    seen: Counter[str] = Counter()
     run = {
         "tool": {"driver": driver},
-        "automationDetails": {"id": f"imdsctl/{check}"},
+        "automationDetails": {"id": f"imdsctl/{check}/"},
         "invocations": [{"executionSuccessful": not unread, "toolExecutionNotifications": notes}],
         "columnKind": "unicodeCodePoints",
-        "results": [_result(each, numbers) for each in findings],
+        "results": [_result(each, numbers, uri(each.file), seen) for each in findings],
     }
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
     return orjson.dumps(log, option=orjson.OPT_INDENT_2).decode() + "\n"
+
+
+def _notification(level: str, code: str, said: str) -> dict[str, Any]:
+    return {"level": level, "message": {"text": shown(said)}, "descriptor": {"id": code}}
 
 
 def _rule(rule: CodeRule) -> dict[str, Any]:
@@ -58,26 +73,51 @@ def _rule(rule: CodeRule) -> dict[str, Any]:
         "name": "".join(word.capitalize() for word in rule.id.split("-")),
         "shortDescription": {"text": rule.title},
         "fullDescription": {"text": rule.why},
+        "help": {"text": f"{rule.title}: {rule.why}. The message says where and why; `imdsctl` names what is right."},
         "defaultConfiguration": {"level": str(rule.severity)},
         "properties": {"tags": ["security", "aws", "imds"], "security-severity": _SCORES[rule.severity]},
     }
 
 
-def _result(finding: CodeFinding, numbers: dict[str, int]) -> dict[str, Any]:
+def _result(finding: CodeFinding, numbers: dict[str, int], uri: str, seen: Counter[str]) -> dict[str, Any]:
     text = f"{finding.message}."
     if finding.remedy:
         text += f" To do: {finding.remedy}."
     if finding.corrected is not None:
-        text += f" Corrected: {json.dumps(finding.corrected)}"
-    region = {"startLine": finding.line, "startColumn": finding.column}
-    uri = quote(finding.file, safe="/:$")
-    return {
+        corrected = finding.corrected if isinstance(finding.corrected, str) else json.dumps(finding.corrected)
+        text += f" Corrected: {corrected}"
+    region = {
+        "startLine": finding.line,
+        "startColumn": finding.column,
+        "endLine": finding.line,
+        "endColumn": max(finding.end_column, finding.column + 1),
+    }
+    result = {
         "ruleId": f"imdsctl/{finding.rule.id}",
         "ruleIndex": numbers[finding.rule.id],
         "level": str(finding.severity),
         "message": {"text": shown(text)},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}, "region": region}}],
+        "partialFingerprints": {"primaryLocationLineHash": _fingerprint(finding, uri, seen)},
     }
+    if finding.fix is not None:
+        result["fixes"] = [_fix(finding.fix, uri)]
+    return result
+
+
+def _fingerprint(finding: CodeFinding, uri: str, seen: Counter[str]) -> str:
+    """What stays the same when lines above it come and go: the rule and what is said, without the numbers of lines."""
+    said = "\n".join((uri, finding.rule.id, _LINE.sub("", finding.message)))
+    digest = sha256(said.encode("utf-8", "replace")).hexdigest()[:16]
+    seen[digest] += 1
+    return f"{digest}:{seen[digest]}"
+
+
+def _fix(fix: Fix, uri: str) -> dict[str, Any]:
+    region = {"startLine": fix.line, "startColumn": fix.column, "endLine": fix.end_line, "endColumn": fix.end_column}
+    replacement = {"deletedRegion": region, "insertedContent": {"text": fix.text}}
+    change = {"artifactLocation": {"uri": uri}, "replacements": [replacement]}
+    return {"description": {"text": "write it right"}, "artifactChanges": [change]}
 
 
 def code_junit(

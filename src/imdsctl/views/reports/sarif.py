@@ -8,6 +8,7 @@ because code scanners show only results that have one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +27,14 @@ _SCORES = {Severity.HIGH: "8.0", Severity.MEDIUM: "5.5", Severity.LOW: "3.0", Se
 _NUMBERS = {rule.id: number for number, rule in enumerate(RULES)}
 
 
+_WHOLE = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 2}
+"""A cloud resource has no lines; code scanning asks for a region all the same."""
+
+
+def _hash(text: str) -> str:
+    return sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
 def sarif_text(report: Report) -> Iterator[str]:
     """One SARIF log with one run, in pieces."""
     run: dict[str, Any] = {
@@ -37,7 +46,7 @@ def sarif_text(report: Report) -> Iterator[str]:
                 "rules": [_rule(number) for number in range(len(RULES))],
             }
         },
-        "automationDetails": {"id": f"imdsctl/{report.scan_id}"},
+        "automationDetails": {"id": f"imdsctl/scan/{report.scan_id}"},
         "invocations": [{"executionSuccessful": True, "endTimeUtc": f"{report.finished:%Y-%m-%dT%H:%M:%SZ}"}],
         "columnKind": "utf16CodeUnits",
     }
@@ -57,6 +66,7 @@ def _rule(number: int) -> dict[str, Any]:
         "name": "".join(word.capitalize() for word in rule.id.split("-")),
         "shortDescription": {"text": rule.title},
         "fullDescription": {"text": rule.why},
+        "help": {"text": f"{rule.title}: {rule.why}. The message has the reason, the evidence and the next step."},
         "defaultConfiguration": {"level": _LEVELS[rule.severity]},
         "properties": {
             "tags": ["security", "aws", "imds", *rule.controls],
@@ -78,11 +88,14 @@ def _result(finding: Finding) -> dict[str, Any]:
         "message": {"text": shown(" ".join(parts))},
         "locations": [
             {
-                "physicalLocation": {"artifactLocation": {"uri": f"aws/{quote(finding.id, safe='/:$')}"}},
+                "physicalLocation": {
+                    "artifactLocation": {"uri": f"aws/{quote(finding.id, safe='/:$')}"},
+                    "region": _WHOLE,
+                },
                 "logicalLocations": [{"fullyQualifiedName": finding.id, "kind": "resource"}],
             }
         ],
-        "partialFingerprints": {"imdsctl/v1": finding.id},
+        "partialFingerprints": {"primaryLocationLineHash": f"{_hash(finding.id)}:1", "imdsctl/v1": finding.id},
     }
     if finding.accepted:
         result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": finding.accepted}]
