@@ -175,7 +175,10 @@ def test_an_organization(start_local: Callable[..., Any], tmp_path: Path) -> Non
             world, world.members[ACCOUNTS - 1], shell.imdsctl("policy", "generate", "declarative").stdout
         )
         owned = [Own.made(world, accounts[0], REGIONS[0]), Own.made(world, accounts[-1], REGIONS[-1])]
-        assert shell.imdsctl("scan", *here).returncode == 0
+        entered = ("--accounts", ",".join([world.me, *world.members]))
+        assert shell.imdsctl("scan", *here, *entered).returncode == 0
+        verified = shell.imdsctl("verify", *here, *entered)
+        assert verified.returncode == 0, verified.stdout
 
         chosen = ("--accounts", ",".join(accounts))
         made = shell.imdsctl(
@@ -216,7 +219,7 @@ def test_an_organization(start_local: Callable[..., Any], tmp_path: Path) -> Non
             f"aws_organizations_policy.v2_declarative_policy_ec2_{declared.replace('-', '_')}",
             f"aws_organizations_policy_attachment.v2_service_control_policy_{scp}_{world.members[0]}".replace("-", "_"),
         }
-        unverified = shell.imdsctl("verify", *here)
+        unverified = shell.imdsctl("verify", *here, *entered)
         assert unverified.returncode == 1, unverified.stdout
 
         for name, terraform in modules.items():
@@ -226,5 +229,5 @@ def test_an_organization(start_local: Callable[..., Any], tmp_path: Path) -> Non
                 terraform("apply", "drift")
                 terraform("plan", "-detailed-exitcode")
         assert world.defaults(accounts) == before
-        verified = shell.imdsctl("verify", *here)
+        verified = shell.imdsctl("verify", *here, *entered)
         assert verified.returncode == 0, verified.stdout
