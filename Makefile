@@ -71,10 +71,11 @@ docs: $(VENV)/.dev ## write docs/local-aws.md's list of operations from the code
 bench: $(VENV)/.dev $(BENCH_VENV)/.ready ## side by side with boto3, moto, ministack, nginx and Starlette, as ratios
 	@$(BIN)/python -m bench --peers-python $(BENCH_VENV)/bin/python
 
-soak: $(VENV)/.dev $(CLIENTS_VENV)/.ready ## long campaigns: 100,000 hostile requests, a thousand kill -9 in the middle of writes and of applies, 10,000 simulated calls, metadata clients to the end of their patience
+soak: $(VENV)/.dev $(CLIENTS_VENV)/.ready ## long campaigns: 100,000 hostile requests, a thousand kill -9 in the middle of writes and of applies, 10,000 simulated calls, Terraform in 20 accounts and 17 Regions, metadata clients to the end of their patience
 	@IMDSCTL_SOAK_REQUESTS=100000 $(BIN)/python -m pytest tests/contract/test_hostile_http.py tests/contract/test_hostile_bytes.py
 	@IMDSCTL_SOAK_ROUNDS=1000 $(BIN)/python -m pytest tests/journeys/test_kill.py tests/journeys/test_kill_apply.py
 	@IMDSCTL_SOAK_POLICIES=10000 $(BIN)/python -m pytest tests/contract/test_simulate.py
+	@IMDSCTL_SOAK_TERRAFORM=20 IMDSCTL_COMMAND_SECONDS_MAX=1200 $(BIN)/python -m pytest tests/contract/test_export_by_account.py
 	@IMDSCTL_SOAK_CLIENTS=1 $(BIN)/python -m pytest tests/contract/test_imds_clients.py
 
 clean: ## remove the virtual environments and caches

@@ -6,19 +6,25 @@ returns when the server answers.
 
 from __future__ import annotations
 
+import atexit
+import functools
+import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
-COMMAND_SECONDS_MAX = 120.0
+COMMAND_SECONDS_MAX = float(os.environ.get("IMDSCTL_COMMAND_SECONDS_MAX", "120"))
 
 
 @dataclass(frozen=True)
@@ -46,17 +52,60 @@ class Shell:
         )
 
     def imdsctl(self, *arguments: str, **changed: str | None) -> subprocess.CompletedProcess[str]:
-        """Run `imdsctl`, as a process."""
-        return self.run(sys.executable, "-m", "imdsctl", *arguments, **changed)
+        """Run `imdsctl`, as a process; a server is left behind by one that was started for real."""
+        if arguments[:2] == ("local", "up") or any(name.startswith("PYTHON") for name in changed):
+            return self.run(sys.executable, "-m", "imdsctl", *arguments, **changed)
+        return self._forked("imdsctl", *arguments, **changed)
 
     def aws(self, *arguments: str, **changed: str | None) -> subprocess.CompletedProcess[str]:
         """Run the AWS CLI that stands beside this Python."""
-        return self.run(sys.executable, str(Path(sys.executable).parent / "aws"), *arguments, **changed)
+        return self._forked("aws", *arguments, **changed)
+
+    def _forked(self, program: str, *words: str, **changed: str | None) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end in a process that was forked where all it loads is loaded: tests/warm_server.py."""
+        env = {name: value for name, value in {**self.env, **changed}.items() if value is not None}
+        asked = {"program": program, "words": words, "env": env, "folder": str(self.home)}
+        with (
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection,
+        ):
+            connection.settimeout(COMMAND_SECONDS_MAX)
+            connection.connect(warm_server())
+            line = json.dumps(asked).encode() + b"\n"
+            connection.sendall(line[socket.send_fds(connection, [line], [out.fileno(), err.fileno()]) :])
+            status = os.waitstatus_to_exitcode(int(connection.recv(32)))
+            texts = []
+            for file in (out, err):
+                file.seek(0)
+                texts.append(file.read().decode().replace("\r\n", "\n"))
+        return subprocess.CompletedProcess([program, *words], status, *texts)
 
     def exporting(self, script: str) -> Shell:
         """This shell after `eval "$(...)"` of a script of exports."""
         pairs = [word.split("=", 1) for line in script.splitlines() for word in shlex.split(line) if "=" in word]
         return Shell(self.home, {**self.env, **dict(pairs)})
+
+
+@functools.cache
+def warm_server() -> str:
+    """The socket of the fork server of this test process, started by its first command."""
+    folder = tempfile.TemporaryDirectory(prefix="imdsctl-")
+    path = str(Path(folder.name) / "socket")
+    script = str(Path(__file__).with_name("warm_server.py"))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    server = subprocess.Popen([sys.executable, script, path], env=env, **pipes)
+    assert server.stdin is not None
+    assert server.stdout is not None
+    assert server.stdout.readline() == "ready\n"
+
+    def end() -> None:
+        server.communicate()  # its standard input ends, and so does it
+        folder.cleanup()
+
+    atexit.register(end)
+    return path
 
 
 StartLocal = Callable[..., Shell]

@@ -28,8 +28,8 @@ from imdsctl.cli.errors import report
 from imdsctl.local.adversary import Adversary, Delivery
 from imdsctl.local.faults import Asked, parse_faults
 from imdsctl.local.generator import make_world
+from imdsctl.local.spec import WorldSpec
 from imdsctl.local.throttle import Throttle, Throttling
-from imdsctl.local.world import WorldSpec
 from imdsctl.wire import sigv4
 from imdsctl.wire.http import HttpRequest
 

@@ -24,7 +24,7 @@ from botocore.exceptions import ClientError
 from imdsctl.adapters.local_server import local_aws
 from imdsctl.adapters.state_directory import StateDirectory
 from imdsctl.local.generator import make_world
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.spec import WorldSpec
 from imdsctl.wire.http import HttpRequest
 
 ACCOUNTS = 45

@@ -83,7 +83,7 @@ FULL = RegionSeen(
     unseen=(Unseen("images named by templates", "denied", "UnauthorizedOperation"),),
     configurations=(ConfigurationSeen("old", OPTIONS, "ami-1", True),),
     groups=(
-        GroupSeen("asg", (TEMPLATE, LaunchSource(configuration="old")), ("i-1", "i-2"), 2, True, (("a", "b"),)),
+        GroupSeen("asg", (TEMPLATE, LaunchSource(configuration="old")), ("i-1", "i-2"), 2, (("a", "b"),)),
         GroupSeen("empty"),
     ),
     fleets=(FleetSeen("sfr-1", FleetKind.SPOT_FLEET, "active", (LaunchSource(image_id="ami-1"),)),),

@@ -24,9 +24,10 @@ from imdsctl.fleet.evidence import Gathering, gather, questions
 from imdsctl.fleet.gauge import CloudWatchGauge
 from imdsctl.fleet.ports import Credentials
 from imdsctl.fleet.role_delivery import look_up
+from imdsctl.fleet.selection import ROLE_NAME
 from imdsctl.fleet.sessions import Sessions
 from imdsctl.fleet.target_reader import TargetReader
-from imdsctl.fleet.targets import ROLE_NAME, who_am_i
+from imdsctl.fleet.targets import who_am_i
 from imdsctl.imds.messages import Request
 from imdsctl.local.metadata.services import Place
 from imdsctl.wire.errors import ServiceError

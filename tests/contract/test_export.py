@@ -11,7 +11,9 @@ from typing import Any
 
 import boto3
 import pytest
-from tests.contract.test_terraform import initialised
+from tests.contract.test_terraform import Terraform, find_program, find_provider, initialised, plugin_directory
+
+from imdsctl.adapters.hcl_tree import read_hcl
 
 REGIONS = ("us-east-1", "eu-west-1")
 SCP = {
@@ -96,6 +98,36 @@ def test_export(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> None:
     assert told.count("will be updated in-place") == 1
     assert f"aws_ec2_instance_metadata_defaults.a{me}_eu_west_1 will be" in told
     assert '"optional" -> "no-preference"' in told
+
+
+@pytest.fixture
+def for_provider_6(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> tuple[Any, Path]:
+    """A shell, and an export of one account for provider 6."""
+    shell, make = client
+    me = make("sts").get_caller_identity()["Account"]
+    shell.imdsctl("scan", "--accounts", me, "--regions", ",".join(REGIONS))
+    made = shell.imdsctl("export", "terraform", "-o", str(tmp_path), "--own-account", me, "--provider", "6")
+    assert made.returncode == 0, made.stderr
+    return shell, tmp_path
+
+
+def test_what_is_for_provider_6_parses(for_provider_6: tuple[Any, Path]) -> None:
+    shell, folder = for_provider_6
+    Terraform(shell, find_program(), folder, "")("fmt", "-check", "-diff")
+    text = (folder / "region_defaults.tf").read_text()
+    read = read_hcl("region_defaults.tf", text)
+    assert isinstance(read, tuple)
+    assert [text.count(f'region                      = "{each}"') for each in REGIONS] == [1, 1]
+
+
+def test_what_is_for_provider_6_is_valid(for_provider_6: tuple[Any, Path]) -> None:
+    shell, folder = for_provider_6
+    provider = find_provider(6)
+    if provider is None:
+        pytest.skip("Terraform's AWS provider 6 is nowhere on the disk: what is for it is parsed, but not validated")
+    terraform = Terraform(shell, find_program(), folder, "")
+    terraform("init", "-backend=false", f"-plugin-dir={plugin_directory(provider, folder / 'plugins')}")
+    terraform("validate")
 
 
 def said_by(template: str, ec2: Any) -> list[Any]:

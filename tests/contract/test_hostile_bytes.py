@@ -16,8 +16,8 @@ import pytest
 from imdsctl.adapters.http_server import BODY_BYTES_MAX, HEADER_BYTES_MAX, HEADERS_COUNT_MAX, HttpServer
 from imdsctl.adapters.local_server import local_aws
 from imdsctl.local.generator import make_world
-from imdsctl.local.pipeline import STATUS_PATH
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.paths import STATUS_PATH
+from imdsctl.local.spec import WorldSpec
 
 CONVERSATIONS = int(os.environ.get("IMDSCTL_SOAK_REQUESTS", "5000")) // 10
 SEED = int(os.environ.get("IMDSCTL_SOAK_SEED", "1"))

@@ -30,7 +30,7 @@ from imdsctl.local.generator import make_world
 from imdsctl.local.iam.generator import ADMIN_USER
 from imdsctl.local.log import decode
 from imdsctl.local.pipeline import LocalAws
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.spec import WorldSpec
 from imdsctl.wire.http import HttpRequest, HttpResponse
 from imdsctl.wire.sigv4 import sign
 

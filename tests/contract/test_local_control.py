@@ -8,17 +8,10 @@ from typing import Any
 import pytest
 
 from imdsctl.imds.messages import Access, Reply, Request
-from imdsctl.local.metadata.control import (
-    CONTROL_HEADER,
-    CONTROL_PATH,
-    Control,
-    read_reply,
-    read_request,
-    written_reply,
-    written_request,
-)
+from imdsctl.local.metadata.control import Control, read_reply, read_request, written_reply, written_request
 from imdsctl.local.metadata.search import search
 from imdsctl.local.metadata.services import Place
+from imdsctl.local.paths import CONTROL_HEADER, CONTROL_PATH
 from imdsctl.wire.http import HttpRequest
 
 KEY = "key-of-the-server"

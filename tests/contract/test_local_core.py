@@ -32,7 +32,8 @@ from imdsctl.adapters.state_directory import StateDirectory
 from imdsctl.domain.regions import COMMERCIAL_REGIONS, DEFAULT_REGIONS, OPT_IN_REGIONS
 from imdsctl.local.generator import make_world
 from imdsctl.local.pipeline import LocalAws
-from imdsctl.local.world import ROLE_NAME, WorldSpec
+from imdsctl.local.spec import WorldSpec
+from imdsctl.local.world import ROLE_NAME
 from imdsctl.wire.http import HttpRequest, HttpResponse
 from imdsctl.wire.sigv4 import presign, sign
 

@@ -119,6 +119,10 @@ def test_the_file_is_the_plan_in_canonical_form_with_a_change_a_line(tmp_path: P
     content = (tmp_path / "plan.json").read_bytes()
     assert canonical(orjson.loads(content)) == canonical(plan_to_plain(plan))
     assert len([line for line in content.splitlines() if line.startswith(b'{"account"')]) == len(plan.changes)
+    # Ids are texts like others: a plan whose ids somebody chose is written as it is.
+    odd = replace(plan, changes=tuple(replace(each, id=f"{n}:{each.id}") for n, each in enumerate(plan.changes)))
+    write_plan(odd, tmp_path / "odd.json")
+    assert canonical(orjson.loads((tmp_path / "odd.json").read_bytes())) == canonical(plan_to_plain(odd))
 
 
 def test_a_plan_that_somebody_laid_out_anew_is_the_same_plan(tmp_path: Path, plan: Plan) -> None:

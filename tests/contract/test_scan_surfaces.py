@@ -15,7 +15,8 @@ from imdsctl.domain.launches import configuration_exposure, fleet_exposure, grou
 from imdsctl.domain.observations import FleetKind, RegionSeen
 from imdsctl.fleet.memory_store import MemoryStore
 from imdsctl.fleet.scan import header_of, sweep
-from imdsctl.fleet.targets import Selection, find_accounts
+from imdsctl.fleet.selection import Selection
+from imdsctl.fleet.targets import find_accounts
 
 REQUIRED = {"HttpTokens": "required"}
 

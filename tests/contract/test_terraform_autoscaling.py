@@ -168,10 +168,12 @@ def test_groups_live_and_die(client: tuple[Any, Callable[..., Any]], tmp_path: P
 
     resources = json.loads(terraform("show", "-json"))["values"]["root_module"]["resources"]
     imported = {each["address"]: each["values"]["id"] for each in resources if each["mode"] == "managed"}
-    for address in ("aws_launch_configuration.plain", "aws_autoscaling_group.configured"):
-        terraform("state", "rm", address)
-        terraform("import", *changed, address, imported[address])
-    terraform("apply", "-auto-approve", *changed)  # what only the configuration knows, such as force_delete
+    addresses = ("aws_launch_configuration.plain", "aws_autoscaling_group.configured")
+    terraform("state", "rm", *addresses)
+    blocks = (f'import {{\n  to = {each}\n  id = "{imported[each]}"\n}}\n' for each in addresses)
+    (tmp_path / "imports.tf").write_text("".join(blocks))
+    told = terraform("apply", "-auto-approve", *changed)  # also what only the configuration knows, such as force_delete
+    assert "2 imported, 0 added" in told
     terraform("plan", "-detailed-exitcode", *changed)
 
     terraform("destroy", "-auto-approve", *changed)

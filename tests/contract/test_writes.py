@@ -18,12 +18,15 @@ from imdsctl.domain.journal import Entry, Fold, Progress
 from imdsctl.domain.observations import Account, ImageSeen, RegionSeen, Scan, Target, TemplateVersionSeen
 from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.plan import Change, Plan, Stage, Surface, plan_from_plain, plan_to_plain
+from imdsctl.domain.planner import make_plan
 from imdsctl.fleet.apply import Applying
 from imdsctl.fleet.apply_report import Outcome, Report
 from imdsctl.fleet.launch_dry_run import Launches, dry_runs
 from imdsctl.fleet.ports import Aws
+from imdsctl.fleet.rollback import RollingBack
+from imdsctl.fleet.selection import ROLE_NAME
 from imdsctl.fleet.sessions import Sessions
-from imdsctl.fleet.targets import ROLE_NAME, who_am_i
+from imdsctl.fleet.targets import who_am_i
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
 GUARDRAIL = {
@@ -117,6 +120,45 @@ def test_a_refresh_replaces_every_instance_once(place: Any, client: Any, inside:
     assert [each.outcome for each in inside(apply).results] == [Outcome.ALREADY]
     refreshes = autoscaling.describe_instance_refreshes(AutoScalingGroupName="refreshed")["InstanceRefreshes"]
     assert [each["Status"] for each in refreshes] == ["Successful"]
+
+
+# Launch templates
+
+
+def test_a_default_that_the_intent_keeps_stays_in_aws_and_the_new_version_is_made_once(place: Any, inside: Any) -> None:
+    target = Target(place.account_id, place.region)
+    template = made(place.ec2, "kept", place.image_without, "optional")
+
+    def versions() -> list[tuple[int, bool, str]]:
+        found = place.ec2.describe_launch_template_versions(LaunchTemplateId=template)["LaunchTemplateVersions"]
+        return sorted(
+            (each["VersionNumber"], each["DefaultVersion"], each["LaunchTemplateData"]["MetadataOptions"]["HttpTokens"])
+            for each in found
+        )
+
+    enforced = AccountDefaults(HttpTokens.REQUIRED, 2, http_tokens_enforced=Switch.ENABLED)
+    scan = region_with(target, enforced, (template, "optional"), image=place.image_without)
+    plan = plan_from_plain(plan_to_plain(make_plan(scan, Intent(move_default=False), made_at=NOW)))
+    journal = MemoryJournal()
+
+    async def apply(aws: Aws, enter: Sessions) -> Report:
+        return await Applying(plan, aws, enter, journal, SystemClock()).run()
+
+    assert inside(apply).done
+    after = [(1, True, "optional"), (2, False, "required")]
+    assert versions() == after
+    first = journal
+    # Another operator with the same plan and no journal finds the version and makes no second one.
+    journal = MemoryJournal()
+    assert inside(apply).done
+    assert versions() == after
+
+    async def back(aws: Aws, enter: Sessions) -> Report:
+        only = frozenset(change.id for change in plan.ready)
+        return await RollingBack(plan, aws, enter, first, SystemClock(), only, delete_versions=True).run()
+
+    assert inside(back).done
+    assert versions() == after[:1]
 
 
 # DryRun launches

@@ -23,7 +23,7 @@ from tests.faulty_aws import REGIONS, Done, FaultyAws
 from imdsctl import bootstrap
 from imdsctl.domain.observations import RegionSeen, Scan
 from imdsctl.local.faults import Asked
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.spec import WorldSpec
 
 SCAN = ("scan", "--regions", ",".join(REGIONS))
 SPEC = WorldSpec(

@@ -15,16 +15,18 @@ from typing import Any
 import boto3
 import pytest
 
-from imdsctl.domain.permissions import NEEDS, Mode, Place
+from imdsctl.domain.permissions import LAUNCH_DRY_RUN, NEEDS, Mode, Place, policy
 
 ROLE = "imdsctl"
 REGIONS = ("us-east-1", "eu-west-1", "eu-west-2", "ap-south-1", "sa-east-1", "us-west-2", "ca-central-1", "eu-north-1")
+DRY_RUN = "--launch-dry-run"
 NOT_CALLED = {
     "organizations:DescribeEffectivePolicy": "only below an EC2 policy that is attached",
     "cloudwatch:GetMetricData": "a data event: CloudTrail's event history has none",
     "ec2:ModifyImageAttribute": "only when the intent asks for it: it cannot be undone",
     "autoscaling:StartInstanceRefresh": "only when the intent asks for refreshes; tests/contract/test_writes.py does",
     "autoscaling:DescribeInstanceRefreshes": "the same",
+    "iam:PassRole": "asked with ec2:RunInstances, and no call by itself",
     "sqs:ReceiveMessage": "only `watch --queue`; tests/journeys/test_watch.py does",
     "sqs:DeleteMessage": "the same",
 }
@@ -44,7 +46,7 @@ class Stage:
             self._equip(account["Id"])
         iam = self.client("iam")
         iam.create_user(UserName=ROLE)
-        for name, flags in (("caller", ("--caller",)), ("member", ())):
+        for name, flags in (("caller", ("--caller",)), ("member", (DRY_RUN,))):
             made = iam.create_policy(PolicyName=name, PolicyDocument=self.printed("write", *flags))
             iam.attach_user_policy(UserName=ROLE, PolicyArn=made["Policy"]["Arn"])
         key = iam.create_access_key(UserName=ROLE)["AccessKey"]
@@ -75,7 +77,7 @@ class Stage:
         iam = self.client("iam", keys=keys)
         document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
         iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=document)
-        iam.put_role_policy(RoleName=ROLE, PolicyName="p", PolicyDocument=self.printed("write"))
+        iam.put_role_policy(RoleName=ROLE, PolicyName="p", PolicyDocument=self.printed("write", DRY_RUN))
 
     def calls(self) -> Iterator[tuple[str, str]]:
         """Every call of the user and of the role: its service's name in IAM, and the operation."""
@@ -132,8 +134,14 @@ def test_the_printed_policies_are_enough_for_the_whole_job_and_nothing_in_them_i
     assert all("httpTokensEnforced is enabled for this account" in each for each in failed), failed
     assert asked.returncode == (1 if failed else 0), asked.stderr
 
+    verified = user.imdsctl("verify", "--role", ROLE, DRY_RUN, "--json")
+    launches = json.loads(verified.stdout)["dry_runs"]
+    assert launches, verified.stderr
+    assert [each for each in launches if each["launches"] == "unknown"] == []
+
     used = {f"{prefix}:{operation}" for prefix, operation in place.calls()} - {"sts:GetCallerIdentity"}
     allowed = {action for need in NEEDS for action in need.actions}
+    allowed |= {action for _, action, *_ in LAUNCH_DRY_RUN}
     assert used - allowed == set()
     assert allowed - used == set(NOT_CALLED)
 
@@ -143,3 +151,14 @@ def test_a_reading_role_sees_everything_and_can_write_nothing() -> None:
     writing = {action for need in NEEDS if need.mode is Mode.WRITE for action in need.actions}
     assert not reading & writing
     assert all(need.place is Place.MEMBER for need in NEEDS if need.mode is Mode.WRITE)
+
+
+def test_no_policy_allows_a_launch_unless_the_dry_run_is_asked_for() -> None:
+    for mode in Mode:
+        plain = policy(mode, Place.MEMBER, role=ROLE)
+        asked = policy(mode, Place.MEMBER, role=ROLE, launch_dry_run=True)
+        assert "RunInstances" not in json.dumps(plain)
+        added = asked["Statement"][len(plain["Statement"]) :]
+        assert asked["Statement"][: len(plain["Statement"])] == plain["Statement"]
+        assert [each["Action"] for each in added] == [["ec2:RunInstances"], ["iam:PassRole"]]
+        assert all("*" not in each["Resource"] for each in added)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class Place:
         self.ec2 = self.client("ec2")
         self.sqs = self.client("sqs", shell.env["AWS_REGION"])
         self.trail = self.client("cloudtrail")
+        self.cloudwatch = self.client("cloudwatch")
 
     def client(self, service: str, region: str = REGION) -> Any:
         env = self.shell.env
@@ -63,6 +65,24 @@ class Place:
         record = json.loads(self.trail.lookup_events(LookupAttributes=attributes)["Events"][0]["CloudTrailEvent"])
         return json.dumps({"detail-type": "AWS API Call via CloudTrail", "source": "aws.ec2", "detail": record})
 
+    def that_used_v1(self) -> str:
+        """A running instance of which CloudWatch has IMDSv1 calls."""
+        now = datetime.now(UTC)
+        for page in self.ec2.get_paginator("describe_instances").paginate():
+            for instance in (each for reservation in page["Reservations"] for each in reservation["Instances"]):
+                found = self.cloudwatch.get_metric_statistics(
+                    Namespace="AWS/EC2",
+                    MetricName="MetadataNoToken",
+                    Dimensions=[{"Name": "InstanceId", "Value": instance["InstanceId"]}],
+                    StartTime=now - timedelta(days=14),
+                    EndTime=now,
+                    Period=86400,
+                    Statistics=["Sum"],
+                )
+                if instance["State"]["Name"] == "running" and any(each["Sum"] for each in found["Datapoints"]):
+                    return str(instance["InstanceId"])
+        raise AssertionError("no instance of the generated fleet uses IMDSv1")
+
     def watch(self, *options: str, **changed: str) -> subprocess.CompletedProcess[str]:
         done: subprocess.CompletedProcess[str] = self.shell.imdsctl(
             "watch", "--regions", REGION, "--current-account", "--json", *options, **changed
@@ -90,7 +110,7 @@ def told(done: subprocess.CompletedProcess[str], kind: str) -> list[dict[str, An
 
 @pytest.fixture(scope="module")
 def place(start_local: Any) -> Place:
-    return Place(start_local("--accounts", "2", "--instances", "3", "--seed", "7"))
+    return Place(start_local("--accounts", "2", "--instances", "12", "--seed", "7", "--v1-percent", "100"))
 
 
 @pytest.fixture
@@ -137,6 +157,23 @@ def test_scans_tell_drift_with_its_author_and_a_repair_puts_it_right(
     assert instance in taken[0]["text"]
     assert "hush" not in done.stdout + done.stderr
     assert told(place.watch("--once"), "round")[0]["drift"] == []
+
+
+def test_a_repair_asks_cloudwatch_first_and_is_held_back_where_imdsv1_is_used(place: Place, tmp_path: Path) -> None:
+    """The gates that come before a change hold for repairs too: what broke a workload once would break it again."""
+    instance = place.that_used_v1()
+    place.ec2.modify_instance_metadata_options(InstanceId=instance, HttpTokens="required")
+    intent = tmp_path / "imdsctl.toml"
+    intent.write_text('version = 1\n[[wave]]\nname = "all"\nno-v1-calls = "14d"\n')
+    watch = ("--once", "--intent", str(intent))
+    place.watch(*watch)
+    place.ec2.modify_instance_metadata_options(InstanceId=instance, HttpTokens="optional")
+    done = place.watch(*watch, "--repair", "--repairs", str(tmp_path / "repairs"))
+    assert [each["change"]["resource"] for each in told(done, "round")[0]["drift"]] == [instance]
+    [change] = told(done, "repair")[0]["changes"]
+    assert change["outcome"] == "held back"
+    assert "1 instance used IMDSv1 in the last 14 days" in change["detail"]
+    assert place.tokens(instance) == "optional"
 
 
 def test_events_of_a_queue_are_done_with_only_after_a_look(place: Place) -> None:

@@ -24,8 +24,9 @@ from imdsctl.fleet.events import AccountsFound, Listener, ignore
 from imdsctl.fleet.organization_policies import read_policies
 from imdsctl.fleet.ports import Aws, ScanWriter
 from imdsctl.fleet.scan import CountedAws
+from imdsctl.fleet.selection import Selection
 from imdsctl.fleet.shards import ShardDone, ShardOrder, ShardWriter, joined, split
-from imdsctl.fleet.targets import Selection, Visit
+from imdsctl.fleet.targets import Visit
 
 if TYPE_CHECKING:
     from distributed import Client

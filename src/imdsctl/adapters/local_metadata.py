@@ -20,8 +20,9 @@ from imdsctl.domain.options import MetadataOptions
 from imdsctl.fleet.ports import Unreachable
 from imdsctl.imds.messages import Reply, Request
 from imdsctl.local.keys import account_of_key
-from imdsctl.local.metadata.control import CONTROL_HEADER, CONTROL_PATH, read_reply, written_request
+from imdsctl.local.metadata.control import read_reply, written_request
 from imdsctl.local.metadata.search import search
+from imdsctl.local.paths import CONTROL_HEADER, CONTROL_PATH
 from imdsctl.wire.http import HttpRequest
 
 

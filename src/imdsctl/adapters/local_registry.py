@@ -16,9 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from imdsctl.adapters.state_directory import write_whole
-from imdsctl.local.pipeline import STATUS_PATH
-from imdsctl.local.world import V1_PERCENT, WorldSpec
+from imdsctl.adapters.private_file import write_whole
+from imdsctl.local.paths import STATUS_PATH
+from imdsctl.local.spec import V1_PERCENT, WorldSpec
 
 ANSWER_SECONDS_MAX = 5.0
 

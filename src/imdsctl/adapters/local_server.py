@@ -36,9 +36,10 @@ from imdsctl.local.metadata.control import Control
 from imdsctl.local.metadata.operations import OPERATIONS as OWN_OPERATIONS
 from imdsctl.local.organizations import operations as organizations
 from imdsctl.local.pipeline import OWN, LocalAws
+from imdsctl.local.spec import WorldSpec
 from imdsctl.local.ssm import operations as ssm
 from imdsctl.local.throttle import Throttle, Throttling
-from imdsctl.local.world import World, WorldSpec
+from imdsctl.local.world import World
 from imdsctl.wire.service import Service
 
 OPERATIONS: Mapping[str, Operations] = {

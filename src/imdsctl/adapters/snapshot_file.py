@@ -12,10 +12,11 @@ from pathlib import Path
 
 import orjson
 
-from imdsctl.adapters.state_directory import manifest_content, read_state, spec_of, write_whole
+from imdsctl.adapters.private_file import write_whole
+from imdsctl.adapters.state_directory import manifest_content, read_state, spec_of
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.local.log import decode
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.spec import WorldSpec
 
 FORMAT = 1
 _MAGIC = b"imdsctl-snapshot "

@@ -13,7 +13,6 @@ import fcntl
 import os
 import re
 import secrets
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
@@ -22,9 +21,10 @@ from typing import Any
 
 import orjson
 
+from imdsctl.adapters.private_file import sync_directory, write_whole
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.local.log import Record, decode
-from imdsctl.local.world import V1_PERCENT, WorldSpec
+from imdsctl.local.spec import V1_PERCENT, WorldSpec
 
 FORMAT = 2
 
@@ -142,7 +142,7 @@ class StateDirectory:
             os.ftruncate(self._log, end)
             os.lseek(self._log, end, os.SEEK_SET)
             os.fsync(self._log)
-            _sync_directory(self.path)
+            sync_directory(self.path)
         except OSError as error:
             raise _not_writable(self.path, error) from None
 
@@ -262,31 +262,6 @@ def _incomplete(path: Path, what: str) -> DiagnosticError:
             hint="restore the missing file, or choose an empty directory for `--state`",
         )
     )
-
-
-def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace a file so that a reader, or a crash, sees the old content or the new, never a part. Raises OSError."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _not_writable(path: Path, error: OSError) -> DiagnosticError:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.fleet.targets import ListedAccount
+from imdsctl.fleet.selection import ListedAccount
 
 _ID = re.compile(r"[0-9]{12}")
 _ROLE = re.compile(r"[\w+=,.@/-]{1,576}", re.ASCII)

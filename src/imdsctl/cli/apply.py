@@ -22,7 +22,7 @@ from imdsctl.cli.errors import (
 )
 from imdsctl.cli.writing import Access, command_line, confirmed, may_write, user
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.fleet.targets import ROLE_NAME
+from imdsctl.fleet.selection import ROLE_NAME
 
 if TYPE_CHECKING:
     from imdsctl.adapters.journal_file import JournalFile

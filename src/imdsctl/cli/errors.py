@@ -41,7 +41,7 @@ def interruptible(safe: str, *, hint: str | None = None) -> Iterator[None]:
 
 def report(diagnostics: Iterable[Diagnostic]) -> None:
     """Print diagnostics on standard error."""
-    from imdsctl.views.text import diagnostics_text
+    from imdsctl.views.diagnostics import diagnostics_text
 
     print(diagnostics_text(diagnostics, colour=wants_colour(sys.stderr)), file=sys.stderr)
 

@@ -17,7 +17,7 @@ from imdsctl.cli.dependencies import of
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.evidence import LOOK_BACK
 from imdsctl.domain.roll_up import By, RollUp
-from imdsctl.fleet.targets import ROLE_NAME, Selection
+from imdsctl.fleet.selection import ROLE_NAME, Selection
 
 USD_MAX = Decimal(1)
 """What a run may cost, in US dollars, without being asked about."""

@@ -12,7 +12,7 @@ from imdsctl.cli import dependencies, options
 from imdsctl.cli.errors import EXIT_DONE, interruptible, wants_colour
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.observations import Target
-from imdsctl.fleet.targets import ROLE_NAME
+from imdsctl.fleet.selection import ROLE_NAME
 
 if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies

@@ -11,7 +11,7 @@ import typer
 from imdsctl.cli import dependencies, options
 from imdsctl.cli.errors import EXIT_DONE
 from imdsctl.cli.export_scan import checked, choice, planned, seen_scan
-from imdsctl.fleet.targets import ROLE_NAME
+from imdsctl.fleet.selection import ROLE_NAME
 
 
 def command(

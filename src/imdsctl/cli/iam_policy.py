@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from imdsctl.cli.errors import EXIT_DONE
-from imdsctl.domain.permissions import Mode, Place, needs, policy, reasons
-from imdsctl.fleet.targets import ROLE_NAME
+from imdsctl.domain.permissions import LAUNCH_DRY_RUN, Mode, Place, needs, policy, reasons
+from imdsctl.fleet.selection import ROLE_NAME
 
 
 def command(
@@ -29,11 +29,26 @@ def command(
             "--without-rollback", help="Allow no write that opens: `rollback` cannot restore `optional` then."
         ),
     ] = False,
+    launch_dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--launch-dry-run", help="Add what `verify --launch-dry-run` asks for. It allows launches: see the guide."
+        ),
+    ] = False,
 ) -> int:
     """Print an IAM policy document (JSON) on standard output, and what each statement is for on standard error."""
     place = Place.CALLER if caller else Place.MEMBER
-    document = policy(mode, place, role=role, partition=partition, rollback=not without_rollback)
+    document = policy(
+        mode,
+        place,
+        role=role,
+        partition=partition,
+        rollback=not without_rollback,
+        launch_dry_run=launch_dry_run,
+    )
     print(json.dumps(document, indent=2))
     for sid, why in reasons(needs(mode, place)).items():
+        print(f"  {sid}: {why}", file=sys.stderr)
+    for sid, *_, why in LAUNCH_DRY_RUN if launch_dry_run else ():
         print(f"  {sid}: {why}", file=sys.stderr)
     return EXIT_DONE

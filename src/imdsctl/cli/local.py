@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from imdsctl.adapters.local_registry import Entry, Registry
     from imdsctl.adapters.state_directory import StateDirectory
     from imdsctl.local.faults import Faults
-    from imdsctl.local.world import World, WorldSpec
+    from imdsctl.local.spec import WorldSpec
+    from imdsctl.local.world import World
 
 PORT = 16925
 """From 169.254, where the metadata service lives; registered to nobody and below the ephemeral ports."""
@@ -297,7 +298,7 @@ def _serve_here(
 
 def _spec(state: StateDirectory | None, asked: dict[str, Any]) -> WorldSpec:
     """The world to serve: the one the state directory keeps, or a new one of what was asked."""
-    from imdsctl.local.world import WorldSpec
+    from imdsctl.local.spec import WorldSpec
 
     kept = None if state is None else state.manifest()
     if kept is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Coroutine, Iterable
 from datetime import timedelta
@@ -13,7 +12,7 @@ import typer
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.waves import DURATION_UNITS
-from imdsctl.fleet.targets import ROLE_NAME, ListedAccount, Selection
+from imdsctl.fleet.selection import ROLE_NAME, ListedAccount, Selection
 
 T = TypeVar("T")
 
@@ -206,6 +205,8 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
     A diagnostic from inside a task group comes out as itself, not inside a group.
     """
+    import asyncio
+
     from imdsctl.adapters.event_loop import loop_factory
 
     result: list[T] = []

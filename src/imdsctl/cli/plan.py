@@ -64,13 +64,16 @@ def command(
 
     wanted, source = find_intent(intent)
     seen, evidence = _seen(dependencies, db, scan)
-    with _without_garbage():
+
+    def planned() -> bool:
         plan = make_plan(seen, wanted, made_at=dependencies.now(), evidence=evidence)
         _write(plan, seen, output, html)
         _show(plan, seen, source, output, full=full, as_json=as_json)
-    if detailed_exitcode and (plan.changes or plan.unknown):
-        return EXIT_CHANGES
-    return EXIT_DONE
+        return bool(plan.changes or plan.unknown)
+
+    with _without_garbage():  # the plan is gone before anybody looks for cycles again
+        something = planned()
+    return EXIT_CHANGES if detailed_exitcode and something else EXIT_DONE
 
 
 def _seen(dependencies: Dependencies, db: str | None, scan: str | None) -> tuple[Scan, Evidence | None]:
@@ -89,6 +92,7 @@ def _without_garbage() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.freeze()  # nor is it gone through at the end
         gc.enable()
 
 

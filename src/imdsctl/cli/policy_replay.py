@@ -12,7 +12,7 @@ import typer
 from imdsctl.cli import dependencies, options
 from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, interruptible, report, wants_colour
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError, Severity
-from imdsctl.fleet.targets import ROLE_NAME
+from imdsctl.fleet.selection import ROLE_NAME
 
 if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from imdsctl.codify.policy_set import Written
     from imdsctl.codify.replay import Replay
     from imdsctl.domain.observations import Scan
-    from imdsctl.fleet.targets import Selection
+    from imdsctl.fleet.selection import Selection
 
 
 def command(

@@ -14,7 +14,7 @@ from imdsctl.cli.dependencies import Dependencies, of
 from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, interruptible, report
 from imdsctl.cli.writing import Access, command_line, confirmed, may_write
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.fleet.targets import ROLE_NAME
+from imdsctl.fleet.selection import ROLE_NAME
 
 if TYPE_CHECKING:
     from imdsctl.adapters.journal_file import JournalFile

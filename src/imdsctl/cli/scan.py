@@ -16,7 +16,7 @@ import typer
 from imdsctl.cli import dependencies, options
 from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, interruptible, report, wants_colour
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError, Severity
-from imdsctl.fleet.targets import ROLE_NAME, Selection
+from imdsctl.fleet.selection import ROLE_NAME, Selection
 
 if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies

@@ -14,7 +14,7 @@ from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, interruptible, report, wa
 from imdsctl.cli.scan import ScanOptions, take
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.intent import Intent
-from imdsctl.fleet.targets import ROLE_NAME
+from imdsctl.fleet.selection import ROLE_NAME
 
 if TYPE_CHECKING:
     from imdsctl.domain.observations import Scan

@@ -20,7 +20,8 @@ from imdsctl.cli import dependencies, options
 from imdsctl.cli.errors import EXIT_DONE, EXIT_INTERRUPTED, interruptible, report
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.intent import Intent
-from imdsctl.fleet.targets import ACTIVE, ROLE_NAME, Selection
+from imdsctl.fleet.selection import ROLE_NAME, Selection
+from imdsctl.fleet.targets import ACTIVE
 
 if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
@@ -321,6 +322,7 @@ class _World:
         from imdsctl.domain.journal import RunBegan
         from imdsctl.fleet.apply import Applying
         from imdsctl.fleet.apply_report import GOOD
+        from imdsctl.fleet.gauge import CloudWatchGauge
         from imdsctl.fleet.watch_events import ChangeRepaired
         from imdsctl.fleet.watch_repairs import Repaired
 
@@ -341,6 +343,7 @@ class _World:
                     journal=opened,
                     clock=SystemClock(),
                     stopped=self._stop.is_set,
+                    gauge=CloudWatchGauge(self._aws, self._sessions, self._deps.now),
                     keep_going=True,
                     lease=lease,
                 )

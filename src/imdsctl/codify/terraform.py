@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 from imdsctl.codify.export_gaps import LeftOut, unread_places, unread_policies
 from imdsctl.codify.hcl import Block, Call, Expression, Item, block_text, commented, identifier
-from imdsctl.domain.observations import PolicySeen, RegionSeen, Scan, Target
+from imdsctl.domain.observations import AccountUnseen, PolicySeen, RegionSeen, Scan, Target
 from imdsctl.domain.options import AWS_NAMES, HOP_LIMIT_NO_PREFERENCE, NO_PREFERENCE, AccountDefaults, MetadataOptions
 from imdsctl.domain.plan import Change, Plan, Stage, Surface
 from imdsctl.domain.shown import shown
@@ -31,7 +32,8 @@ _AS_WANTED = "Applied, it writes what the intent wants and leaves the other valu
 _PATCHES_HEAD = """\
 Launch templates and instances. Nothing in this file is in force: it says what metadata_options has to be in the code
 that they have already. Take over the block, and not the whole resource: a scan does not see its other arguments, and
-Terraform would take them away. The import block is for a resource that is in no state yet.
+Terraform would take them away. The import block is for a resource that is in no state yet. A change makes a new
+version of a template; it becomes the default only where the resource says update_default_version or default_version.
 """
 
 
@@ -90,6 +92,43 @@ def configuration(scan: Scan, settings: Settings, *, plan: Plan | None = None, c
         left_out += gaps
         files["organization.tf"] = _organization(policies, gaps)
     return Configuration(files, tuple(left_out), len(defaults))
+
+
+ORGANIZATION = "organization"
+"""The folder of what belongs to no account, beside those of the accounts."""
+
+
+def by_account(
+    scan: Scan, settings: Settings, *, plan: Plan | None = None, chosen: Chosen
+) -> Iterator[tuple[str, Configuration]]:
+    """The same as a root module for each account and one for the organization's policies, each with its folder's name.
+
+    Terraform runs a process of the provider for each alias in use: with provider 5 that is one a Region, so that a
+    root module of one account runs anywhere, and one of a whole organization nowhere. The scan is gone through once:
+    it has an account's Regions side by side.
+    """
+    changes: dict[str, list[Change]] = {}
+    for change in plan.changes if plan else ():
+        changes.setdefault(change.target.account_id, []).append(change)
+    unseen: dict[str, list[AccountUnseen]] = {}
+    for each in scan.unseen:
+        unseen.setdefault(each.account_id, []).append(each)
+    of_accounts = replace(settings, policies=False)
+
+    def of_account(account_id: str, regions: Iterable[RegionSeen]) -> Configuration:
+        alone = replace(scan, regions=tuple(regions), unseen=tuple(unseen.pop(account_id, ())))
+        mine = plan and replace(plan, changes=tuple(changes.get(account_id, ())))
+        return configuration(alone, of_accounts, plan=mine, chosen=chosen)
+
+    for account_id, regions in groupby(scan.regions, key=lambda each: each.target.account_id):
+        if here := [each for each in regions if chosen(each.target)]:
+            yield account_id, of_account(account_id, here)
+    for account_id in sorted(unseen):  # nothing of it was read
+        made = of_account(account_id, ())
+        if made.left_out:
+            yield account_id, made
+    if settings.policies:
+        yield ORGANIZATION, configuration(replace(scan, regions=()), settings, chosen=lambda target: False)
 
 
 def _sets_defaults(change: Change) -> bool:

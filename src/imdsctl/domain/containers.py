@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import chain
 
 CONTAINER_TAG_PREFIXES = (
     "kubernetes.io/",
@@ -47,6 +48,18 @@ def container_evidence(tags: Iterable[tuple[str, str]], *names: str) -> str | No
         if word := _container_word(name):
             return f"`{word}` in its name"
     return None
+
+
+def evidence_anywhere(tags_of_each: Iterable[Iterable[tuple[str, str]]]) -> bool:
+    """Whether `container_evidence` can say anything of any of these: one look at what is different among them."""
+    names = []
+    for key, value in set(chain.from_iterable(tags_of_each)):
+        kind = _tag_kind(key)
+        if kind:
+            return True
+        if kind is not None:
+            names.append(value)
+    return _container_word("\n".join(names)) is not None
 
 
 @lru_cache(maxsize=KEYS_REMEMBERED_MAX)

@@ -47,6 +47,8 @@ class Intent:
     launch_templates: Wanted = Wanted()
     explicit_templates: bool = False
     """True: a template has to say the options itself, though the Region default would decide the same."""
+    move_default: bool = True
+    """False: a template gets its new version as `$Latest`, and `$Default` stays where somebody put it."""
     images: Images = Images.LEAVE
     container_hop_limit_at_least: int | None = 2
     services: HttpTokens | None = HttpTokens.REQUIRED
@@ -106,6 +108,7 @@ _WANTED = {"region-defaults": "region_defaults", "instances": "instances", "laun
 _FIELDS = {
     (TOP, "enforce"): "enforce",
     ("launch-templates", "explicit"): "explicit_templates",
+    ("launch-templates", "move-default"): "move_default",
     ("images", "imds-support"): "images",
     ("containers", HOP_AT_LEAST): "container_hop_limit_at_least",
     ("services", "http-tokens"): "services",

@@ -163,6 +163,7 @@ SETTINGS: Mapping[str, Mapping[str, Setting]] = {
         **_OPTIONS,
         **_HOPS,
         "explicit": Setting(Flag(), "a template says the options itself, though the Region default would do"),
+        "move-default": Setting(Flag(), "move $Default to the new version; false only makes the version, as $Latest"),
     },
     "images": {
         "imds-support": Setting(

@@ -115,8 +115,6 @@ class GroupSeen:
     sources: tuple[LaunchSource, ...] = ()
     instance_ids: tuple[str, ...] = ()
     desired: int = 0
-    refreshing: bool = False
-    """True while an instance refresh runs."""
     tags: tuple[tuple[str, str], ...] = ()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T", bound=StrEnum)
@@ -81,24 +82,24 @@ class MetadataOptions:
         """AWS's structure, without the options that say nothing."""
         return {
             aws: value if isinstance(value, int) else str(value)
-            for name, aws in AWS_NAMES.items()
-            if (value := getattr(self, name)) is not None
+            for aws, value in zip(AWS_NAMES.values(), _ALL(self), strict=True)
+            if value is not None
         }
 
     def over(self, weaker: MetadataOptions) -> MetadataOptions:
         """Option by option: this value where it speaks, else the weaker one's."""
         return MetadataOptions(
-            *(mine if (mine := getattr(self, name)) is not None else getattr(weaker, name) for name in AWS_NAMES)
+            *(theirs if mine is None else mine for mine, theirs in zip(_ALL(self), _ALL(weaker), strict=True))
         )
 
     def differing_from(self, current: MetadataOptions) -> MetadataOptions:
         """Only the options that speak here and are not already so in `current`: what a write has to send."""
         return MetadataOptions(
-            *(mine if (mine := getattr(self, name)) != getattr(current, name) else None for name in AWS_NAMES)
+            *(mine if mine != theirs else None for mine, theirs in zip(_ALL(self), _ALL(current), strict=True))
         )
 
     def __bool__(self) -> bool:
-        return any(getattr(self, name) is not None for name in AWS_NAMES)
+        return _ALL(self) != _NOTHING
 
 
 AWS_NAMES = {
@@ -111,6 +112,9 @@ AWS_NAMES = {
 """Field name to AWS's name, in AWS's order."""
 
 assert list(AWS_NAMES) == [field.name for field in fields(MetadataOptions)]
+
+_ALL = attrgetter(*AWS_NAMES)
+_NOTHING = (None,) * len(AWS_NAMES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,6 +226,42 @@ NEEDS: tuple[Need, ...] = (
 )
 """In the order of the printed policy."""
 
+_ARNS = "arn:{partition}:ec2:*"
+LAUNCH_DRY_RUN: tuple[tuple[str, str, tuple[str, ...], Mapping[str, Any], str], ...] = (
+    (
+        "LaunchDryRun",
+        "ec2:RunInstances",
+        (
+            *(f"{_ARNS}::{kind}/*" for kind in ("image", "snapshot")),
+            *(
+                f"{_ARNS}:*:{kind}/*"
+                for kind in (
+                    "instance",
+                    "key-pair",
+                    "launch-template",
+                    "network-interface",
+                    "placement-group",
+                    "security-group",
+                    "subnet",
+                    "volume",
+                )
+            ),
+        ),
+        {},
+        "ask by DryRun what templates and images may launch; IAM has no key for DryRun, so this allows launches too",
+    ),
+    (
+        "LaunchDryRunRoles",
+        "iam:PassRole",
+        ("arn:{partition}:iam::*:role/*",),
+        {"StringEquals": {"iam:PassedToService": ("ec2.amazonaws.com", "ec2.amazonaws.com.cn")}},
+        "the roles that the templates name, to EC2 alone; without it their answer is unknown",
+    ),
+)
+"""What `verify --launch-dry-run` needs: sid, action, resources, condition, reason. Not in NEEDS, because it is more
+than reading: the Service Authorization Reference lists no condition key for the parameter DryRun, so that a credential
+which may ask may also launch. The resources are those of RunInstances that a template or an image can bring in."""
+
 _WEAKENING = {
     "StringEqualsIfExists": {
         "ec2:Attribute/HttpTokens": "required",
@@ -235,7 +271,9 @@ _WEAKENING = {
 """Only what closes: `rollback` cannot restore `optional`. `IfExists`, because a write sends only what differs."""
 
 
-def policy(mode: Mode, place: Place, *, role: str, partition: str = "aws", rollback: bool = True) -> dict[str, Any]:
+def policy(
+    mode: Mode, place: Place, *, role: str, partition: str = "aws", rollback: bool = True, launch_dry_run: bool = False
+) -> dict[str, Any]:
     """The least-privilege policy document for one set of credentials.
 
     WRITE includes READ, since every write is preceded and followed by a read. Without `rollback` the calls that set
@@ -253,6 +291,16 @@ def policy(mode: Mode, place: Place, *, role: str, partition: str = "aws", rollb
         if not rollback and need.sid in ("RegionDefaults", "Instances"):
             statement["Condition"] = _WEAKENING
         statements.append(statement)
+    for sid, action, resources, condition, _ in LAUNCH_DRY_RUN if launch_dry_run else ():
+        statements.append(
+            {
+                "Sid": sid,
+                "Effect": "Allow",
+                "Action": [action],
+                "Resource": [each.format(partition=partition) for each in resources],
+                **({"Condition": condition} if condition else {}),
+            }
+        )
     return {"Version": POLICY_VERSION, "Statement": statements}
 
 

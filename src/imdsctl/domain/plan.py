@@ -387,7 +387,13 @@ def _invalid(why: str) -> DiagnosticError:
 
 def affected_targets(changes: Iterable[Change]) -> tuple[Target, ...]:
     """The accounts and Regions of some changes, sorted."""
-    return tuple(sorted(by_target(changes)))
+    found = set()
+    last: Target | None = None
+    for change in changes:
+        if change.target is not last:  # changes come in order: the set is asked once a target, not once a change
+            last = change.target
+            found.add(last)
+    return tuple(sorted(found))
 
 
 def by_target(changes: Iterable[Change]) -> dict[Target, list[Change]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Iterator, Mapping
+from json.encoder import encode_basestring as _quoted
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -32,8 +34,8 @@ def plan_pieces(plan: Plan) -> Generator[bytes, None, str]:
     lines_of = _Lines()
     for start in range(0, len(plan.changes), CHANGES_PER_PIECE):
         lines = [lines_of.line(change) for change in plan.changes[start : start + CHANGES_PER_PIECE]]
-        digest.update(separator + b",".join(lines))
-        yield separator + b"\n" + b",\n".join(lines)
+        digest.update(separator + ",".join(lines).encode())
+        yield separator + b"\n" + ",\n".join(lines).encode()
         separator = b","
     rest = {name: canonical(member) for name, member in sorted(rest_to_plain(plan).items())}
     digest.update(b"]" + b"".join(b',"%s":%s' % (name.encode(), member) for name, member in rest.items()) + b"}")
@@ -43,7 +45,8 @@ def plan_pieces(plan: Plan) -> Generator[bytes, None, str]:
     return found
 
 
-CHANGES_PER_PIECE = 1000
+CHANGES_PER_PIECE = 100
+"""So many lines stay in the processor's cache while they are hashed and written."""
 
 
 class _Lines:
@@ -51,46 +54,47 @@ class _Lines:
     these is encoded once."""
 
     def __init__(self) -> None:
-        self._around: dict[tuple[Any, ...], tuple[bytes, bytes, bytes]] = {}
         self._target: Target | None = None
+        self._shared: tuple[Any, ...] = ()
+        self._around: tuple[str, str, str, str] = ("", "", "", "")
+        self._arounds: dict[tuple[Any, ...], tuple[str, str, str, str]] = {}
 
-    def line(self, change: Change) -> bytes:
-        """`canonical(change_to_plain(change))`."""
+    def line(self, change: Change) -> str:
+        """`canonical(change_to_plain(change))`, as text."""
         if change.surface is not Surface.INSTANCE:
-            return canonical(change_to_plain(change))
-        if change.target is not self._target:
-            self._around, self._target = {}, change.target
-        # The plan holds these values while it is written, so that their identity stands for them.
-        key = (
-            id(change.before),
-            id(change.after),
-            id(change.stage),
-            change.reason,
-            change.risk,
-            change.held,
-            change.wave,
-            change.evidence,
-            change.blast_radius,
-            change.gate,
+            return canonical(change_to_plain(change)).decode()
+        shared = _SHARED(change)
+        if change.target is not self._target or shared != self._shared:
+            self._around = self._around_of(change, shared)
+        to_id, to_name, to_resource, to_end = self._around
+        # `%` would look for its signs in every byte of what it fills in.
+        return (
+            f"{to_id}{_quoted(change.id)}{to_name}{_quoted(change.name)}{to_resource}{_quoted(change.resource)}{to_end}"
         )
-        around = self._around.get(key)
-        if around is None:
-            around = self._around[key] = _around(change)
-        head, middle, tail = around
-        name, resource = canonical(change.name), canonical(change.resource)
-        return b'%b"id":%b,"name":%b,%b"resource":%b,%b' % (head, canonical(change.id), name, middle, resource, tail)
+
+    def _around_of(self, change: Change, shared: tuple[Any, ...]) -> tuple[str, str, str, str]:
+        if change.target is not self._target:
+            self._target, self._arounds = change.target, {}
+        self._shared = shared
+        # The plan holds these two while it is written, so that their identity stands for them.
+        key = (id(change.before), id(change.after), *shared[2:])
+        found = self._arounds.get(key)
+        if found is None:
+            found = self._arounds[key] = _around(change)
+        return found
 
 
-def _around(change: Change) -> tuple[bytes, bytes, bytes]:
-    """The canonical form before `id` and `name`, between these and `resource`, and after it."""
-    plain = change_to_plain(change)
-    parts = (
-        {key: value for key, value in plain.items() if key < "id"},
-        {key: value for key, value in plain.items() if "name" < key < "resource"},
-        {key: value for key, value in plain.items() if key > "resource"},
-    )
-    head, middle, tail = (canonical(part) for part in parts)
-    return head[:-1] + b",", middle[1:-1] + b",", tail[1:]
+_SHARED = attrgetter("before", "after", "stage", "reason", "risk", "held", "wave", "evidence", "blast_radius", "gate")
+"""All that a line says beside the target, `id`, `name` and `resource`."""
+
+
+def _around(change: Change) -> tuple[str, str, str, str]:
+    """The canonical form before `id`, between this and `name`, between this and `resource`, and after it."""
+    # Quotation marks in a value are escaped: what looks like a member is one.
+    text = canonical(change_to_plain(change)).decode()
+    head, _, rest = text.partition(f',"id":{_quoted(change.id)},"name":{_quoted(change.name)},')
+    middle, _, tail = rest.partition(f',"resource":{_quoted(change.resource)},')
+    return f'{head},"id":', ',"name":', f',{middle},"resource":', f",{tail}"
 
 
 def plan_from_lines(lines: Iterator[bytes]) -> Plan | None:

@@ -81,8 +81,13 @@ class _Steps:
     def take(self, target: Target, changes: list[Change]) -> None:
         """Add the changes of one target."""
         by_step: dict[tuple[int, int], list[Change]] = {}
+        members: list[Change] = []
+        wave, stage = None, None
         for change in changes:
-            by_step.setdefault((self._numbers[change.wave], change.stage.number), []).append(change)
+            if change.stage is not stage or change.wave != wave:  # few of them: most changes are one step's
+                wave, stage = change.wave, change.stage
+                members = by_step.setdefault((self._numbers[wave], stage.number), [])
+            members.append(change)
         for step, members in by_step.items():
             members.sort(key=_BY_RESOURCE)
             self._steps.setdefault(step, []).append((target, members))

@@ -95,9 +95,7 @@ class Groups:
             after={"Instances": []},
             reason=f"{len(old)} of its instances answer IMDSv1, and the intent asks to replace them",
             risk="every instance of the group is replaced; what they hold on their own disks is lost",
-            held="an instance refresh of this group is under way: scan again when it is over"
-            if group.refreshing
-            else here.unassigned(wave),
+            held=here.unassigned(wave),  # whether a refresh is under way, apply asks when it comes to it
             name="",
             wave=here.wave_name(wave),
             evidence=here.use_of(members),

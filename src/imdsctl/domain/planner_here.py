@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from imdsctl.domain.containers import container_evidence
 from imdsctl.domain.evidence import Evidence, Use
@@ -58,11 +59,15 @@ class Here:
         self.containers = _containers(self.region)
         self.defaults = self.region.defaults or AccountDefaults()
         """The Region default as it is; one that was not read says nothing."""
-        self.launched: dict[str | None, list[InstanceSeen]] = {}
+
+    @cached_property
+    def launched(self) -> dict[str, list[InstanceSeen]]:
         """Instances by the launch template that they came from."""
+        found: dict[str, list[InstanceSeen]] = {}
         for instance in self.region.instances:
             if instance.launch_template_id is not None:
-                self.launched.setdefault(instance.launch_template_id, []).append(instance)
+                found.setdefault(instance.launch_template_id, []).append(instance)
+        return found
 
     # What is wanted, and who is left alone
 

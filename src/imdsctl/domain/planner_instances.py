@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from imdsctl.domain.containers import evidence_anywhere
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.observations import InstanceSeen
 from imdsctl.domain.options import HttpTokens, MetadataOptions, Switch
@@ -40,8 +41,9 @@ class Instances:
         self.here = here
         self._verdicts: dict[tuple[int, int, str | None], Verdict | None] = {}
         self._by_value: dict[tuple[int, MetadataOptions, str | None], Verdict | None] = {}
-        self._waves: dict[int, tuple[str, str, str]] = {}
+        self._waves = {here.wave_here: here.wave_texts(here.wave_here)}
         self._target = here.region.target
+        self._containers = bool(here.containers) or evidence_anywhere(each.tags for each in here.region.instances)
         self._prefix = f"{self._target.account_id}/{self._target.region}/{Surface.INSTANCE}/"
 
     def plan(self, replaced: frozenset[str]) -> None:
@@ -64,7 +66,7 @@ class Instances:
     def verdict(self, instance: InstanceSeen) -> Verdict | None:
         """What has to become of an instance; None when it is right, or left alone because its endpoint is off."""
         here = self.here
-        container = here.container(instance.instance_id, instance.tags)
+        container = here.container(instance.instance_id, instance.tags) if self._containers else None
         wanted = here.wanted(here.names_of(instance), instance.tags) if here.picky else here.intent
         # `here` keeps every intent that it gives and every instance, so that identity stands for both; hashing
         # would cost more than all the rest.
@@ -87,7 +89,9 @@ class Instances:
     def _change(self, instance: InstanceSeen, verdict: Verdict) -> Change:
         here = self.here
         number = here.wave(here.names_of(instance), instance.tags) if here.picky else here.wave_here
-        wave, gate, unassigned = self._waves.get(number) or self._waves.setdefault(number, here.wave_texts(number))
+        if number not in self._waves:
+            self._waves[number] = here.wave_texts(number)
+        wave, gate, unassigned = self._waves[number]
         group = here.groups.get(instance.instance_id) if here.groups else None
         change = ChangeDraft()
         change.id = self._prefix + instance.instance_id

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from imdsctl.domain.observations import (
+    SAYS_NOTHING,
     FleetKind,
     FleetSeen,
     GroupSeen,
@@ -57,6 +58,8 @@ class Launches:
         self._ids = {versions[0].template_name: each for each, versions in self.templates.items()}
         self.configurations = {each.name: each for each in region.configurations}
         self.images = {each.image_id: each for each in region.images}
+        self._all: tuple[Launcher, ...] | None = None
+        self._resolved: dict[tuple[int, int, str | None], tuple[MetadataOptions, State, Resolution]] = {}
 
     def template_name(self, template_id: str | None) -> str | None:
         """A template's name by its id, None for one that the scan did not see."""
@@ -96,7 +99,7 @@ class Launches:
                 return None
             return self._resolve(configuration.options, source.image_id or configuration.image_id, state)
         if source.template_id is None and source.template_name is None:
-            return self._resolve(MetadataOptions(), source.image_id, state)
+            return self._resolve(SAYS_NOTHING, source.image_id, state)
         version = self.version(source)
         if version is None:
             return None
@@ -108,19 +111,26 @@ class Launches:
         return self._resolve(version.options, version.image_id, state)
 
     def _resolve(self, says: MetadataOptions, image_id: str | None, state: State) -> Resolution:
-        image = self.image(image_id)
-        support = image.imds_support if image is not None and image.found else None
-        if image_id in state.images:
-            support = "v2.0"
-        return resolve(MetadataOptions(), state.defaults, image_options(support), launch_template=says)
+        # Identity stands for these two (they are kept, so that it stays theirs): hashing all the layers again and again
+        # costs more than all the rest.
+        key = (id(says), id(state), image_id)
+        found = self._resolved.get(key)
+        if found is None:
+            image = self.image(image_id)
+            support = image.imds_support if image is not None and image.found else None
+            if image_id in state.images:
+                support = "v2.0"
+            resolution = resolve(SAYS_NOTHING, state.defaults, image_options(support), launch_template=says)
+            found = self._resolved[key] = says, state, resolution
+        return found[2]
 
     # Who launches
 
-    def all(self) -> Iterator[Launcher]:
+    def all(self) -> tuple[Launcher, ...]:
         """Every template's `$Default` and `$Latest`, every group and every fleet with each of its sources."""
-        yield from self.of_templates()
-        yield from self.of_groups()
-        yield from self.of_fleets()
+        if self._all is None:
+            self._all = (*self.of_templates(), *self.of_groups(), *self.of_fleets())
+        return self._all
 
     def of_templates(self) -> Iterator[Launcher]:
         """`$Default` and, where it is another version, `$Latest` of every template."""

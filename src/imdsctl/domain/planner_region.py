@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 from imdsctl.domain.observations import LaunchSource
-from imdsctl.domain.options import HttpTokens, Switch
+from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.plan import Change, Gap, Stage, Surface, change_id
 from imdsctl.domain.planner_groups import Groups
 from imdsctl.domain.planner_here import Here
@@ -20,6 +21,7 @@ from imdsctl.domain.planner_templates import TemplatePlans, plan_templates
 from imdsctl.domain.precedence import Layer
 
 _ACCOUNT = "account"
+DEFAULTS_REMEMBERED_MAX = 256
 NAMES_MAX = 5
 """So many names stand in a clause before the rest is only counted."""
 LAUNCH_PARTS = frozenset(
@@ -39,12 +41,11 @@ LAUNCH_PARTS = frozenset(
 def plan_region(here: Here) -> tuple[Gap, ...]:
     """Fill `here` with the changes of its target. Gives what could not be judged."""
     planned = here.defaults
-    default: Change | None = None
     images = plan_images(here)
     if here.region.defaults is not None:
-        default = _default_change(here, images)
-        if default is not None and here.admit(default, here.exemption_here):
-            planned = here.defaults.updated(default.after)
+        change, after = _default_change(here, images)
+        if change is not None and here.admit(change, here.exemption_here):
+            planned = after
     state = State(planned, images=images)
     templates = plan_templates(here, state)
     state = replace(state, templates=templates.said)
@@ -65,7 +66,8 @@ def plan_region(here: Here) -> tuple[Gap, ...]:
 # The Region default
 
 
-def _default_change(here: Here, images: frozenset[str]) -> Change | None:
+def _default_change(here: Here, images: frozenset[str]) -> tuple[Change | None, AccountDefaults]:
+    """The change of the Region default, and what the Region default is after it."""
     defaults, wanted = here.defaults, here.intent.region_defaults
     after = wanted.options.differing_from(defaults.options())
     container = _first_container(here) if wanted.hop_limit_auto else None
@@ -75,9 +77,9 @@ def _default_change(here: Here, images: frozenset[str]) -> Change | None:
         # Saying 1 here would take the 2 away that an image with v2.0 brings along.
         hop, rule = None, ""
     if hop is not None:
-        after = replace(after, http_put_response_hop_limit=hop)
+        after = MetadataOptions(http_put_response_hop_limit=hop).over(after)
     if not after:
-        return None
+        return None, defaults
     reasons = []
     if after.http_tokens is not None:
         reasons.append(
@@ -89,7 +91,7 @@ def _default_change(here: Here, images: frozenset[str]) -> Change | None:
         reasons.append(
             rule if "auto" in rule or "exactly" in rule else f"containers need a hop limit of {hop} to get a token"
         )
-    state = State(defaults.updated(after.to_aws()), images=images)
+    state = State(_updated(defaults, after), images=images)
     held = ""
     if defaults.managed_by != _ACCOUNT:
         held = f"a {defaults.managed_by} decides the Region default: change the policy in Organizations"
@@ -99,7 +101,7 @@ def _default_change(here: Here, images: frozenset[str]) -> Change | None:
             "say HttpTokens itself, then plan again"
         )
     wave = _wave_of_the_whole(here)
-    return Change(
+    change = Change(
         id=change_id(here.region.target, Surface.REGION_DEFAULT, ""),
         stage=Stage.REGION_DEFAULTS,
         surface=Surface.REGION_DEFAULT,
@@ -115,6 +117,13 @@ def _default_change(here: Here, images: frozenset[str]) -> Change | None:
         blast_radius=tuple(_decided(here, state)),
         gate=here.gate(wave),
     )
+    return change, state.defaults
+
+
+@lru_cache(maxsize=DEFAULTS_REMEMBERED_MAX)
+def _updated(defaults: AccountDefaults, after: MetadataOptions) -> AccountDefaults:
+    """A Region default once it is changed: an organization has few different ones."""
+    return defaults.updated(after.to_aws())
 
 
 def _first_container(here: Here) -> str | None:
@@ -221,7 +230,7 @@ def _enforcement(here: Here, state: State, templates: TemplatePlans) -> None:
         held=held or here.unassigned(wave),
         wave=here.wave_name(wave),
         evidence=here.use_of(here.region.instances),
-        blast_radius=(f"judges every launch: {sum(1 for _ in here.launches.all())} launch sources were seen",),
+        blast_radius=(f"judges every launch: {len(here.launches.all())} launch sources were seen",),
         gate=here.gate(wave),
     )
     here.admit(change, here.exemption_here)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from imdsctl.domain.observations import TemplateVersionSeen
@@ -13,6 +14,8 @@ from imdsctl.domain.planner_here import Here
 from imdsctl.domain.planner_hops import hop_limit
 from imdsctl.domain.planner_launches import State, allows_v1
 from imdsctl.domain.precedence import Resolution
+
+INTENTS_REMEMBERED_MAX = 256
 
 
 @dataclass
@@ -52,6 +55,10 @@ class _Template:
         if default is not None and latest is not None:
             first = self._after(default)
             wanted = {"Default": first, "Latest": first if latest is default else self._after(latest)}
+            if not self.intent.move_default:
+                if first[0]:
+                    self._kept(default, latest, first[0], plans)
+                wanted["Default"] = (MetadataOptions(), "")
             if any(options for options, _ in wanted.values()):
                 change = self._change(default, latest, wanted)
                 if self.here.admit(change, self.exemption):
@@ -64,6 +71,26 @@ class _Template:
         for version in self.versions:
             if not version.is_default and not version.is_latest and version.in_use:
                 self._pinned(version, plans)
+
+    def _kept(
+        self, default: TemplateVersionSeen, latest: TemplateVersionSeen, after: MetadataOptions, plans: TemplatePlans
+    ) -> None:
+        """`$Default` is not as wanted, and the intent does not move it: what launches from it stays as it is."""
+        if allows_v1(self.here.launches.of_version(default, self.state)):
+            plans.refused.append(f"launch template {self.template_id} version {default.version}")
+        self.here.admit(
+            self._made(
+                "default",
+                before={"Version": default.version, "Options": default.options.to_aws()},
+                after=after.to_aws(),
+                reason=self._why(default, after),
+                held=(
+                    f"the intent keeps $Default at version {default.version}, and what launches from it as it is: when "
+                    f"$Latest ({_newest(default, latest)}) is proven, move $Default to it, or say `move-default = true`"
+                ),
+            ),
+            self.exemption,
+        )
 
     def _pinned(self, version: TemplateVersionSeen, plans: TemplatePlans) -> None:
         """A version that something was launched from by number: nobody can change it, and enforcement settles it."""
@@ -99,8 +126,8 @@ class _Template:
         wants_v2 = wanted.options.http_tokens is HttpTokens.REQUIRED
         explicit = self.intent.explicit_templates and version.options.http_tokens is None
         if wants_v2 and (allows_v1(resolution) or explicit):
-            after = replace(after, http_tokens=HttpTokens.REQUIRED)
-        if others := replace(wanted.options, http_tokens=None):
+            after = MetadataOptions(http_tokens=HttpTokens.REQUIRED)
+        if others := _others(wanted.options):
             after = after.over(others.differing_from(version.options))
         container = self.here.container(self.template_id, version.tags, version.template_name)
         becomes_v2 = (
@@ -129,7 +156,15 @@ class _Template:
         after: dict[str, Any] = {}
         reasons = []
         risk = "launches from it get IMDSv2 only; what runs stays as it is"
-        if default.version == latest.version:
+        if not self.intent.move_default:
+            before["Latest"] = latest.options.to_aws()
+            after["Latest"] = latest_after.to_aws()
+            reasons += [self._why(latest, latest_after), latest_rule]
+            risk = (
+                f"launches from $Latest get it; $Default stays version {default.version}, and what launches from it "
+                "stays as it is"
+            )
+        elif default.version == latest.version:
             after["Default"] = default_after.to_aws()
             reasons += [self._why(default, default_after), default_rule]
         else:
@@ -185,6 +220,16 @@ class _Template:
         yield from self.here.launches.users(self.template_id)
         if launched:
             yield f"{launched} running or stopped {'instance' if launched == 1 else 'instances'} came from it"
+
+
+@lru_cache(maxsize=INTENTS_REMEMBERED_MAX)
+def _others(wanted: MetadataOptions) -> MetadataOptions:
+    """What is wanted beside HttpTokens: the same for every template that a scope of the intent is about."""
+    return replace(wanted, http_tokens=None)
+
+
+def _newest(default: TemplateVersionSeen, latest: TemplateVersionSeen) -> str:
+    return "the version that apply makes" if default is latest else f"now version {latest.version}"
 
 
 def _place(version: TemplateVersionSeen) -> str:

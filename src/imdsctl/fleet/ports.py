@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.domain.evidence import Evidence, InstanceEvidence
 from imdsctl.domain.history import ScanRecord
 from imdsctl.domain.observations import RegionSeen, Scan, ScanEnd, ScanHeader, Target
-from imdsctl.wire.service import Projection
+
+if TYPE_CHECKING:
+    from imdsctl.wire.service import Projection
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from imdsctl.wire.errors import ServiceError
 
 NOTHING: Mapping[str, Any] = {}
 _TEMPLATES = LaunchTemplates()
+_ENFORCED = "httpTokensEnforced"
+"""In AWS's refusal to set an instance to `optional` where the Region enforces IMDSv2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +71,40 @@ class Options:
         if all(seen.values.get(name) == recorded.old.get(name) for name in change.after):
             return Standing.DONE
         names = {*seen.values, *recorded.now} - recorded.others | set(change.after)
-        same = all(seen.values.get(name) == recorded.now.get(name) for name in names)
+        # A part that AWS let go back before it refused the rest is no change by somebody else.
+        same = all(
+            seen.values.get(name) == recorded.now.get(name)
+            or (name in change.after and seen.values.get(name) == recorded.old.get(name))
+            for name in names
+        )
         return Standing.READY if same else Standing.STALE
 
     async def write(self, ec2: Ec2, change: Change, recorded: Recorded, seen: Seen, *, delete_versions: bool) -> None:
         wanted = {name: recorded.old.get(name, self.unset.get(name)) for name in change.after}
         sent = {name: value for name, value in wanted.items() if value is not None and value != seen.values.get(name)}
         where = {"InstanceId": change.resource} if self.surface is Surface.INSTANCE else {}
-        await ec2.call(self.operation, {**where, **sent})
+        try:
+            await ec2.call(self.operation, {**where, **sent})
+        except ServiceError as error:
+            if self.surface is not Surface.INSTANCE or _ENFORCED not in error.message or "HttpTokens" not in sent:
+                raise
+            rest = {name: value for name, value in sent.items() if name != "HttpTokens"}
+            if rest:
+                await ec2.call(self.operation, {**where, **rest})
+            raise _enforced(error, rest) from error
 
     def stays(self, change: Change, seen: Seen) -> str:
         return ""
+
+
+def _enforced(error: ServiceError, rest: Mapping[str, Any]) -> ServiceError:
+    """AWS's refusal, with what is left as it is, what is not, and the way to the remainder."""
+    others = f"{', '.join(rest)} restored, HttpTokens not" if rest else "HttpTokens not restored"
+    way = (
+        "the Region enforces IMDSv2 still, because it did so before this plan, or that part is not rolled back; to "
+        "restore `optional`, set HttpTokensEnforced=disabled there and run the same rollback again"
+    )
+    return ServiceError(error.code, f"{error.message} {others}: {way}", error.status)
 
 
 @dataclass(frozen=True)

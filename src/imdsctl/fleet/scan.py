@@ -22,9 +22,10 @@ from imdsctl.fleet.events import AccountEntered, AccountsFound, AccountSkipped, 
 from imdsctl.fleet.organization_policies import read_policies
 from imdsctl.fleet.pace import Pace
 from imdsctl.fleet.ports import Aws, Credentials, ScanWriter, Unreachable
+from imdsctl.fleet.selection import Selection
 from imdsctl.fleet.services import READERS, Reader
 from imdsctl.fleet.target_reader import PublicImages, read_target
-from imdsctl.fleet.targets import Door, Selection, Visit, code_of, enter, regions_of, said
+from imdsctl.fleet.targets import Door, Visit, code_of, enter, regions_of, said
 from imdsctl.wire.errors import ServiceError
 
 Serves = Callable[[str, str], bool]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.observations import Account, RegionSeen, Scan
-from imdsctl.fleet.targets import Selection
+from imdsctl.fleet.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)

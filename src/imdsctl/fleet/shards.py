@@ -15,7 +15,8 @@ from imdsctl.domain.observations import Account, AccountUnseen, RegionSeen, Scan
 from imdsctl.fleet.events import AccountEntered, AccountSkipped, Event, Listener, TargetRead
 from imdsctl.fleet.organization_policies import PoliciesSeen
 from imdsctl.fleet.ports import ScanWriter
-from imdsctl.fleet.targets import Caller, Selection
+from imdsctl.fleet.selection import Selection
+from imdsctl.fleet.targets import Caller
 
 ACCOUNTS_PER_SHARD_MAX = 25
 """What is read again when a worker is lost; large enough that starting a shard costs little beside it."""

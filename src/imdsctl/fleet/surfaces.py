@@ -149,8 +149,9 @@ class LaunchTemplates:
     """A launch template's version cannot be changed: each one that is wrong gets a successor.
 
     The successor of `$Default` is made first and the one of `$Latest` last, because the version that was made last is
-    `$Latest`; then `$Default` moves to its successor. Every version carries a mark of the plan in its description and
-    a client token, so that a second try finds what the first one made.
+    `$Latest`; then `$Default` moves to its successor. A change that is for `$Latest` alone makes that one version and
+    moves nothing. Every version carries a mark of the plan in its description and a client token, so that a second try
+    finds what the first one made.
     """
 
     settle_seconds_max = SETTLE_SECONDS_MAX
@@ -182,7 +183,7 @@ class LaunchTemplates:
             "LatestVersion": _number(latest),
             "Default": _options(default),
         }
-        if latest is not default:
+        if latest is not default or "Latest" in change.before:
             values["Latest"] = _options(latest)
         seen = Seen(values)
         if standing(change, seen) is not Standing.STALE or values["DefaultVersion"] != change.before["DefaultVersion"]:

@@ -20,7 +20,11 @@ _WANTED = {"Events": {"CloudTrailEvent": None}, "NextToken": None}
 
 
 async def writes_since(aws: Aws, credentials: Credentials | None, target: Target, since: datetime) -> list[TrailEvent]:
-    """The writes in a target since then, at most 250 of the latest. Raises ServiceError and Unreachable."""
+    """The writes in a target since then, at most 250 of the latest, in the order in which they were made.
+
+    An event's time is a whole second: of two in one second only their order tells which was the last.
+    Raises ServiceError and Unreachable.
+    """
     params: dict[str, Any] = {
         "LookupAttributes": [{"AttributeKey": "ReadOnly", "AttributeValue": "false"}],
         "StartTime": since,
@@ -37,4 +41,4 @@ async def writes_since(aws: Aws, credentials: Credentials | None, target: Target
         pages += 1
         if pages == PAGES_MAX:
             break
-    return found
+    return found[::-1]

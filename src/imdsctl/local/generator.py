@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from imdsctl.local.organization_generator import make_organization
 from imdsctl.local.region_generator import first_defaults, generate_region
-from imdsctl.local.world import World, WorldSpec
+from imdsctl.local.spec import WorldSpec
+from imdsctl.local.world import World
 
 
 def make_world(spec: WorldSpec) -> World:

@@ -15,7 +15,8 @@ from math import gcd
 from imdsctl.domain.regions import OPT_IN_REGIONS
 from imdsctl.local.call import base32_letters
 from imdsctl.local.keys import key_id
-from imdsctl.local.world import ENABLED, Account, Organization, OrganizationalUnit, WorldSpec, digest
+from imdsctl.local.spec import WorldSpec
+from imdsctl.local.world import ENABLED, Account, Organization, OrganizationalUnit, digest
 
 # A tree as the AWS whitepaper "Organizing Your AWS Environment Using Multiple Accounts" recommends it:
 # (name, parent's name or None for the root).

@@ -23,8 +23,9 @@ from imdsctl.local.authorization.authorizer import Authorizer
 from imdsctl.local.call import AwsError, Call, Caller, Ids, Operation, Operations
 from imdsctl.local.faults import Asked
 from imdsctl.local.log import Record, encode
-from imdsctl.local.metadata.control import CONTROL_PATH, Control
+from imdsctl.local.metadata.control import Control
 from imdsctl.local.metadata.services import Services as MetadataServices
+from imdsctl.local.paths import CONTROL_PATH, STATUS_PATH
 from imdsctl.local.refusals import CLOCK_SKEW_MAX, Refusals, refusals_of
 from imdsctl.local.throttle import Throttle
 from imdsctl.local.world import KNOWN_REGIONS, Credentials, World
@@ -32,9 +33,6 @@ from imdsctl.wire.errors import ServiceError, WireError
 from imdsctl.wire.http import HttpRequest, HttpResponse
 from imdsctl.wire.service import Service
 from imdsctl.wire.sigv4 import Authorization, expected_signature, parse_authorization
-
-STATUS_PATH = "/_imdsctl/status"
-"""Where a running server says who it is; AWS has no such path."""
 
 DRY_RUN = ServiceError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
 POLICY_SERVICES = frozenset({"iam", "organizations"})

@@ -38,7 +38,8 @@ from imdsctl.local.fleet_generator import generate_fleets
 from imdsctl.local.launcher_generator import generate_launchers
 
 if TYPE_CHECKING:
-    from imdsctl.local.world import World, WorldSpec
+    from imdsctl.local.spec import WorldSpec
+    from imdsctl.local.world import World
 
 EMPTY_SHARE = 0.08
 """The share of Regions with nothing in them: an unset default, and nobody looking."""

@@ -26,6 +26,7 @@ from imdsctl.local.iam.state import ACTIVE, IamState, User
 from imdsctl.local.keys import account_of_key, key_id
 from imdsctl.local.organizations.state import OrganizationState
 from imdsctl.local.sessions import INSTANCE_IDENTITY_ROLE, ROLE, USER, Session
+from imdsctl.local.spec import WorldSpec
 from imdsctl.local.ssm.state import ParameterStore
 from imdsctl.policy.declarative import EffectivePolicy
 from imdsctl.policy.document import Policy
@@ -42,28 +43,6 @@ ENABLED = "ENABLED"
 ENABLING = "ENABLING"
 DISABLED = "DISABLED"
 DISABLING = "DISABLING"
-
-
-V1_PERCENT = 55
-"""How many of a hundred use IMDSv1 where nobody has looked after it."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorldSpec:
-    """From what a world is made. Two worlds of one spec give the same answers, on every machine.
-
-    `regions` are the Regions that get generated resources, and the opt-in Regions among them are enabled;
-    `instances` is the average number of instances in each; `created` (aware, UTC, whole seconds) dates everything.
-    `v1_percent` is how many of the generated instances with optional tokens use IMDSv1, of a hundred.
-    """
-
-    seed: int
-    created: datetime
-    accounts: int = 12
-    regions: tuple[str, ...] = DEFAULT_REGIONS
-    instances: int = 20
-    settle_seconds: float = 0.0
-    v1_percent: int = V1_PERCENT
 
 
 @dataclass(slots=True)

@@ -10,8 +10,9 @@ from imdsctl.domain.evidence import Evidence, InstanceEvidence, Use
 from imdsctl.domain.metric_asks import Estimate, Price, Span
 from imdsctl.domain.roll_up import By, RollUp, Workload, calls_of
 from imdsctl.domain.shown import shown
+from imdsctl.views.diagnostics import painted
 from imdsctl.views.json import document
-from imdsctl.views.text import painted, table_text
+from imdsctl.views.text import table_text
 
 ROWS_MAX = 25
 """Workloads shown without `--full`."""

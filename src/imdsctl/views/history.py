@@ -12,8 +12,9 @@ from imdsctl.domain.diff import PLACE, Difference, Happened, Option
 from imdsctl.domain.history import Kind, ScanRecord, coverage
 from imdsctl.domain.shown import shown
 from imdsctl.domain.verdicts import Count
+from imdsctl.views.diagnostics import painted
 from imdsctl.views.json import FORMAT_VERSION, count_json, document
-from imdsctl.views.text import count_text, painted, table_text
+from imdsctl.views.text import count_text, table_text
 
 BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.-=+*%#"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from imdsctl.domain.observations import Target
@@ -23,8 +23,8 @@ from imdsctl.domain.shown import shown
 from imdsctl.domain.waves import PlannedWave
 from imdsctl.fleet.launch_dry_run import Launches
 from imdsctl.fleet.verify import Verification
+from imdsctl.views.diagnostics import painted
 from imdsctl.views.json import document
-from imdsctl.views.text import painted
 
 LINES_MAX = 60
 """More changes than this are folded into one line for each account and Region, unless asked for in full."""
@@ -61,9 +61,10 @@ def plan_text(
     if empty and plan.complete:
         return f"{painted('Plan: nothing to change, for the scan saw no enabled Region.', 'bold', colour)}\n{WIDEN}"
     lines: list[str] = []
-    ready = plan.ready
-    in_full = full or len(ready) <= LINES_MAX
     waves = _by_wave(plan)
+    ready = sum(len(members) for _, stages in waves for _, members in stages)
+    targets = {(wave.name, stage): affected_targets(members) for wave, stages in waves for stage, members in stages}
+    in_full = full or ready <= LINES_MAX
     for wave, stages in waves:
         if len(plan.waves) > 1:
             lines += _wave_heading(wave, sum(len(members) for _, members in stages), colour)
@@ -72,27 +73,31 @@ def plan_text(
             lines += _in_full(members, names, colour)
         if not in_full:
             lines += _folded(stages, names, colour)
-    lines += _deferred(plan, full, colour)
+    deferred = plan.deferred if ready < len(plan.changes) else ()
+    lines += _deferred(deferred, full, colour)
     lines += _listed("Exempt", [(each.id, exempt_text(each)) for each in plan.exempt], "-", "dim", full, colour)
     lines += _listed(
         "Unknown", [(e.subject, f"{e.what}: {e.reason}") for e in plan.unknown], "?", "yellow", full, colour
     )
-    lines += _waves(plan, waves)
-    lines.append(painted(plan_summary(plan), "bold", colour))
-    lines.append(_next(plan, file))
+    lines += _waves(plan, waves, targets)
+    lines.append(painted(_summary(plan, ready, len(set().union(*targets.values()))), "bold", colour))
+    lines.append(_next(plan, ready, file))
     return "\n".join(lines)
 
 
 def plan_summary(plan: Plan) -> str:
     """The one line that can be counted."""
+    ready = plan.ready
+    return _summary(plan, len(ready), len(affected_targets(ready)))
+
+
+def _summary(plan: Plan, ready: int, targets: int) -> str:
     unseen = "every target was seen" if plan.complete else f"incomplete: {counted(len(plan.unknown), 'unknown')}"
     if not plan.changes:
         return f"Plan: nothing to change ({unseen})."
-    ready = plan.ready
-    parts = [f"{len(ready)} to change", f"{len(plan.changes) - len(ready)} deferred", unseen]
+    parts = [f"{ready} to change", f"{len(plan.changes) - ready} deferred", unseen]
     if plan.exempt:
         parts.insert(2, f"{len(plan.exempt)} exempt")
-    targets = len(affected_targets(ready))
     return f"Plan: {', '.join(parts)}; in {counted(targets, 'target')} (account and Region)."
 
 
@@ -106,7 +111,7 @@ def verification_text(
     if ready:
         stages = [(stage, members) for _, stage, members in plan.steps()]
         lines += _in_full(ready, names, colour) if full or len(ready) <= LINES_MAX else _folded(stages, names, colour)
-    lines += _deferred(plan, full, colour)
+    lines += _deferred(plan.deferred, full, colour)
     lines += _listed(
         "Unknown", [(e.subject, f"{e.what}: {e.reason}") for e in plan.unknown], "?", "yellow", full, colour
     )
@@ -263,9 +268,8 @@ def _heading(target: Target, names: Mapping[str, str]) -> str:
     return f"{target.account_id} ({shown(name)}) {target.region}" if name else f"{target.account_id} {target.region}"
 
 
-def _deferred(plan: Plan, full: bool, colour: bool) -> Iterator[str]:
+def _deferred(deferred: Sequence[Change], full: bool, colour: bool) -> Iterator[str]:
     """Deferred changes one by one, and how many of each surface they are when that says more."""
-    deferred = plan.deferred
     counts = Counter(change.surface for change in deferred)
     kinds = ", ".join(f"{count} {surface}" for surface, count in counts.most_common()) if len(counts) > 1 else ""
     yield from _listed("Deferred", [(each.id, each.held) for each in deferred], "!", "yellow", full, colour, kinds)
@@ -285,13 +289,14 @@ def _listed(
     yield ""
 
 
-def _waves(plan: Plan, waves: list[WaveOfStages]) -> Iterator[str]:
+def _waves(
+    plan: Plan, waves: list[WaveOfStages], targets: Mapping[tuple[str, Stage], Collection[Target]]
+) -> Iterator[str]:
     """One line a wave: its stages in order, with counts and accounts."""
     number = 0
     for wave, stages in waves:
         number += 1
-        targets = {target for _, members in stages for target in affected_targets(members)}
-        accounts = len({target.account_id for target in targets})
+        accounts = len({target.account_id for stage, _ in stages for target in targets[wave.name, stage]})
         steps = ", then ".join(counted(len(members), _SINGULAR[stage]) for stage, members in stages)
         title = f" {shown(wave.name)}" if len(plan.waves) > 1 else ""
         yield f"Wave {number}{title}: {steps}; in {counted(accounts, 'account')}"
@@ -301,14 +306,14 @@ def _waves(plan: Plan, waves: list[WaveOfStages]) -> Iterator[str]:
         yield ""
 
 
-def _next(plan: Plan, file: str | None) -> str:
-    if not plan.ready:
-        if plan.deferred or plan.unknown:
+def _next(plan: Plan, ready: int, file: str | None) -> str:
+    if not ready:
+        if plan.changes or plan.unknown:
             return "Next: see to what is deferred or unknown, then run `imdsctl scan` and `imdsctl plan` again."
         return "Next: `imdsctl verify` proves it with a fresh scan."
     if file is None:
         return "Next: `imdsctl plan -o plan.json` writes it to a file, for `imdsctl apply`."
-    return f"Next: imdsctl apply {shlex.quote(file)} --confirm {len(plan.ready)}"
+    return f"Next: imdsctl apply {shlex.quote(file)} --confirm {ready}"
 
 
 def counted(number: int, what: str) -> str:

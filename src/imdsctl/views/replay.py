@@ -7,8 +7,9 @@ from typing import Any
 
 from imdsctl.codify.replay import DIMENSIONS, Group, Replay, Verdict
 from imdsctl.domain.shown import shown
+from imdsctl.views.diagnostics import painted
 from imdsctl.views.json import document
-from imdsctl.views.text import painted, table_text
+from imdsctl.views.text import table_text
 
 ROWS_MAX = 10
 STOPPING = (Verdict.STOPPED, Verdict.LAUNCHES_STOPPED)

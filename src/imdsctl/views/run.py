@@ -10,8 +10,9 @@ import orjson
 
 from imdsctl import __version__
 from imdsctl.domain.readiness import REFUSED, TOKENS, V1, V2, Caller, Readiness, Usage, Use, Verdict, Why
+from imdsctl.views.diagnostics import painted
 from imdsctl.views.json import FORMAT_VERSION
-from imdsctl.views.text import painted, table_text
+from imdsctl.views.text import table_text
 
 COMMAND_CHARACTERS_MAX = 100
 _COLOURS = {Readiness.READY: "green", Readiness.NOT_READY: "red", Readiness.UNPROVEN: "yellow"}

@@ -10,8 +10,9 @@ from imdsctl.codify.request_rows import Row
 from imdsctl.codify.simulate import Cited, Outcome, Part, Result, Says
 from imdsctl.domain.options import AWS_NAMES
 from imdsctl.domain.shown import shown
+from imdsctl.views.diagnostics import painted
 from imdsctl.views.json import document
-from imdsctl.views.text import painted, table_text
+from imdsctl.views.text import table_text
 
 Simulated = tuple[Row, Outcome, Flip | None]
 _COLOURS = {Result.ALLOWED: "green", Result.DENIED: "red", Result.REFUSED: "red"}

@@ -3,45 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from imdsctl.domain.diagnostics import Diagnostic, Severity
 from imdsctl.domain.exposure import Verdict
 from imdsctl.domain.observations import PolicyKind
 from imdsctl.domain.options import AWS_NAMES
 from imdsctl.domain.precedence import IMAGE_IMDS_V2, Layer
 from imdsctl.domain.shown import shown, shown_lines
 from imdsctl.domain.verdicts import Count, Counts
+from imdsctl.views.diagnostics import painted
 
 if TYPE_CHECKING:
     from imdsctl.domain.observations import Account, Scan
     from imdsctl.domain.options import AccountDefaults
     from imdsctl.domain.verdicts import ScanSummary, TargetSummary
     from imdsctl.fleet.explain import Explanation
-
-_COLOURS = {"red": "31", "yellow": "33", "green": "32", "cyan": "36", "dim": "2", "bold": "1"}
-
-
-def painted(text: str, colour: str, wanted: bool) -> str:
-    """`text` in a terminal's colour when `wanted`."""
-    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if wanted and text else text
-
-
-def diagnostics_text(diagnostics: Iterable[Diagnostic], *, colour: bool = False) -> str:
-    """Every diagnostic as its summary, its place and the next step, with an empty line between two of them."""
-    return "\n\n".join(_diagnostic(each, colour) for each in diagnostics)
-
-
-def _diagnostic(diagnostic: Diagnostic, colour: bool) -> str:
-    shade = "red" if diagnostic.severity is Severity.ERROR else "yellow"
-    lines = [f"{painted(f'{diagnostic.severity}[{diagnostic.code}]', shade, colour)}: {diagnostic.summary}"]
-    if diagnostic.subject:
-        lines.append(f"  {painted('-->', 'cyan', colour)} {diagnostic.subject}")
-    if diagnostic.hint:
-        lines.append(f"{painted('hint', 'cyan', colour)}: {diagnostic.hint}")
-    return "\n".join(lines)
-
 
 _VERDICT_COLOURS = {Verdict.ENFORCED: "green", Verdict.EXPOSED: "red", Verdict.UNKNOWN: "yellow"}
 QUIET_REGIONS_MIN = 3

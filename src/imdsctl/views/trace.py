@@ -14,8 +14,9 @@ from imdsctl.host.calls import Kind, Outcome
 from imdsctl.host.processes import Process
 from imdsctl.host.trace import Health
 from imdsctl.host.trace_table import REASONS, ROWS_MAX, Row, Tally, TraceTable
+from imdsctl.views.diagnostics import painted
 from imdsctl.views.json import FORMAT_VERSION
-from imdsctl.views.text import painted, table_text
+from imdsctl.views.text import table_text
 
 FAILED = (Outcome.HOP_LIMIT, Outcome.NO_ANSWER)
 PARENTS_SHOWN_MAX = 3

@@ -8,8 +8,9 @@ from imdsctl.domain.exposure import Verdict
 from imdsctl.domain.options import MetadataOptions
 from imdsctl.domain.shown import shown
 from imdsctl.domain.what_if import Answer, Launch
+from imdsctl.views.diagnostics import painted
 from imdsctl.views.json import document
-from imdsctl.views.text import painted, table_text, verdict_text
+from imdsctl.views.text import table_text, verdict_text
 
 ROWS_MAX = 40
 """More launch sources than this are only counted, unless asked for in full."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -59,7 +60,7 @@ class SigningKeys:
     __slots__ = ("_keys", "_size_max")
 
     def __init__(self, size_max: int = 4096) -> None:
-        self._keys: dict[tuple[str, str, str, str], bytes] = {}
+        self._keys: OrderedDict[tuple[str, str, str, str], bytes] = OrderedDict()
         self._size_max = size_max
 
     def __len__(self) -> int:
@@ -74,7 +75,7 @@ class SigningKeys:
             for part in (date, region, service, _TERMINATOR):
                 key = hmac.digest(key, part.encode(), "sha256")
             if len(self._keys) >= self._size_max:
-                del self._keys[next(iter(self._keys))]
+                self._keys.popitem(last=False)  # a plain dict would look for its first key among the deleted
             self._keys[scope] = key
         return key
 

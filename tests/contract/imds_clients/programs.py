@@ -39,7 +39,7 @@ def command_line(client: Client, terraform: Path | None) -> list[str]:
         "$system": ["/usr/bin/python3"],
         "$node": [shutil.which("node") or "node"],
         "$signed": [sys.executable, str(SIGNED_WITH)],
-        "terraform": ["terraform", f"-chdir={terraform}"],
+        "terraform": ["env", "GOGC=400", "terraform", f"-chdir={terraform}"],
     }
     line = [part for word in client.command for part in words.get(word, [word])]
     # Node.js looks for packages in the folder in which it is called; the others are called in their empty home.

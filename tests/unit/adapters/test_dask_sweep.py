@@ -15,8 +15,9 @@ from imdsctl.adapters.documents import decoded
 from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.observations import Account, ScanHeader
 from imdsctl.fleet.memory_store import MemoryStore
+from imdsctl.fleet.selection import Selection
 from imdsctl.fleet.shards import ShardDone
-from imdsctl.fleet.targets import Caller, Selection, Visit
+from imdsctl.fleet.targets import Caller, Visit
 
 
 def refused(address: str) -> tuple[str, str]:

@@ -114,3 +114,11 @@ def test_a_type_without_a_codec_is_refused() -> None:
 
     with pytest.raises(TypeError, match="no document can hold"):
         encoded(Strange(1j))
+
+
+@pytest.mark.parametrize("rows", [3, 1, 0, -1, "2", None])
+def test_a_table_whose_columns_are_not_of_its_length_is_damaged(rows: Any) -> None:
+    document = orjson.loads(zlib.decompress(encoded(region(instance(1), instance(2)))))
+    document["instances"]["rows"] = rows
+    with pytest.raises(DocumentError):
+        decoded(RegionSeen, zlib.compress(orjson.dumps(document)))

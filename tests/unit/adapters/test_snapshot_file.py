@@ -13,7 +13,7 @@ from imdsctl.adapters.state_directory import StateDirectory
 from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.local.call import Caller
 from imdsctl.local.log import Record, encode
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.spec import WorldSpec
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SPEC = WorldSpec(seed=3, created=NOON, accounts=4, regions=("eu-west-1", "us-east-1"), instances=5, settle_seconds=1.5)

@@ -8,7 +8,7 @@ import pytest
 
 from imdsctl.cli.accounts_file import read_accounts_file
 from imdsctl.domain.diagnostics import DiagnosticError
-from imdsctl.fleet.targets import ListedAccount
+from imdsctl.fleet.selection import ListedAccount
 
 SHOP = ListedAccount("111122223333", "shop")
 LAB = ListedAccount("444455556666", "lab, old", "Reader")

@@ -23,7 +23,7 @@ from imdsctl.cli.scan import run as run_scan
 from imdsctl.domain.observations import Scan
 from imdsctl.domain.plan import PLAN_FORMAT_VERSION
 from imdsctl.fleet.memory_store import MemoryStore
-from imdsctl.fleet.targets import Selection
+from imdsctl.fleet.selection import Selection
 from imdsctl.wire.errors import ServiceError
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)

@@ -14,6 +14,7 @@ from tests.unit.domain.plan_cases import scan_of
 from imdsctl.cli.app import run
 from imdsctl.cli.dependencies import Dependencies
 from imdsctl.domain.observations import AccountUnseen, PolicyKind, PolicySeen, Scan, Unseen
+from imdsctl.domain.regions import DEFAULT_REGIONS
 from imdsctl.fleet.memory_store import MemoryStore
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -42,6 +43,24 @@ def test_terraform(capsys: pytest.CaptureFixture[str]) -> None:
     assert "eu_west_1" not in text
     assert "i-1" not in Path("infra/imds/metadata_options.tf").read_text()
     assert Path("infra/imds/versions.tf").stat().st_mode & 0o777 == 0o600
+
+
+def test_terraform_by_account(capsys: pytest.CaptureFixture[str]) -> None:
+    scan = replace(scan_of(*TWO), policies=(DENY,))
+    assert export("terraform", "-o", "infra", "--by-account", scan=scan) == 0
+    said = capsys.readouterr()
+    assert "2 Region defaults of scan s1" in said.err
+    assert "infra/111122223333/region_defaults.tf" in said.out.splitlines()
+    assert sorted(each.name for each in Path("infra").iterdir()) == ["111122223333", "organization"]
+    assert '"p-1"' in Path("infra/organization/organization.tf").read_text()
+
+
+def test_terraform_of_many_accounts_at_once_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    accounts = [f"{number:012d}" for number in range(1, 4)]
+    scan = scan_of(*({"account": account, "region": region} for account in accounts for region in DEFAULT_REGIONS))
+    for choice, warned in (((), True), (("--by-account",), False), (("--provider", "6"), False)):
+        assert export("terraform", "-o", "infra", *choice, scan=scan) == 0
+        assert ("51 processes of the provider" in capsys.readouterr().err) is warned
 
 
 def test_terraform_of_a_scan_with_gaps_is_partial(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from tests.unit.domain.plan_cases import ACCOUNT, REGION, scan_of
 
 from imdsctl.codify.export_gaps import LeftOut
-from imdsctl.codify.terraform import Configuration, Settings, configuration
+from imdsctl.codify.terraform import Configuration, Settings, by_account, configuration
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.observations import AccountUnseen, PolicyKind, PolicySeen, Scan, Unseen
 from imdsctl.domain.planner import make_plan
@@ -76,6 +76,41 @@ def test_twenty_accounts_in_every_region() -> None:
     assert 'version = "~> 6.0"' in six["versions.tf"]
     backwards = replace(scan, regions=tuple(scan.regions)[::-1])
     assert export(backwards)[1] == files
+
+
+def test_a_root_module_for_each_account() -> None:
+    accounts = [f"{number:012d}" for number in range(1, 21)]
+    regions = [{"account": account, "region": region} for account in accounts for region in DEFAULT_REGIONS]
+    gone = AccountUnseen("999988887777", None, Unseen("account", "AccessDenied"))
+    scan = replace(scan_of(*regions), policies=(policy("{}"),), unseen=(gone,))
+    modules = dict(by_account(scan, ROLE, chosen=lambda target: True))
+    assert sorted(modules) == [*accounts, "999988887777", "organization"]
+    for account in accounts:
+        files = {name: "".join(pieces) for name, pieces in modules[account].files.items()}
+        assert modules[account].defaults == files["providers.tf"].count("  alias  = ") == 17
+        assert files["providers.tf"].count(f"iam::{account}:role/") == 17
+        assert "organization.tf" not in files
+    assert modules["999988887777"].left_out == (LeftOut("999988887777", "AccessDenied", unread=True),)
+    of_organization = {name: "".join(pieces) for name, pieces in modules["organization"].files.items()}
+    assert "aws_organizations_policy.deny_p_1" in of_organization["organization.tf"]
+    assert "  alias " not in of_organization["providers.tf"]
+
+    chosen = [
+        name
+        for name, _ in by_account(scan, replace(ROLE, policies=False), chosen=lambda t: t.account_id == accounts[3])
+    ]
+    assert chosen == [accounts[3]]
+
+
+def test_a_root_module_for_each_account_as_the_intent_wants_it() -> None:
+    scan = scan_of({"account": "000000000001"}, {"account": "000000000002", "defaults": {"HttpTokens": "optional"}})
+    plan = make_plan(scan, Intent(), made_at=NOON)
+    whole = "".join(configuration(scan, ROLE, plan=plan, chosen=lambda target: True).files["region_defaults.tf"])
+    for name, made in by_account(scan, replace(ROLE, policies=False), plan=plan, chosen=lambda target: True):
+        text = "".join(made.files["region_defaults.tf"])
+        assert text.count("resource ") == 1
+        assert name in text
+        assert text[text.index("resource ") :] in whole
 
 
 def test_no_role_in_the_account_of_the_credentials() -> None:

@@ -68,7 +68,6 @@ def region_of(said: Mapping[str, Any]) -> RegionSeen:
                 _sources(each),
                 tuple(each.get("instances", ())),
                 each.get("desired", len(each.get("instances", ()))),
-                each.get("refreshing", False),
                 _tags(each),
             )
             for each in said.get("groups", ())

@@ -14,8 +14,10 @@ from imdsctl.domain.intent import Images, Intent, Wanted
 from imdsctl.domain.observations import (
     Account,
     AccountUnseen,
+    GroupSeen,
     ImageSeen,
     InstanceSeen,
+    LaunchSource,
     RegionSeen,
     Scan,
     Target,
@@ -255,6 +257,45 @@ def test_when_default_and_latest_differ_the_latest_is_made_again_after_the_defau
     assert list(change.after) == ["Default", "Latest"]
     assert change.after == {"Default": {"HttpTokens": "required"}, "Latest": {}}
     assert "stays the latest" in change.reason
+
+
+KEEPING = Intent(move_default=False)
+
+
+def test_an_intent_that_keeps_the_default_makes_a_version_and_says_what_remains() -> None:
+    plan = planned(region(templates=(version(3, V1),)), KEEPING)
+    (made,) = plan.ready
+    assert made.before == {
+        "DefaultVersion": 3,
+        "LatestVersion": 3,
+        "Default": V1.to_aws(),
+        "Latest": V1.to_aws(),
+    }
+    assert made.after == {"Latest": {"HttpTokens": "required"}}
+    assert "$Default stays version 3" in made.risk
+    (kept,) = (change for change in plan.changes if change.held)
+    assert kept.id.endswith("/default")
+    assert "the intent keeps $Default at version 3" in kept.held
+
+
+def test_a_newest_version_that_is_right_is_not_made_again_where_the_default_is_kept() -> None:
+    seen = region(templates=(version(3, V1, "default"), version(4, V2, "latest")))
+    kept = only(planned(seen, KEEPING))
+    assert "now version 4" in kept.held
+
+
+def test_a_default_that_is_right_is_kept_without_a_word() -> None:
+    seen = region(templates=(version(3, V2, "default"), version(4, V1, "latest")))
+    change = only(planned(seen, KEEPING))
+    assert (change.held, change.after) == ("", {"Latest": {"HttpTokens": "required"}})
+
+
+def test_enforcement_waits_for_a_group_that_launches_from_a_default_that_is_kept() -> None:
+    group = GroupSeen("web", sources=(LaunchSource("lt-0a", version="$Default"),))
+    seen = region(replace(RIGHT, http_tokens_enforced=None), templates=(version(3, V1),), groups=(group,))
+    held = {change.stage for change in planned(seen, KEEPING).changes if change.held}
+    assert Stage.ENFORCEMENT in held
+    assert Stage.ENFORCEMENT not in {change.stage for change in planned(seen).changes if change.held}
 
 
 def test_a_latest_version_that_says_nothing_is_made_again_saying_something() -> None:

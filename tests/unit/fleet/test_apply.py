@@ -30,7 +30,7 @@ from tests.unit.fleet.ec2_in_memory import (
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.journal import Applied, Began, Failed
 from imdsctl.domain.options import Switch
-from imdsctl.domain.plan import Stage
+from imdsctl.domain.plan import Stage, Surface
 from imdsctl.fleet.apply_changes import CHANGES_PER_READ_MAX
 from imdsctl.fleet.apply_report import ChangeEnded, Event, Outcome
 from imdsctl.fleet.ports import Credentials, Unreachable
@@ -239,6 +239,23 @@ def test_only_the_latest_is_wrong_and_the_default_stays() -> None:
     new = ec2.templates[A, REGION]["lt-new"]
     assert (new.default, len(new.versions)) == (1, 3)
     assert new.versions[2]["LaunchTemplateData"]["MetadataOptions"] == {"HttpTokens": "required"}
+
+
+def test_a_default_that_the_intent_keeps_does_not_move_and_its_new_version_is_made_once() -> None:
+    ec2, keeping = fleet(), Intent(move_default=False)
+    before = {name: each.default for name, each in ec2.templates[A, REGION].items()}
+    plan = planned(ec2, keeping)
+    assert carry_out(plan, ec2).done
+    assert {name: each.default for name, each in ec2.templates[A, REGION].items()} == before
+    assert "ModifyLaunchTemplate" not in [operation for operation, _ in ec2.writes]
+    one = ec2.templates[A, REGION]["lt-one"]
+    assert [each["LaunchTemplateData"]["MetadataOptions"]["HttpTokens"] for each in one.versions] == [
+        "optional",
+        "required",
+    ]
+    again = planned(ec2, keeping)
+    assert [change for change in again.ready if change.surface is Surface.LAUNCH_TEMPLATE] == []
+    assert any("keeps $Default" in change.held for change in again.changes)
 
 
 def test_a_version_that_somebody_else_makes_meanwhile_makes_the_change_stale() -> None:

@@ -21,7 +21,7 @@ from imdsctl.fleet.gauge import CloudWatchGauge
 from imdsctl.fleet.ports import Credentials, Unreachable
 from imdsctl.fleet.role_delivery import PAGES_MAX, look_up
 from imdsctl.fleet.scan_scope import scope_of
-from imdsctl.fleet.targets import Selection
+from imdsctl.fleet.selection import Selection
 from imdsctl.wire.errors import ServiceError
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)

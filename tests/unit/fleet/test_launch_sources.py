@@ -19,9 +19,10 @@ from imdsctl.domain.observations import (
 from imdsctl.domain.verdicts import target_summary
 from imdsctl.fleet.memory_store import MemoryStore
 from imdsctl.fleet.scan import header_of, sweep
+from imdsctl.fleet.selection import Selection
 from imdsctl.fleet.services import Reader
 from imdsctl.fleet.services.calls import ServiceCalls
-from imdsctl.fleet.targets import Selection, find_accounts
+from imdsctl.fleet.targets import find_accounts
 from imdsctl.wire.errors import ServiceError
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)

@@ -29,12 +29,13 @@ from tests.unit.fleet.ec2_in_memory import (
 )
 
 from imdsctl.domain.intent import Images, Intent
-from imdsctl.domain.journal import RollbackFailed
+from imdsctl.domain.journal import Applied, RollbackFailed
 from imdsctl.domain.options import AccountDefaults, HttpTokens, Switch
-from imdsctl.domain.plan import Plan
+from imdsctl.domain.plan import Plan, Surface
 from imdsctl.fleet.apply_report import Outcome, Report
 from imdsctl.fleet.ports import Unreachable
 from imdsctl.fleet.rollback import RollingBack, selected
+from imdsctl.wire.errors import ServiceError
 
 I0, I1 = "i-00000000000000000", "i-00000000000000001"
 
@@ -118,6 +119,18 @@ def test_versions_stay_and_are_reported_unless_they_are_to_be_deleted() -> None:
     }
     assert {name: each.default for name, each in ec2.templates[A, REGION].items()} == dict.fromkeys(details, 1)
     assert roll_back(plan, ec2, journal).done  # now with --delete-versions
+    assert snapshot(ec2) == before
+
+
+def test_a_version_beside_a_default_that_was_kept_is_reported_or_deleted() -> None:
+    ec2 = fleet()
+    before, plan, journal = snapshot(ec2), planned(ec2, Intent(move_default=False)), MemoryJournal()
+    assert carry_out(plan, ec2, journal).done
+    report = roll_back(plan, ec2, journal, delete_versions=False)
+    assert report.done
+    details = {result.change.resource: result.detail for result in report.results if result.detail}
+    assert details["lt-one"] == "version 2 stays, and $Latest is 2: `--delete-versions` deletes what apply made"
+    assert roll_back(plan, ec2, journal).done
     assert snapshot(ec2) == before
 
 
@@ -213,6 +226,32 @@ def test_a_refusal_is_recorded_and_the_same_command_tries_again() -> None:
     ] * 2
     ec2.before_write = lambda operation, params: None
     assert roll_back(plan, ec2, journal).done
+    assert snapshot(ec2) == before
+
+
+def test_where_the_region_enforces_all_but_optional_goes_back_and_the_way_to_it_is_said() -> None:
+    ec2, plan, journal, before = applied(instances=1)
+    (change,) = (each for each in plan.ready if each.surface is Surface.INSTANCE)
+    more = replace(change, after={**change.after, "HttpPutResponseHopLimit": 2})
+    plan = replace(plan, changes=tuple(more if each is change else each for each in plan.changes))
+    ec2.instances[A, REGION][I0]["HttpPutResponseHopLimit"] = 2
+    (entry,) = (n for n, each in enumerate(journal.entries) if isinstance(each, Applied) and each.change == change.id)
+    known = MemoryJournal()
+    for number, each in enumerate(journal.entries):
+        values = dict(ec2.instances[A, REGION][I0])
+        asyncio.run(known.append(replace(each, now=values) if number == entry else each))
+
+    def enforce(operation: str, params: Mapping[str, Any]) -> None:
+        if operation == "ModifyInstanceMetadataOptions" and params.get("HttpTokens") == "optional":
+            raise ServiceError("OperationNotPermitted", "httpTokensEnforced is enabled for this account.", 400)
+
+    ec2.before_write = enforce
+    (result,) = (each for each in roll_back(plan, ec2, known).results if each.change.id == change.id)
+    assert result.outcome is Outcome.FAILED
+    assert "HttpPutResponseHopLimit restored, HttpTokens not" in result.detail
+    assert "set HttpTokensEnforced=disabled" in result.detail
+    ec2.before_write = lambda operation, params: None
+    assert roll_back(plan, ec2, known).done
     assert snapshot(ec2) == before
 
 

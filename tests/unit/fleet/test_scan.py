@@ -18,8 +18,9 @@ from imdsctl.fleet.events import AccountEntered, AccountsFound, AccountSkipped, 
 from imdsctl.fleet.memory_store import MemoryStore
 from imdsctl.fleet.ports import Unreachable
 from imdsctl.fleet.scan import header_of, sweep
+from imdsctl.fleet.selection import Selection
 from imdsctl.fleet.target_reader import PublicImages, read_target
-from imdsctl.fleet.targets import Selection, find_accounts
+from imdsctl.fleet.targets import find_accounts
 from imdsctl.wire.errors import ServiceError
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)

@@ -15,7 +15,8 @@ from imdsctl.domain.verdicts import NOT_REACHED, Summing, scan_summary
 from imdsctl.fleet.memory_store import MemoryStore
 from imdsctl.fleet.ports import ScanWriter
 from imdsctl.fleet.scan import SweepStopped, header_of, sweep
-from imdsctl.fleet.targets import Selection, find_accounts, go_on
+from imdsctl.fleet.selection import Selection
+from imdsctl.fleet.targets import find_accounts, go_on
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
 SELECTION = Selection()

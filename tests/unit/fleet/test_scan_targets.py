@@ -11,16 +11,8 @@ from imdsctl.domain.diagnostics import DiagnosticError, Severity
 from imdsctl.domain.regions import DEFAULT_REGIONS
 from imdsctl.domain.verdicts import ACCOUNT_NOT_ACTIVE, NOT_INSPECTABLE
 from imdsctl.fleet.ports import Unreachable
-from imdsctl.fleet.targets import (
-    AccountRegions,
-    ListedAccount,
-    Selection,
-    Visit,
-    enter,
-    find_accounts,
-    find_accounts_through,
-    regions_of,
-)
+from imdsctl.fleet.selection import ListedAccount, Selection
+from imdsctl.fleet.targets import AccountRegions, Visit, enter, find_accounts, find_accounts_through, regions_of
 from imdsctl.wire.errors import ServiceError
 
 DENIED = ServiceError("AccessDeniedException", "You don't have permissions to access this resource.", 400)

@@ -9,8 +9,9 @@ import pytest
 from imdsctl.domain.observations import Account, AccountUnseen, RegionSeen, ScanEnd, ScanHeader, Target, Unseen
 from imdsctl.fleet.events import AccountEntered, AccountsFound, AccountSkipped, Event, TargetRead
 from imdsctl.fleet.memory_store import MemoryStore
+from imdsctl.fleet.selection import Selection
 from imdsctl.fleet.shards import ACCOUNTS_PER_SHARD_MAX, ShardDone, ShardOrder, ShardWriter, joined, split
-from imdsctl.fleet.targets import Caller, Selection
+from imdsctl.fleet.targets import Caller
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
 

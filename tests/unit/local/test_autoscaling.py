@@ -14,7 +14,7 @@ from imdsctl.local import autoscaling, ec2
 from imdsctl.local.generator import make_world
 from imdsctl.local.log import Record
 from imdsctl.local.pipeline import LocalAws
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.spec import WorldSpec
 
 REGION = "eu-west-1"
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)

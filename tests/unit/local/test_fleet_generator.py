@@ -15,7 +15,8 @@ from imdsctl.local.ec2 import OPERATIONS
 from imdsctl.local.ec2.resources import Instance
 from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.generator import make_world
-from imdsctl.local.world import World, WorldSpec
+from imdsctl.local.spec import WorldSpec
+from imdsctl.local.world import World
 
 CREATED = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 

@@ -15,7 +15,8 @@ from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.generator import make_world
 from imdsctl.local.organization_generator import AccountNumbers
 from imdsctl.local.sessions import Session
-from imdsctl.local.world import ROLE_NAME, Credentials, World, WorldSpec
+from imdsctl.local.spec import WorldSpec
+from imdsctl.local.world import ROLE_NAME, Credentials, World
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from imdsctl.local.beanstalk.state import DISABLE_V1, LAUNCH, Application, BeanstalkState, Environment
 from imdsctl.local.ec2.state import RegionState
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.spec import WorldSpec
 
 SHARE = 0.25
 """The share of Regions with a fleet that have environments."""

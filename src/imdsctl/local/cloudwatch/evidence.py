@@ -30,7 +30,7 @@ from imdsctl.local.cloudwatch.state import (
 )
 from imdsctl.local.ec2.resources import PENDING, RUNNING, Instance
 from imdsctl.local.ec2.state import RegionState
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.spec import WorldSpec
 
 NAMESPACE = "AWS/EC2"
 NO_TOKEN = "MetadataNoToken"

@@ -19,7 +19,7 @@ from hashlib import blake2b
 from imdsctl.local.ec2.public_images import public_images
 from imdsctl.local.ec2.resources import RUNNING, SHUTTING_DOWN, TERMINATED, Instance
 from imdsctl.local.ec2.state import RegionState
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.spec import WorldSpec
 
 SERVICES = "services"
 """The cluster that the generated hosts are in."""

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.eks.state import Cluster, EksState, Nodegroup
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.spec import WorldSpec
 
 GPU_SHARE = 0.1
 """The share of clusters with a node group that is scaled to nothing, and has no launch template of the account's."""

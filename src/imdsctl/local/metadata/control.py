@@ -17,13 +17,9 @@ from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.imds.messages import Access, Reply, Request
 from imdsctl.local.ec2.resources import SHUTTING_DOWN, TERMINATED
 from imdsctl.local.metadata.services import Place, Services
+from imdsctl.local.paths import CONTROL_HEADER, CONTROL_PATH
 from imdsctl.wire.errors import ServiceError
 from imdsctl.wire.http import HttpRequest, HttpResponse
-
-CONTROL_PATH = "/_imdsctl/metadata/"
-CONTROL_HEADER = "x-imdsctl-control"
-"""Carries the server's control key. A header of one's own makes a browser ask before it sends, and it gets no answer
-that would let it."""
 
 NOTICES = frozenset({"AnnounceInterruption", "RecommendRebalance", "ScheduleEvent", "CancelEvent"})
 

@@ -10,7 +10,7 @@ from itertools import islice
 
 from imdsctl.local.generator import make_world
 from imdsctl.local.region_generator import generate_region
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.spec import WorldSpec
 
 REGIONS_MAX, INSTANCES_MAX = 5_000, 300_000
 """How many Regions and instances are looked through: some seconds."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.sagemaker.state import IMDS, IN_SERVICE, MINIMUM, STOPPED, Notebook, SagemakerState, notebook_arn
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.spec import WorldSpec
 
 SHARE = 0.3
 """The share of Regions with a fleet that have notebook instances."""

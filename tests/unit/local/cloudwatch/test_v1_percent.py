@@ -11,7 +11,7 @@ from imdsctl.local.cloudwatch.evidence import NAMESPACE, NO_TOKEN, evidence
 from imdsctl.local.cloudwatch.state import MetricKey
 from imdsctl.local.ec2.resources import RUNNING
 from imdsctl.local.generator import make_world
-from imdsctl.local.world import WorldSpec
+from imdsctl.local.spec import WorldSpec
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 

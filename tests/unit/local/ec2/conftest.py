@@ -13,7 +13,8 @@ from imdsctl.local.ec2 import OPERATIONS
 from imdsctl.local.ec2.public_images import public_image
 from imdsctl.local.ec2.state import RegionState
 from imdsctl.local.iam.state import InstanceProfile, Role
-from imdsctl.local.world import Account, Organization, World, WorldSpec
+from imdsctl.local.spec import WorldSpec
+from imdsctl.local.world import Account, Organization, World
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 ACCOUNT = "111122223333"

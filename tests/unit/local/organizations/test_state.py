@@ -8,7 +8,8 @@ import pytest
 
 from imdsctl.local.generator import make_world
 from imdsctl.local.organizations.state import DECLARATIVE, FULL_ACCESS_ID, SCP, OrganizationPolicy
-from imdsctl.local.world import OrganizationalUnit, World, WorldSpec
+from imdsctl.local.spec import WorldSpec
+from imdsctl.local.world import OrganizationalUnit, World
 from imdsctl.policy.declarative import NOTHING_DECLARED, parse_declarative_policy
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)

@@ -1,0 +1,73 @@
+"""Where a sweep looks, as the user said it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+ROLE_NAME = "OrganizationAccountAccessRole"
+"""The role that Organizations makes in every account that it creates."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedAccount:
+    """An account as a file names it; `role` is the role to assume in it, None: the one of the command line."""
+
+    account_id: str
+    name: str = ""
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the user narrowed a sweep to. Empty means everything."""
+
+    role: str = ROLE_NAME
+    current_account: bool = False
+    accounts: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    ous: tuple[str, ...] = ()
+    exclude_accounts: tuple[str, ...] = ()
+    exclude_regions: tuple[str, ...] = ()
+    exclude_ous: tuple[str, ...] = ()
+    listed: tuple[ListedAccount, ...] = ()
+    """The accounts of a file: these and no others, whether the organization knows them or not."""
+
+    def scope(self) -> tuple[tuple[str, str], ...]:
+        """The narrowing options as given, for the record of a scan."""
+        pairs: list[tuple[str, str]] = []
+        if self.current_account:
+            pairs.append(("current-account", "yes"))
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name != "listed" and isinstance(value, tuple) and value:
+                pairs.append((_scope_name(each.name), ",".join(value)))
+        if self.listed:
+            pairs.append(("accounts-file", ",".join(each.account_id for each in self.listed)))
+        return tuple(pairs)
+
+    @classmethod
+    def from_scope(cls, scope: Iterable[tuple[str, str]], role: str = ROLE_NAME) -> Selection:
+        """The selection of which `scope()` was recorded; the role was not, it belongs to the way in."""
+        recorded = dict(scope)
+        narrowed = {
+            each.name: tuple(recorded[name].split(","))
+            for each in fields(cls)
+            if (name := _scope_name(each.name)) in recorded and each.name not in ("role", "listed", "current_account")
+        }
+        listed = tuple(ListedAccount(each) for each in recorded.get("accounts-file", "").split(",") if each)
+        return cls(role=role, current_account="current-account" in recorded, listed=listed, **narrowed)
+
+    @property
+    def narrows(self) -> bool:
+        """True when something is left out."""
+        return bool(self.scope())
+
+    @property
+    def needs_units(self) -> bool:
+        """True when organizational units decide who is visited."""
+        return bool(self.ous or self.exclude_ous)
+
+
+def _scope_name(field_name: str) -> str:
+    return field_name.replace("_", "-").replace("ous", "ou")
