@@ -61,8 +61,8 @@ STOPPED = Measured(1_000, 14_674, 289_771, 0, 44.9, 119.3)
 the same run was whole and saw all 335,472 instances."""
 DATABASE_BYTES_PER_TARGET = 23 * 1024 * 1024 / 17_000
 """SQLite, 20 instances a target: 340,000 instances in 17,000 targets took 23 MiB."""
-PLAN_CPU_SECONDS_PER_MILLION = 17.7
-PLAN_MIB_PER_MILLION = 605
+PLAN_CPU_SECONDS_PER_MILLION = 10.2
+PLAN_MIB_PER_MILLION = 588
 WHOLE = Organization(50_000, 34, 10_000_000)
 """The most accounts that an organization can have, every Region of the partition `aws`."""
 LARGEST_REGION = 10_000

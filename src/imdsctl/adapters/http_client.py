@@ -27,7 +27,7 @@ import httptools
 from imdsctl.fleet.ports import Unreachable
 from imdsctl.wire.http import HttpRequest, HttpResponse
 
-CONNECTIONS_PER_HOST_MAX = 512
+CONNECTIONS_PER_HOST_MAX = 1024
 """More than a sweep has calls under way: with AWS_ENDPOINT_URL all Regions are one host, and a call that waits for a
 connection waits as long as another's answer is away."""
 CONNECT_TIMEOUT_SECONDS = 10.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 ACCOUNTS_CONCURRENT_MAX = 48
 """Accounts entered at the same time; bounds the tasks that wait for a target's turn."""
-TARGETS_CONCURRENT_MAX = 200
+TARGETS_CONCURRENT_MAX = 144
 """Targets (account, Region) read at the same time at most, see `pace`; each has a call for every part under way."""
 CALLS_CONCURRENT_MAX = 400
 """Targets of which one thing is asked at the same time at most."""

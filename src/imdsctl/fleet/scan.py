@@ -171,6 +171,7 @@ class _Sweep:
         self._in_region: dict[str, tuple[Reader, ...]] = {}
         self._public_images = PublicImages()
         self._accounts = asyncio.Semaphore(limits.ACCOUNTS_CONCURRENT_MAX)
+        self._in_turn = asyncio.Lock()
         self._done = frozenset(writer.done)
 
     async def everything(self) -> None:
@@ -218,7 +219,9 @@ class _Sweep:
             for region in regions.enabled:
                 if region not in left:
                     self._tell(TargetRead(Target(account_id, region), 0, 0))
-            async with asyncio.TaskGroup() as group:
+            # One account after another: were their targets to take turns, all accounts that are entered would be done
+            # at the same time, and nothing under way while the next ones are entered.
+            async with asyncio.TaskGroup() as group, self._in_turn:
                 for region in tuple(left):
                     await self._targets.enter()
                     group.create_task(self._target(door.aws, credentials, Target(account_id, region), left))
