@@ -425,8 +425,6 @@ def test_a_region_that_is_down_is_unknown_and_does_not_hold_up_the_others(
     for region in down:
         assert (region.defaults, region.instances, region.templates) == (None, (), ())
         assert {each.code for each in region.unseen} == {"Unreachable"}
-    assert "did not answer" in down[-1].unseen[-1].reason
-    assert "left alone for a while" in down[-1].unseen[-1].reason
     sent = sum(each.region == "eu-west-1" for each in aws.asked)
     parts = sum(len(region.unseen) for region in down)
     assert sent < 3 * parts, "not every call of every account has cost its six attempts"
