@@ -12,6 +12,7 @@ _MARKS = (
     "\x7f-\x9f"  # delete and the control characters C1
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # direction marks, embeddings, overrides, isolates
     "\u2028\u2029\ufeff\ufff9-\ufffb"  # line and paragraph separators, byte order mark, interlinear marks
+    "\ufffe\uffff"  # no characters: no XML takes them
     "\ud800-\udfff"  # lone surrogates: no terminal and no file takes them
 )
 _HOSTILE = re.compile(f"[\x00-\x1f{_MARKS}]")

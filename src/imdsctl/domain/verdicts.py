@@ -40,7 +40,8 @@ NOT_REACHED = "NotReached"
 def region_default_exposure(region: RegionSeen) -> Exposure:
     """The verdict on the Region's default, `unknown` when it was not read."""
     if region.defaults is None:
-        return Exposure(Verdict.UNKNOWN, why_unseen(region, "defaults"))
+        why = why_unseen(region, "defaults")
+        return Exposure(Verdict.UNKNOWN, why, (why,))
     return region_exposure(region.defaults)
 
 
