@@ -17,9 +17,11 @@ _MARKS = (
 )
 _HOSTILE = re.compile(f"[\x00-\x1f{_MARKS}]")
 _HOSTILE_IN_LINES = re.compile(
-    r"(?!\x1b\[(?:0|1|2|31|32|33|36)m|\x1b\[K)"  # the colours of `views.text`, and "erase the line"
-    f"[\x00-\x08\x0b\x0c\x0e-\x1f{_MARKS}]"
+    r"(?!\x1b\[(?:0|1|2|31|32|33|36)m|\r\n)"  # the colours of `views.text`, and ends of lines
+    f"[\x00-\x08\x0b-\x1f{_MARKS}]"
 )
+ERASED = "\r\x1b[K"
+"""What a line begins with that is written in the place of another."""
 
 
 def shown(text: str) -> str:
@@ -34,7 +36,11 @@ def _spelt(found: re.Match[str]) -> str:
 def shown_lines(text: str) -> str:
     """`text` of ours, in lines and colours, that may have something from elsewhere in it.
 
-    Line breaks, tabs and the sequences that this program uses pass; everything else that a terminal would obey is
+    Line breaks, tabs, our colours and, at the beginning, `ERASED` pass; everything else that a terminal would obey is
     spelt out. JSON stays the same JSON: there such characters stand in strings only.
     """
-    return text if text.isascii() and text.isprintable() else _HOSTILE_IN_LINES.sub(_spelt, text)
+    if text.isascii() and text.isprintable():
+        return text
+    if text.startswith(ERASED):
+        return ERASED + _HOSTILE_IN_LINES.sub(_spelt, text.removeprefix(ERASED))
+    return _HOSTILE_IN_LINES.sub(_spelt, text)

@@ -9,7 +9,7 @@ from typing import Any
 
 from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.domain.json_text import json_bytes
-from imdsctl.domain.shown import shown
+from imdsctl.domain.shown import ERASED, shown
 from imdsctl.domain.waves import EVERYTHING
 from imdsctl.fleet.apply_gates import figure_text
 from imdsctl.fleet.apply_report import (
@@ -88,7 +88,7 @@ class ProgressLines:
             self._write(self._clear())
 
     def _clear(self) -> str:
-        return "\r\x1b[K" if self._moving else ""
+        return ERASED if self._moving else ""
 
 
 def event_json(event: Event) -> bytes:
