@@ -427,7 +427,8 @@ def _differs(summary: str) -> Diagnostic:
 
 def _failed(errors: Iterable[DiagnosticError]) -> ShardDone:
     found = tuple(errors)
-    diagnostics = tuple(dict.fromkeys(each for error in found for each in error.diagnostics))
+    # Its settings are its own: what is wrong there need not be wrong here.
+    diagnostics = tuple(dict.fromkeys(each.about("a Dask worker") for error in found for each in error.diagnostics))
     return ShardDone(failed=diagnostics, exit_code=max(error.exit_code for error in found))
 
 

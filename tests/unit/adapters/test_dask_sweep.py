@@ -57,3 +57,11 @@ def test_a_shard_of_a_sweep_whose_time_is_over_asks_nobody() -> None:
     assert dask_sweep.stop_shards("over") == []
     done = decoded(ShardDone, dask_sweep.run_shard(__version__, encoded(order)))
     assert done == ShardDone(ScanEnd(NOON, (unreached(account.account_id),)))
+
+
+def test_what_is_wrong_with_a_workers_settings_is_said_to_be_the_workers() -> None:
+    account = Account("111122223333", "")
+    door = ShardDoor("there is no such profile", Caller(account.account_id, "arn:aws:iam::111122223333:root"))
+    order = ShardOrder(ScanHeader("s", NOON, (account,)), Selection(), (door,))
+    (said,) = decoded(ShardDone, dask_sweep.run_shard(__version__, encoded(order))).failed
+    assert (said.code, said.subject) == ("profile-unknown", "a Dask worker")
