@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import sqlite3
 import stat
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,11 +26,12 @@ for words in json.loads(sys.argv[1]):
 """
 REPORTS = ("html", "csv", "json", "sarif", "ocsf", "asff", "junit")
 REGION = "us-east-1"
+USER_DATA = "export DATABASE_PASSWORD=hush"
 PLACE = ("--regions", REGION, "--db", "db/scans.sqlite3")
 KEPT = ("--db", "db/scans.sqlite3")
 WORK: tuple[tuple[str, ...], ...] = (
     ("scan", "--regions", REGION),
-    ("scan", *PLACE),
+    ("scan", *PLACE, "--json"),
     ("evidence", "--yes", *KEPT),
     ("plan", "-o", "plan.json", "--html", "plan.html", *KEPT),
     *(("report", "-f", kind, "-o", f"report.{kind}", *KEPT) for kind in REPORTS),
@@ -49,6 +53,26 @@ def test_what_a_rollout_writes_is_its_users_alone_and_holds_no_secret(
 ) -> None:
     options = ("--accounts", "3", "--instances", "4", "--v1-percent", "0", "--seed", "5", "--regions", REGION)
     shell = start_local(*options, "--state", str(tmp_path / "state"))
+    # What launches may be given to run: AWS shows it to whoever may read templates, and nothing of it is kept.
+    given = base64.b64encode(USER_DATA.encode()).decode()
+    query = ("--owners", "amazon", "--query", "Images[0].ImageId", "--output", "text")
+    image = shell.aws("ec2", "describe-images", *query, "--region", REGION).stdout.strip()
+    data = json.dumps({"UserData": given, "ImageId": image})
+    names = ("--launch-template-name", "told", "--launch-template-data", data)
+    configured = (
+        "--launch-configuration-name",
+        "c",
+        "--image-id",
+        image,
+        "--instance-type",
+        "m5.large",
+    )
+    for command in (
+        ("ec2", "create-launch-template", *names),
+        ("autoscaling", "create-launch-configuration", *configured, "--user-data", USER_DATA),
+    ):
+        made = shell.aws(*command, "--region", REGION)
+        assert made.returncode == 0, made.stderr
     folder = shell.home / "work"
     folder.mkdir()
     done = shell.run("sh", "-c", f'cd work && exec "{sys.executable}" -c "$0" "$1"', RUNNER, json.dumps(WORK))
@@ -66,3 +90,9 @@ def test_what_a_rollout_writes_is_its_users_alone_and_holds_no_secret(
     files = [path for path in written if path.is_file() and path.name != "snapshot"]
     assert [path.name for path in files if secret.encode() in path.read_bytes()] == []
     assert [path.name for path in files if b"ASIA" in path.read_bytes()] == [], "keys of a session"
+    database = sqlite3.connect(folder / "db" / "scans.sqlite3")
+    documents = [zlib.decompress(document) for (document,) in database.execute("SELECT document FROM targets")]
+    database.close()
+    kept = [done.stdout.encode(), *documents, *(path.read_bytes() for path in files)]
+    assert any(b'"told"' in each for each in documents), "the template was seen"
+    assert not [each for each in kept if USER_DATA.encode() in each or given.encode() in each]
