@@ -12,6 +12,7 @@ import orjson
 from imdsctl import __version__
 from imdsctl.codify.findings import CodeFinding
 from imdsctl.domain.diagnostics import Diagnostic
+from imdsctl.domain.json_text import json_bytes
 from imdsctl.domain.shown import shown
 from imdsctl.views.json import FORMAT_VERSION
 
@@ -59,4 +60,4 @@ def findings_json(findings: Sequence[CodeFinding], *, files: int, unread: Sequen
         ],
         "unread": [{"code": each.code, "summary": each.summary, "subject": each.subject} for each in unread],
     }
-    return orjson.dumps(body, option=orjson.OPT_INDENT_2).decode() + "\n"
+    return json_bytes(body, orjson.OPT_INDENT_2).decode() + "\n"
