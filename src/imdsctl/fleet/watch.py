@@ -84,6 +84,8 @@ class Watching:
     repair_max: int = 10
     scope: tuple[tuple[str, str], ...] = ()
     """The selection, as scans record it."""
+    intent_file: str = ""
+    """Where the intent was read; empty for the built-in one."""
 
     _round: int = field(default=0, init=False)
     _before: int = field(default=0, init=False)
@@ -102,7 +104,9 @@ class Watching:
         if baseline is not None:
             self._looks.take(baseline)
         scan_id, since = (None, None) if baseline is None else (baseline.scan_id, baseline.finished)
-        self.tell(Began(scan_id, since, len(self._looks)))
+        waves = () if self._repairs is None else tuple(rule.wave for rule in self.intent.waves)
+        unwatched = tuple(wave.name for wave in waves if wave.gates.soak)
+        self.tell(Began(scan_id, since, len(self._looks), self.intent_file, unwatched))
         try:
             if self.source is None:
                 await self._by_scans()
@@ -269,7 +273,18 @@ class Watching:
         drifted = await self._blame(found.drifts, told)
         self._round += 1
         now = self.clock.now()
-        self.tell(RoundEnded(self._round, now, found.targets, tuple(drifted), tuple(found.blind), scan_id, events))
+        self.tell(
+            RoundEnded(
+                self._round,
+                now,
+                found.targets,
+                tuple(drifted),
+                tuple(found.blind),
+                scan_id,
+                events,
+                tuple(found.lapsed),
+            )
+        )
         if self._repairs is not None:
             try:
                 ended = await self._repairs.round(found.plans, drifted, self.clock.now)
