@@ -244,7 +244,8 @@ def _failing(here: Here, state: State) -> Iterator[str]:
             yield f"{launcher.title} was not seen"
         elif would_fail(resolution):
             exemption = here.exemption(launcher.names, launcher.tags)
-            because = f" by {exemption}" if exemption else f", decided by the {resolution.http_tokens.layer}"
+            layer = "launch configuration" if launcher.source.configuration else resolution.http_tokens.layer
+            because = f" by {exemption}" if exemption else f", decided by the {layer}"
             yield f"{launcher.title} stays optional{because}"
     for configuration in sorted(here.region.configurations, key=lambda each: each.name):
         if configuration.in_use and not _launched_by_a_group(here, configuration.name):
