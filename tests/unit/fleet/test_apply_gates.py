@@ -27,12 +27,14 @@ from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.evidence import InstanceEvidence
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.journal import Approved, Failed, GateChecked, SoakBegan, WaveBegan, WaveEnded
+from imdsctl.domain.metric_asks import Price
 from imdsctl.domain.observations import Target
 from imdsctl.domain.plan import Change, Plan, Stage, Surface, plan_from_plain, plan_to_plain
 from imdsctl.domain.waves import Gates, OnFailure, OnUnknown, PlannedWave
 from imdsctl.fleet.apply_gates import Approval
 from imdsctl.fleet.apply_report import Event, GateVerdict, Outcome, Report, Waiting
 from imdsctl.fleet.refreshes import REFRESH_SECONDS_MAX
+from imdsctl.views.apply import report_diagnostics, report_text
 
 I0, I1 = "i-00000000000000000", "i-00000000000000001"
 HOUR = timedelta(hours=1)
@@ -184,8 +186,11 @@ def test_a_wave_soaks_and_what_it_changed_is_watched() -> None:
     ec2 = fleet(A, B)
     journal, clock, gauge = MemoryJournal(), FakeClock(), quiet()
     plan = in_waves(ec2, gated(soak=HOUR, rejected_calls_max=0))
-    assert carry_out(plan, ec2, journal, clock=clock, gauge=gauge).done
+    told: list[Event] = []
+    assert carry_out(plan, ec2, journal, clock=clock, gauge=gauge, listener=told.append).done
     assert clock.now() == START + HOUR
+    # What is paid for was said before: two instances at each look.
+    assert next(each.price for each in told if isinstance(each, Waiting)) == Price(2 * len(gauge.asked))
     assert {(kind, since) for kind, _, since in gauge.asked} == {("rejected", START)}
     assert all(instances == {I0, I1} for _, instances, _ in gauge.asked)
     assert len(gauge.asked) == 13  # every five minutes, and at both ends
@@ -275,9 +280,18 @@ def test_a_wave_that_breaks_something_is_rolled_back_to_what_it_was() -> None:
     report = carry_out(breaking(ec2), ec2, gauge=BROKEN)
     assert gate_of(report) == ("first", "rejected calls", GateVerdict.FAILED)
     assert report.rolled_back is not None
-    # $Default of one template was right: only what it says as $Latest had been made anew.
-    assert outcomes(report.rolled_back) == {Outcome.RESTORED, Outcome.AS_BEFORE}
+    # Versions that apply made stay, and are what launches from $Latest get: that is no "restored", and is said.
+    outcome = {each.change.resource: each.outcome for each in report.rolled_back.results}
+    assert {name: outcome[name] for name in outcome if name.startswith("lt-")} == dict.fromkeys(
+        ("lt-one", "lt-two", "lt-new"), Outcome.BUT_LATEST
+    )
+    assert set(outcome.values()) == {Outcome.RESTORED, Outcome.BUT_LATEST}
     assert snapshot(ec2) == before
+    told = report_text(report, deferred=0)
+    assert "lt-new: version 3 stays, and $Latest is 3: `--delete-versions` deletes what apply made" in told
+    [hint] = [each.hint or "" for each in report_diagnostics(report, "plan.json", "imdsctl apply plan.json")]
+    assert "this plan is not applied again" in hint
+    assert "`imdsctl rollback plan.json --wave first --delete-versions`" in hint
     assert {result.change.target.account_id for result in report.rolled_back.results} == {A}
 
 
