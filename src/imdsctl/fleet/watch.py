@@ -157,12 +157,13 @@ class Watching:
     async def _scan_round(self, told: Sequence[TrailEvent] = ()) -> bool:
         """Scan everything and compare. A sweep that fails as a whole is told, and tried again at the next round.
 
-        The first one of all raises DiagnosticError: then something is wrong that somebody has to mend.
+        The first one of all, and the only one that was asked for, raises DiagnosticError: then something is wrong that
+        somebody has to mend.
         """
         try:
             scan = await self._unless_stopped(self.hands.scan())
         except DiagnosticError as error:
-            if not len(self._looks):
+            if not len(self._looks) or (self.source is None and self.rounds == 1):
                 raise
             for each in error.diagnostics:
                 self.tell(Trouble(self.clock.now(), each.subject or "scan", f"{each.summary} ({each.code})"))

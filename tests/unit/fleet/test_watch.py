@@ -431,6 +431,23 @@ def test_an_empty_source_is_not_asked_without_a_pause_and_scans_come_between(fle
     assert fleet.clock.slept == [5.0] * 24
 
 
+def test_a_sweep_that_fails_is_told_and_the_only_one_that_was_asked_for_fails_the_watch(fleet: Fleet) -> None:
+    scans, real = [1, 2, 3], fleet._scan
+
+    async def failing() -> Scan:
+        if scans.pop() == 3:
+            raise DiagnosticError(Diagnostic("aws-unreachable", "no usable answer"))
+        return await real()
+
+    fleet._scan = failing  # type: ignore[method-assign]
+    before = fleet.scan()
+    fleet.run(before, rounds=2)
+    assert [each.reason for each in fleet.told if isinstance(each, Trouble)] == ["no usable answer (aws-unreachable)"]
+    scans.append(3)
+    with pytest.raises(DiagnosticError, match="aws-unreachable"):
+        fleet.run(before, rounds=1)
+
+
 # -- ending ----------------------------------------------------------------------------------------------------------
 
 
