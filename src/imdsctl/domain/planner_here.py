@@ -149,7 +149,6 @@ class Here:
 
         Those that do not have it do not count, unless somebody asked about them.
         """
-
         if self.evidence is None:
             return NOT_GATHERED
         target = self.region.target

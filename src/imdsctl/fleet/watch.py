@@ -114,6 +114,12 @@ class Watching:
                 await self._by_events(self.source, scan_first=baseline is None)
         except Stopped:
             pass
+        if self._repairs is not None and self._repairs.left:
+            reason = (
+                f"{self._repairs.left} of the changes that drift asks for were not made. The next watch compares with "
+                "the latest scan, where it is no drift any more: see to them by `imdsctl plan` and `apply`"
+            )
+            self.tell(Trouble(self.clock.now(), "repairs", reason))
         return self._round
 
     # -- rounds -------------------------------------------------------------------------------------------------------

@@ -527,6 +527,19 @@ def test_a_repair_that_a_gate_holds_back_is_tried_until_the_gate_opens(fleet: Fl
     assert len(fleet.applied) == 1
 
 
+def test_what_is_still_to_be_repaired_at_the_end_is_told_for_the_next_watch_takes_it_for_an_old_gap(
+    fleet: Fleet,
+) -> None:
+    before = fleet.scan()
+    fleet.see(RegionSeen(HERE, RIGHT, tuple(instance(number, V1) for number in range(10, 15))))
+    fleet.run(before, repair=True, repair_max=2, rounds=1)
+    assert "3 of the changes that drift asks for were not made" in watch_text(fleet.told[-1])
+    assert [drifted(each) for each in Fleet(*fleet.regions.values()).run(fleet.scan(), rounds=1)] == [[]]
+    fleet.told.clear()
+    fleet.run(before, repair=True, rounds=1)
+    assert not [each for each in fleet.told if isinstance(each, Trouble)]
+
+
 def test_a_repair_that_cannot_begin_is_told_rests_and_is_tried_again(fleet: Fleet) -> None:
     before = fleet.scan()
     fleet.see(RegionSeen(HERE, RIGHT, (instance(1, V1),)))
