@@ -86,7 +86,7 @@ def command(
         wait=wait,
     )
     asked = command_line("imdsctl", "apply", str(file))
-    confirmed(confirm, count, file, command=asked, what="changes that this plan makes")
+    confirmed(confirm, count, file, command=asked, what="that this plan makes")
     where = journal or file.with_name(file.name + ".journal")
     with (
         interruptible("calls that were under way are in the journal", hint=f"`{again}` reads them back and goes on"),
