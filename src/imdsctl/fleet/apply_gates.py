@@ -17,6 +17,7 @@ from imdsctl.domain.metric_asks import Price
 from imdsctl.domain.observations import Target
 from imdsctl.domain.openings import next_opening
 from imdsctl.domain.waves import OnUnknown, PlannedWave, duration_words
+from imdsctl.domain.windows import any_open
 from imdsctl.fleet.apply_changes import Clock, Journal
 from imdsctl.fleet.apply_report import GateEnded, GateReport, GateVerdict, Listener, Waiting
 from imdsctl.fleet.ports import Gauge
@@ -88,6 +89,10 @@ class Gatekeeper:
             or await self._window(wave)
             or await self._no_v1_calls(wave, frozenset(instances))
         )
+
+    def is_open(self, wave: PlannedWave) -> bool:
+        """Whether the wave may change something now, as far as its maintenance windows go."""
+        return any_open(wave.gates.windows, self.clock.now())
 
     async def after(self, wave: PlannedWave, instances: Collection[Watched]) -> GateReport | None:
         """Watch what a wave has changed until its soak is over; None when all is well. Raises Interrupted.

@@ -32,7 +32,7 @@ from imdsctl.domain.observations import Target
 from imdsctl.domain.plan import Change, Plan, Stage, Surface, plan_from_plain, plan_to_plain
 from imdsctl.domain.waves import Gates, OnFailure, OnUnknown, PlannedWave
 from imdsctl.fleet.apply_gates import Approval
-from imdsctl.fleet.apply_report import Event, GateVerdict, Outcome, Report, Waiting
+from imdsctl.fleet.apply_report import ChangeEnded, Event, GateVerdict, Outcome, Report, Waiting
 from imdsctl.fleet.refreshes import REFRESH_SECONDS_MAX
 from imdsctl.views.apply import report_diagnostics, report_text
 
@@ -177,6 +177,42 @@ def test_a_window_can_be_waited_for() -> None:
     assert carry_out(plan, ec2, clock=clock, wait=True, listener=waited.append).done
     assert clock.now() >= datetime.fromisoformat("2026-11-03T02:00Z")
     assert any(isinstance(event, Waiting) for event in waited)
+
+
+@dataclass
+class SlowClock(FakeClock):
+    """Half an hour goes by with each change that is made."""
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, ChangeEnded) and event.result.outcome is Outcome.APPLIED:
+            self.time += HOUR / 2
+
+
+def test_nothing_is_begun_when_the_window_has_closed_under_way_and_the_same_command_goes_on() -> None:
+    ec2, journal = fleet(A, B, instances=9), MemoryJournal()
+    plan = in_waves(ec2, gated(windows=("Tue 02:00-03:00 UTC",)))
+    clock = SlowClock(datetime.fromisoformat("2026-11-03T02:00Z"))
+    report = carry_out(plan, ec2, journal, clock=clock, listener=clock)
+    assert gate_of(report) == ("first", "maintenance window", GateVerdict.CLOSED)
+    assert report.gate is not None
+    assert report.gate.opens == datetime.fromisoformat("2026-11-10T02:00Z")
+    assert not report.interrupted
+    assert outcomes(report) == {Outcome.APPLIED, Outcome.HELD_BACK}
+    ready = sum(change.wave == "first" for change in plan.ready)
+    assert 0 < report.count(Outcome.APPLIED) < ready
+    again = carry_out(plan, ec2, journal, clock=FakeClock(datetime.fromisoformat("2026-11-10T02:00Z")))
+    assert again.done
+    assert outcomes(again) == {Outcome.EARLIER, Outcome.APPLIED}
+
+
+def test_what_the_window_left_over_can_be_waited_for_and_its_evidence_is_asked_anew() -> None:
+    ec2, gauge = fleet(A, B, instances=9), FakeGauge({f"i-{number:017x}": 0 for number in range(9)})
+    plan = in_waves(ec2, gated(windows=("Tue 02:00-03:00 UTC",), no_v1_calls=DAYS))
+    clock = SlowClock(datetime.fromisoformat("2026-11-03T02:00Z"))
+    report = carry_out(plan, ec2, clock=clock, listener=clock, gauge=gauge, wait=True)
+    assert report.done
+    assert outcomes(report) == {Outcome.APPLIED}
+    assert gauge.asked[-1][2] - gauge.asked[0][2] >= timedelta(days=7)
 
 
 # After a wave
