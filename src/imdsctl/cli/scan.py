@@ -17,6 +17,7 @@ import typer
 from imdsctl.cli import dependencies, options
 from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, interruptible, report, wants_colour
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError, Severity
+from imdsctl.domain.waves import duration_words
 from imdsctl.fleet.selection import ROLE_NAME, Selection
 
 if TYPE_CHECKING:
@@ -259,11 +260,11 @@ def _show(taken: Taken, asked: ScanOptions) -> None:
         from imdsctl.views.text import scan_text
 
         colour = wants_colour(sys.stdout)
-        print(scan_text(taken.scan, taken.summary, colour=colour, earlier=taken.earlier))
+        print(scan_text(taken.scan, taken.summary, colour=colour, complete=taken.complete, earlier=taken.earlier))
 
 
 def _report_stop(taken: Taken, asked: ScanOptions) -> None:
-    limit = f"its time limit of {asked.time_limit}" if asked.time_limit else "a limit"
+    limit = f"its time limit of {duration_words(asked.time_limit)}" if asked.time_limit else "a limit"
     seen = len(taken.summary.targets) + taken.earlier
     report(
         [
