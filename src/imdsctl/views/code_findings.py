@@ -72,5 +72,4 @@ def findings_json(
     }
     if rests_on is not None:
         body["rests_on"] = rests_on
-    return json_bytes(body, orjson.OPT_INDENT_2).decode() + "
-"
+    return json_bytes(body, orjson.OPT_INDENT_2).decode() + "\n"
