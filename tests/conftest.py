@@ -27,15 +27,21 @@ TESTS = Path(__file__).resolve().parent
 LONGEST_FIRST = (
     "contract/test_terraform.py",
     "contract/test_export_by_account.py",
-    "contract/test_cli_every_operation.py",
+    "journeys/test_local.py",
+    "unit/policy/test_differential.py",
     "contract/test_imds_clients.py",
-    "contract/test_terraform_parameters.py",
     "contract/test_terraform_autoscaling.py",
-    "contract/test_export.py",
-    "contract/test_autoscaling.py",
     "journeys/test_kill.py",
+    "contract/test_terraform_parameters.py",
+    "contract/test_export.py",
+    "journeys/test_faults.py",
+    "journeys/test_permissions.py",
+    "journeys/test_bad_input.py",
+    "journeys/test_demo.py",
+    "journeys/test_demo_attack.py",
+    "contract/test_cli_every_operation.py",
 )
-"""Files that take half a minute and more: one that is begun last is what all other processes wait for."""
+"""Files that take a good part of a minute: one that is begun last is what all other processes wait for."""
 SOURCE = TESTS.parent / "src"
 COMMAND_SECONDS_MAX = float(os.environ.get("IMDSCTL_COMMAND_SECONDS_MAX", "120"))
 

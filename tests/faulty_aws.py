@@ -33,7 +33,8 @@ from imdsctl.local.throttle import Throttle, Throttling
 from imdsctl.wire import sigv4
 from imdsctl.wire.http import HttpRequest
 
-READ_TIMEOUT_SECONDS = 0.15
+READ_TIMEOUT_SECONDS = 1.0
+"""Longer than a busy machine takes to answer what a whole sweep asks at once."""
 REGIONS = ("eu-west-1", "us-east-1")
 
 
