@@ -234,7 +234,7 @@ def test_a_time_limit_ends_a_shared_scan_as_it_ends_one_of_one_machine(
     assert process.returncode == 1, errors
     assert (found["complete"], found["targets"]) == (False, [])
     assert "NotReached" in {each["code"] for each in found["unknown"]}
-    assert "warning[scan-unfinished]: the scan was stopped by its time limit of 0:00:01: " in errors
+    assert "warning[scan-unfinished]: the scan was stopped by its time limit of 1 second: " in errors
     assert f"imdsctl scan --resume {found['scan_id']}" in errors
 
 
