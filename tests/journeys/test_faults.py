@@ -585,5 +585,6 @@ def test_a_plan_that_cannot_be_written_is_not_there_by_half(aws: FaultyAws, tmp_
     scanned(aws)
     done = in_a_small_disk(1000, "plan", "-o", str(tmp_path / "plan.json"))
     assert codes(done) == ["plan-unwritable"]
+    assert "hint: make room, or name a file on another disk" in done.err
     assert done.code != 0
     assert not (tmp_path / "plan.json").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -44,7 +45,8 @@ def whole_file(
             raise
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        hint = "name a file in a folder that you can write to"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        hint = "make room, or name a file on another disk" if full else "name a file in a folder that you can write to"
         raise DiagnosticError(Diagnostic(code, why, str(path), hint), exit_code=2) from None
 
 

@@ -88,12 +88,14 @@ AccountsFile: TypeAlias = Annotated[
         rich_help_panel=_WHERE,
     ),
 ]
+DATABASE_VARIABLE = "IMDSCTL_DB"
+
 Database: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--db",
         metavar="URL",
-        envvar="IMDSCTL_DB",
+        envvar=DATABASE_VARIABLE,
         help="Where scans are kept: a database URL or a SQLite file. Without it, a file in your data directory.",
     ),
 ]
@@ -110,7 +112,7 @@ Lock: TypeAlias = Annotated[
     typer.Option(
         "--db",
         metavar="URL",
-        envvar="IMDSCTL_DB",
+        envvar=DATABASE_VARIABLE,
         help="The team's database: nobody else who names it can write at the same time.",
     ),
 ]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from imdsctl.cli.dependencies import Dependencies
 from imdsctl.cli.errors import report
+from imdsctl.cli.options import DATABASE_VARIABLE
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 
 if TYPE_CHECKING:
@@ -134,9 +135,16 @@ def confirmed(confirm: int | None, count: int, file: Path, *, command: str, what
 
 
 def command_line(*words: str | None, **options: object) -> str:
-    """A command to type again: words, and those options that are set (a list is repeated, True is a flag)."""
+    """A command to type again: words, and those options that are set (a list is repeated, True is a flag).
+
+    A database's password is not among them, nor a database that the environment names.
+    """
     line = [word for word in words if word is not None]
     for name, value in options.items():
+        if name == "db" and isinstance(value, str):
+            from imdsctl.adapters.database_engine import without_password
+
+            value = None if value == os.environ.get(DATABASE_VARIABLE) else without_password(value)
         option = f"--{name.replace('_', '-')}"
         if value is True:
             line.append(option)

@@ -94,8 +94,11 @@ def watch_plain(event: WatchEvent, *, most: int | None = None) -> dict[str, Any]
 
 
 def notice(event: WatchEvent) -> Mapping[str, Any]:
-    """What a webhook gets: the event, and `text`, a line that chat programs show."""
-    return {"text": watch_text(event).strip(), **watch_plain(event, most=SHOWN_MAX)}
+    """What a webhook gets: the event, and `text`, a line that chat programs show.
+
+    To many of those `<` begins a link or a call to everybody, and a drift's user agent is whatever its author likes.
+    """
+    return {"text": watch_text(event).strip().replace("<", "\u2039"), **watch_plain(event, most=SHOWN_MAX)}
 
 
 def _first_lines(event: Began) -> list[str]:

@@ -105,3 +105,27 @@ def test_a_rollback_says_what_to_type(plan_file: Path, capsys: pytest.CaptureFix
     run(["rollback", str(plan_file), "--wave", "all", "--delete-versions"], dependencies)
     expected = f"imdsctl rollback {plan_file} --wave all --delete-versions --confirm 1"
     assert expected in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("place", "again"),
+    [
+        ("--db", "--db 'postgresql+psycopg://me:***@host/name'"),
+        ("IMDSCTL_DB", ""),
+    ],
+)
+def test_the_command_to_type_again_tells_no_password(
+    place: str, again: str, plan_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "postgresql+psycopg://me:hunter2@host/name"
+    words = ["rollback", str(plan_file)]
+    if place == "--db":
+        words += [place, url]
+    else:
+        monkeypatch.setenv(place, url)
+    assert run(words, Dependencies(aws=nobody, scans=nobody, now=lambda: NOW, new_id=lambda: "s")) == 2
+    said = capsys.readouterr().err
+    assert "confirm-missing" in said
+    assert "hunter2" not in said
+    command = f"imdsctl rollback {plan_file} {again}".rstrip()
+    assert f"run `{command} --confirm 1`" in said
