@@ -112,6 +112,11 @@ def _resources(source: Source, root: Node) -> tuple[Resource, ...] | Diagnostic 
             hint = "write it anew with `terraform show -json`"
             place = keys.get("format_version", root)
             return Diagnostic("code-plan-version", summary, f"{file}:{place.line}:{place.column}", hint)
+        errored = keys.get("errored")
+        if errored is not None and errored.value is True:
+            summary = "Terraform could not finish this plan (`errored`): what it would make is not in it"
+            hint = "mend what Terraform says, and show the plan anew"
+            return Diagnostic("code-unreadable", summary, f"{file}:{errored.line}:{errored.column}", hint)
         if "resource_changes" not in keys:
             summary = "no `resource_changes`: a state, or a plan that was cut"
             return Diagnostic("code-unreadable", summary, f"{file}:{root.line}", "show a plan file, not a state")

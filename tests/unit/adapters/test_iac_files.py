@@ -272,6 +272,10 @@ def test_names_of_a_folder_go_across_its_files(tmp_path: Path) -> None:
         ("latin.tf", b'# caf\xe9\nresource "aws_instance" "a" {}\n', ""),
         ("old.json", b'{"format_version": "0.2", "resource_changes": []}', ":1:2"),
         ("state.json", b'{"format_version": "1.0", "terraform_version": "1.9.8", "planned_values": {}}', ":1"),
+        ("errored.json", b'{"format_version": "1.2", "errored": true, "resource_changes": null}', ":1:27"),
+        ("list.yaml", b"Resources:\n- Type: AWS::EC2::Instance\n", ":1"),
+        ("twice.yaml", b"Resources: {A: {Type: AWS::EC2::Volume}}\nResources: {}\n", ":2:1"),
+        ("alias.yaml", b"Resources:\n  A: {Type: AWS::EC2::Instance, Properties: *x}\n", ":2"),
         ("deep.yaml", b"MetadataOptions: " + b"[" * 5000, ":1"),
         ("deep.json", b'{"MetadataOptions": ' + b"[" * 5000, ":1"),
         ("form.json", b'{"Resources": {"A": {"Type": "AWS::EC2::Instance", "Properties": {"ImageId": 1', ":1"),
@@ -402,7 +406,7 @@ def test_a_path_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("use", "rules"),
     [
-        ("Resources: *a29 # AWS::", []),
+        ("a30: {Resources: *a29} # AWS::", []),
         ("Resources: {A: {Type: 'AWS::EC2::Instance', Properties: {UserData: *a29, MetadataOptions: *a29}}}", []),
         ("Resources: {A: {Type: 'AWS::EC2::Instance', Properties: *a29}}", []),
         (
