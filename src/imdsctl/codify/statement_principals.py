@@ -25,6 +25,7 @@ _ACCOUNTS = "arn:aws:iam::111122223333"
 _FILLS = ("", "x", "aws", "111122223333", "iam::111122223333:role/x", "role/x", _ACCOUNTS, f"{_ACCOUNTS}:role/x")
 _WILDCARDS_MAX = 4
 _ACCOUNT = re.compile(r"\d{12}")
+_SOME_ACCOUNTS = re.compile(r"(?=.*[*?])[\d*?]{1,12}")
 _NO_UNIQUE_ID = re.compile(r"[^*?:$]*[^A-Z0-9*?:$]")
 """Unique ids (AROA..., AIDA..., an account's number) have capital letters and digits only."""
 
@@ -78,6 +79,9 @@ def _nobody(test: Test, path: str, what: str, meant: str | None, hint: str = "")
 
 def _somebody(pattern: str) -> bool:
     """Can there be a principal with an ARN like this? The operator is judged by itself: `*` stands for any text."""
+    parts = pattern.split(":")
+    if len(parts) == 6 and _SOME_ACCOUNTS.fullmatch(parts[4]):
+        pattern = ":".join((*parts[:4], "111122223333", parts[5]))
     wildcards = sum(pattern.count(each) for each in "*?")
     if "${" in pattern or wildcards > _WILDCARDS_MAX:
         return True
@@ -99,7 +103,11 @@ def _meant(value: str) -> str | None:
     if session is not None:
         return f"arn:{session['partition']}:iam::{session['account']}:role/{session['role']}"
     kind, _, name = value.rpartition(":")[2].rpartition("/")
-    if not re.fullmatch(r"[\w+=,.@*?-]+", name) or kind.rpartition("/")[2] not in ("", "role", "roles"):
+    if not re.fullmatch(r"(?!\d+$)[\w+=,.@*?-]+(?<!\.amazonaws\.com)", name) or kind.rpartition("/")[2] not in (
+        "",
+        "role",
+        "roles",
+    ):
         return None
     if ":" in value and not kind and not re.search(r":roles?:[^:]*$", value):
         return None
