@@ -353,6 +353,43 @@ def test_what_a_scan_saw_is_no_wish(tmp_path: Path) -> None:
     assert len(check(tmp_path)[0].rests_on) == 1
 
 
+LAUNCH_TEMPLATES = """
+resource "aws_launch_template" "t" {
+  for_each = { a = "required", b = "optional" }
+  metadata_options {
+    http_tokens = each.value
+  }
+}
+
+resource "aws_instance" "web" {
+  launch_template {
+    id = %s
+  }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("named", "of_the_instance"),
+    [
+        ('aws_launch_template.t["a"].id', []),
+        ('aws_launch_template.t["b"].id', []),
+        ("aws_launch_template.t[var.key].id", ["imds-unknown"]),
+    ],
+)
+def test_one_of_several_templates_is_told_by_its_key(named: str, of_the_instance: list[str], tmp_path: Path) -> None:
+    (tmp_path / "main.tf").write_text(LAUNCH_TEMPLATES % named)
+    found = check(tmp_path)[0].findings
+    # What the template itself says is said there.
+    assert [each.rule.id for each in found] == ["imdsv1-allowed", *of_the_instance]
+
+
+def test_two_blocks_are_not_the_first_of_them(tmp_path: Path) -> None:
+    block = '  metadata_options {\n    http_tokens = "required"\n  }\n'
+    (tmp_path / "main.tf").write_text(f'resource "aws_instance" "web" {{\n{block * 2}}}\n')
+    assert [each.rule.id for each in check(tmp_path)[0].findings] == ["imds-unknown"]
+
+
 def test_an_override_file_is_where_its_value_is_to_be_corrected(tmp_path: Path) -> None:
     (tmp_path / "main.tf").write_text(INSTANCE % '"required"')
     (tmp_path / "z_override.tf").write_text('resource "aws_instance" "web" {\n  ami = "ami-0b"\n}\n')
@@ -407,7 +444,10 @@ def test_a_path_that_is_not_there() -> None:
     ("use", "rules"),
     [
         ("a30: {Resources: *a29} # AWS::", []),
-        ("Resources: {A: {Type: 'AWS::EC2::Instance', Properties: {UserData: *a29, MetadataOptions: *a29}}}", []),
+        (
+            "Resources: {A: {Type: 'AWS::EC2::Instance', Properties: {UserData: *a29, MetadataOptions: *a29}}}",
+            ["imds-unknown"],
+        ),
         ("Resources: {A: {Type: 'AWS::EC2::Instance', Properties: *a29}}", []),
         (
             "apiVersion: karpenter.k8s.aws/v1\nkind: EC2NodeClass\n"
