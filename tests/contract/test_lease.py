@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.contract.postgresql import Server, postgresql
 
+from imdsctl.adapters.database import ScanDatabase
 from imdsctl.adapters.database_engine import Database
 from imdsctl.adapters.lease import LEASE_SECONDS, TRUST_SECONDS, DatabaseLease
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
@@ -174,3 +175,32 @@ def test_the_databases_own_clock_is_the_one_that_counts(file: str) -> None:
                 await DatabaseLease(Database(file), "bob@south").__aenter__()
 
     asyncio.run(work())
+
+
+class ReadOnly(Database):
+    """A database whose user may only read."""
+
+    @contextmanager
+    def writing(self) -> Iterator[Any]:
+        with super().writing() as connection:
+            sqlite = connection.dialect.name == "sqlite"
+            connection.exec_driver_sql("PRAGMA query_only = ON" if sqlite else "SET TRANSACTION READ ONLY")
+            yield connection
+
+
+def test_a_database_that_can_only_be_read_says_so(file: str, times: Times) -> None:
+    async def enter() -> None:
+        async with lease(file, "ann", times, ReadOnly(file)):
+            raise AssertionError("it has the right to write")
+
+    with pytest.raises(DiagnosticError, match=r"(?i)read.?only") as found:
+        asyncio.run(enter())
+    assert code(found) == "database-unavailable"
+
+
+def test_a_store_that_can_only_be_read_says_so_before_aws_is_asked(file: str) -> None:
+    store = ScanDatabase(file)
+    store.prepare()
+    store.database = ReadOnly(file)
+    with pytest.raises(DiagnosticError, match=r"(?i)read.?only"):
+        store.prepare()

@@ -66,7 +66,7 @@ def test_the_gate_of_the_second_wave_holds_because_a_real_process_uses_imdsv1(
     assert -1 not in places, demo.stderr
     assert places == sorted(places)
     assert re.search(rf"/{instance}: MetadataNoToken \d+, last ", demo.stderr), demo.stderr
-    first, second = demo.stdout.split("$ imdsctl apply plan.json")[1:]
+    first, second = demo.stdout.split("$ imdsctl apply plan")[1:]
     assert "held back" in first.partition("# The gate")[0]
     assert f'match = {{ resource = ["{instance}"] }}' in first
     assert "held back" not in second.partition("# 6.")[0]

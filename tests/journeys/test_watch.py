@@ -176,6 +176,24 @@ def test_a_repair_asks_cloudwatch_first_and_is_held_back_where_imdsv1_is_used(pl
     assert place.tokens(instance) == "optional"
 
 
+def test_the_intent_in_the_current_folder_counts_and_what_it_excepts_is_not_repaired(place: Place) -> None:
+    instance = place.launch()
+    intent = place.shell.home / "imdsctl.toml"
+    intent.write_text(
+        f'version = 1\n[[exception]]\nmatch = {{ resource = "{instance}" }}\n'
+        'owner = "shop"\nreason = "its agent knows IMDSv1 only"\nexpires = 2099-12-31\n'
+    )
+    try:
+        place.watch("--once")
+        place.ec2.modify_instance_metadata_options(InstanceId=instance, HttpTokens="optional")
+        done = place.watch("--once", "--repair")
+    finally:
+        intent.unlink()
+    assert told(done, "began")[0]["intent"] == "imdsctl.toml"
+    assert told(done, "round")[0]["drift"] == []
+    assert place.tokens(instance) == "optional"
+
+
 def test_events_of_a_queue_are_done_with_only_after_a_look(place: Place) -> None:
     instance = place.launch()
     place.watch("--once")

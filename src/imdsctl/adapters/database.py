@@ -51,9 +51,14 @@ class ScanDatabase:
         self.database = Database(url)
 
     def prepare(self) -> None:
-        """Connect, create the tables in a new database, bring an older one up to date. Raises DiagnosticError."""
-        with self.database.reading():
-            pass
+        """Connect, create the tables in a new database, bring an older one up to date. Raises DiagnosticError.
+
+        One that can only be read says so here, before AWS is asked, and paid, for what could not be kept.
+        """
+        from sqlalchemy import false
+
+        with self.database.writing() as connection:
+            connection.execute(tables()["scans"].delete().where(false()))
 
     def begin(self, header: ScanHeader) -> DatabaseWriter:
         """Begin a scan; there is none of that id yet. Raises DiagnosticError."""

@@ -205,13 +205,21 @@ def _create(connection: Connection) -> None:
     from sqlalchemy.exc import SQLAlchemyError
 
     locks = _locks()
-    if not inspect(connection).has_table(locks.name):
-        with suppress(SQLAlchemyError), connection.begin_nested():
-            locks.create(connection)
-    if connection.execute(select(locks.c.name).where(locks.c.name == NAME)).first() is None:
-        row: dict[str, Any] = {"name": NAME, "owner": FREE, "number": 0, "taken": 0.0, "expires": 0.0}
-        with suppress(SQLAlchemyError), connection.begin_nested():
-            connection.execute(locks.insert(), row)
+
+    def made(there: Callable[[], bool], make: Callable[[], object]) -> None:
+        if there():
+            return
+        try:
+            with connection.begin_nested():
+                make()
+        except SQLAlchemyError:
+            if not there():
+                raise
+
+    row: dict[str, Any] = {"name": NAME, "owner": FREE, "number": 0, "taken": 0.0, "expires": 0.0}
+    named = select(locks.c.name).where(locks.c.name == NAME)
+    made(lambda: inspect(connection).has_table(locks.name), lambda: locks.create(connection))
+    made(lambda: connection.execute(named).first() is not None, lambda: connection.execute(locks.insert(), row))
 
 
 def _database_time(connection: Connection) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from imdsctl.domain.waves import PlannedWave
     from imdsctl.fleet.apply_gates import Approval, Approve
     from imdsctl.fleet.apply_report import Report
+
+TYPED_LOOK_SECONDS = 0.1
+"""How often it is looked whether somebody has typed an answer, or Ctrl-C."""
 
 
 def command(
@@ -81,7 +86,7 @@ def command(
         wait=wait,
     )
     asked = command_line("imdsctl", "apply", str(file))
-    confirmed(confirm, count, file, command=asked, what="changes that this plan makes")
+    confirmed(confirm, count, file, command=asked, what="that this plan makes")
     where = journal or file.with_name(file.name + ".journal")
     with (
         interruptible("calls that were under way are in the journal", hint=f"`{again}` reads them back and goes on"),
@@ -168,14 +173,14 @@ async def _run(
             stopped=writing.stopped,
             keep_going=keep_going,
             gauge=CloudWatchGauge(writing.aws, writing.enter, dependencies.now),
-            approve=_approver(approved, writing.caller.arn),
+            approve=approver(approved, writing.caller.arn, writing.stopped),
             wait=wait,
             lease=writing.lease,
         )
         return await applying.run()
 
 
-def _approver(approved: tuple[str, ...], arn: str) -> Approve:
+def approver(approved: tuple[str, ...], arn: str, stopped: Callable[[], bool]) -> Approve:
     """Says yes for the waves named on the command line; on a terminal it asks for the others."""
     from imdsctl.fleet.apply_gates import Approval
 
@@ -186,7 +191,20 @@ def _approver(approved: tuple[str, ...], arn: str) -> Approve:
             return None
         question = f"Wave {wave.name} ({changes} changes) waits for approval. Type its name to let it begin: "
         print(question, end="", file=sys.stderr, flush=True)
-        typed = await asyncio.to_thread(sys.stdin.readline)
+        typed = await _line_typed(stopped)
         return Approval(arn, user(), "typed") if typed.strip() == wave.name else None
 
     return approve
+
+
+async def _line_typed(stopped: Callable[[], bool]) -> str:
+    """A line from the terminal. Raises Interrupted. (A thread that waits for one could not be stopped by Ctrl-C.)"""
+    from imdsctl.fleet.apply_gates import Interrupted
+
+    if sys.platform == "win32":  # there Ctrl-C ends the program at once
+        return await asyncio.to_thread(sys.stdin.readline)
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        if stopped():
+            raise Interrupted
+        await asyncio.sleep(TYPED_LOOK_SECONDS)
+    return sys.stdin.readline()

@@ -144,16 +144,17 @@ def _play(stage: Stage, accounts: int, instances: int, seed: int) -> None:
     stage.run_abridged("plan", "-o", "plan.json")
 
     say("\n# 5. Apply: what the plan says and nothing else; the old values are recorded first.")
-    code = _apply(stage)
+    code = _apply(stage, "plan.json")
     if code:
         say(f"\n# The gate of the second wave held: CloudWatch has seen {legacy} use IMDSv1. What came before is done,")
         say("# the rest was not begun. Nothing broke. Its owner needs time: that goes into the register, with an end.")
         with (stage.folder / "imdsctl.toml").open("a") as file:
             file.write(EXCEPTION.format(instance=legacy))
         say(EXCEPTION.format(instance=legacy))
+        say("# The first plan and its journal are the way back for what is done: the new plan is another file.")
         stage.run("scan", "--no-services", shown=False)
-        stage.run_abridged("plan", "-o", "plan.json")
-        _apply(stage)
+        stage.run_abridged("plan", "-o", "plan-2.json")
+        _apply(stage, "plan-2.json")
 
     say("\n# 6. Verify: scan again; nothing left to plan and nothing unknown is the proof.")
     refused = sorted(each["subject"] for each in before["unknown"] if each["what"] == "account")
@@ -174,11 +175,9 @@ def _play(stage: Stage, accounts: int, instances: int, seed: int) -> None:
     say(before_and_after(before, stage.json("scan", "--no-services")))
 
 
-def _apply(stage: Stage) -> int:
-    count = json.loads((stage.folder / "plan.json").read_text())["count"]
-    journal = stage.folder / "plan.json.journal"
-    journal.unlink(missing_ok=True)
-    return stage.run("apply", "plan.json", "--confirm", str(count), allowed=EXIT_GATE)
+def _apply(stage: Stage, plan: str) -> int:
+    count = json.loads((stage.folder / plan).read_text())["count"]
+    return stage.run("apply", plan, "--confirm", str(count), allowed=EXIT_GATE)
 
 
 def _legacy_instance(scan: dict[str, Any]) -> str | None:

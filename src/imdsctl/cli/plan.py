@@ -13,11 +13,14 @@ import typer
 
 from imdsctl.cli import options
 from imdsctl.cli.dependencies import Dependencies, of
-from imdsctl.cli.errors import EXIT_DONE, wants_colour
-from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.cli.errors import EXIT_DONE, report, wants_colour
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError, Severity
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from imdsctl.domain.evidence import Evidence
+    from imdsctl.domain.intent import Intent
     from imdsctl.domain.observations import Scan
     from imdsctl.domain.plan import Plan
 
@@ -59,6 +62,8 @@ def command(
             summary = "`--what-if` answers a question; there is no plan to write"
             raise DiagnosticError(Diagnostic("option-conflict", summary, hint="leave the file out"), exit_code=2)
         return _answer(what_if, dependencies, db, scan, as_json=as_json, full=full)
+    if output is not None:
+        _check_free(output)
     from imdsctl.adapters.intent_file import find_intent
     from imdsctl.domain.planner import make_plan
 
@@ -69,6 +74,7 @@ def command(
         plan = make_plan(seen, wanted, made_at=dependencies.now(), evidence=evidence)
         _write(plan, seen, output, html)
         _show(plan, seen, source, output, full=full, as_json=as_json)
+        _warn(seen, wanted, dependencies.now())
         return bool(plan.changes or plan.unknown)
 
     with _without_garbage():  # the plan is gone before anybody looks for cycles again
@@ -94,6 +100,24 @@ def _without_garbage() -> Iterator[None]:
     finally:
         gc.freeze()  # nor is it gone through at the end
         gc.enable()
+
+
+def _check_free(output: Path) -> None:
+    """A plan that was applied, be it in part, is not written over: with its journal it is the way back.
+
+    Raises DiagnosticError `plan-applied`.
+    """
+    journal = output.with_name(output.name + ".journal")
+    if journal.exists():
+        raise DiagnosticError(
+            Diagnostic(
+                "plan-applied",
+                f"a plan of that name is being applied, or was: `{journal.name}` goes on with it and rolls it back",
+                str(output),
+                "write to another file; or move that plan and its journal away, together",
+            ),
+            exit_code=2,
+        )
 
 
 def _names(scan: Scan) -> dict[str, str]:
@@ -131,6 +155,18 @@ def _show(plan: Plan, scan: Scan, source: Path | None, output: Path | None, *, f
             plan, _names(scan), file=file, full=full, colour=wants_colour(sys.stdout), empty=not len(scan.regions)
         )
     )
+
+
+def _warn(scan: Scan, wanted: Intent, at: datetime) -> None:
+    """What is right as TOML and may not be what was meant: exceptions that hold no more, matches that match nothing."""
+    from dataclasses import replace
+
+    from imdsctl.domain.intent import expired
+    from imdsctl.domain.intent_unanswered import unanswered
+
+    late = [replace(each, severity=Severity.WARNING) for each in expired(wanted, at)]
+    if found := [*late, *unanswered(scan, wanted, at)]:
+        report(found)
 
 
 def _answer(

@@ -96,7 +96,7 @@ def command(
             since=moment,
             delete_versions=delete_versions,
         )
-        confirmed(confirm, len(chosen), file, command=asked, what="changes to put back")
+        confirmed(confirm, len(chosen), file, command=asked, what="to put back")
         only = frozenset(each.id for each in chosen)
         work = _run(
             dependencies,

@@ -26,10 +26,7 @@ def command(
     plan: Annotated[
         Path | None, typer.Option("--plan", metavar="FILE", help="Verify what this plan's intent wants.")
     ] = None,
-    intent: Annotated[
-        Path | None,
-        typer.Option("--intent", metavar="FILE", help="What is wanted, in TOML. Default: IMDSv2 enforced everywhere."),
-    ] = None,
+    intent: options.IntentFile = None,
     launch_dry_run: Annotated[
         bool,
         typer.Option("--launch-dry-run", help="Ask AWS, by DryRun, what every template and own image may launch."),
@@ -52,6 +49,7 @@ def command(
 
     Exit codes: 0 proven, 1 something is left or unknown, 2 wrong command line or input, 130 interrupted.
     """
+    from imdsctl.domain.intent_unanswered import unanswered
     from imdsctl.fleet.verify import verify
     from imdsctl.views.plan import verification_json, verification_text
 
@@ -79,8 +77,8 @@ def command(
     else:
         names = {account.account_id: account.name for account in scan.accounts if account.name}
         print(verification_text(judged, names, full=full, colour=wants_colour(sys.stdout)))
-    if judged.expired:
-        report(judged.expired)
+    if found := [*judged.expired, *unanswered(scan, wanted, deps.now())]:
+        report(found)
     return EXIT_DONE if judged.proven else EXIT_FAILED
 
 

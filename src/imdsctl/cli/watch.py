@@ -44,6 +44,7 @@ class WatchOptions:
 
     selection: Selection
     intent: Intent
+    intent_file: Path | None = None
     profile: str | None = None
     database: str | None = None
     interval: timedelta | None = None
@@ -79,10 +80,7 @@ def command(
         Path | None,
         typer.Option("--events", metavar="PATH", help="Follow CloudTrail's events in this file or folder."),
     ] = None,
-    intent: Annotated[
-        Path | None,
-        typer.Option("--intent", metavar="FILE", help="What is wanted, in TOML. Default: IMDSv2 enforced everywhere."),
-    ] = None,
+    intent: options.IntentFile = None,
     repair: Annotated[bool, typer.Option("--repair", help="Plan what drifted, and apply it.")] = False,
     repair_max: Annotated[
         int, typer.Option("--repair-max", metavar="N", min=1, help="So many changes in a round at most.")
@@ -95,7 +93,12 @@ def command(
     ] = None,
     webhook: Annotated[
         str | None,
-        typer.Option("--webhook", metavar="URL", help="POST drift, unknowns and repairs there, as JSON."),
+        typer.Option(
+            "--webhook",
+            metavar="URL",
+            envvar="IMDSCTL_WEBHOOK",
+            help="POST drift, unknowns, repairs there, as JSON.",
+        ),
     ] = None,
     accounts: options.Accounts = None,
     regions: options.Regions = None,
@@ -113,10 +116,11 @@ def command(
 
     Exit codes: 0 ended by SIGTERM, `--once` or `--count`; 1 failed; 2 wrong command line or input; 130 interrupted.
     """
-    from imdsctl.adapters.intent_file import read_intent
+    from imdsctl.adapters.intent_file import find_intent
 
     _check(queue, events, once=once, count=count, repair=repair, repairs=repairs)
     by_events = queue is not None or events is not None
+    wanted, source = find_intent(intent)
     asked = WatchOptions(
         selection=options.selection(
             role=role,
@@ -128,7 +132,8 @@ def command(
             exclude_regions=exclude_regions,
             exclude_ou=exclude_ou,
         ),
-        intent=read_intent(intent) if intent else Intent(),
+        intent=wanted,
+        intent_file=source,
         profile=profile,
         database=db,
         interval=options.duration("--interval", interval or (None if by_events else INTERVAL)),
@@ -204,6 +209,7 @@ async def _watch(asked: WatchOptions, deps: Dependencies, store: ScanStore) -> i
                 stop=stop,
                 tell=_listener(asked, webhook.send if webhook is not None else None),
                 source=source,
+                intent_file="" if asked.intent_file is None else str(asked.intent_file),
                 interval=asked.interval,
                 rounds=1 if asked.once and source is None else asked.count,
                 until_empty=asked.once,

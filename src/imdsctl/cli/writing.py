@@ -104,17 +104,18 @@ def user() -> str:
 def confirmed(confirm: int | None, count: int, file: Path, *, command: str, what: str) -> None:
     """The count is asked for on a terminal, and given with --confirm anywhere. Raises DiagnosticError (exit code 2).
 
-    `command` is what to type but for `--confirm`, `what` what the number counts ("changes that this plan makes").
+    `command` is what to type but for `--confirm`, `what` which changes the number counts ("that this plan makes").
     """
+    said = f"{count} {'change' if count == 1 else 'changes'} {what}"
     if confirm is None and count and sys.stdin.isatty() and sys.stderr.isatty():
-        print(f"{count} {what}, in AWS. Type the number to go on: ", end="", file=sys.stderr, flush=True)
+        print(f"{said}, in AWS. Type the number to go on: ", end="", file=sys.stderr, flush=True)
         typed = sys.stdin.readline().strip()
         confirm = int(typed) if typed.isdecimal() else -1
     if confirm is None and count:
         raise DiagnosticError(
             Diagnostic(
                 "confirm-missing",
-                f"{count} {what}, and nobody has confirmed them",
+                f"{said}, and nobody has confirmed it",
                 str(file),
                 f"read it, then run `{command} --confirm {count}`",
             ),
@@ -124,7 +125,7 @@ def confirmed(confirm: int | None, count: int, file: Path, *, command: str, what
         raise DiagnosticError(
             Diagnostic(
                 "confirm-mismatch",
-                f"the number given is not right: {count} {what}; nothing was changed",
+                f"the number given is not right: {said}; nothing was changed",
                 str(file),
                 "is it the plan that you read?",
             ),

@@ -19,13 +19,15 @@ from imdsctl.domain.trail_events import Actor
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at a target left: the changes that the intent wanted (by id, with what it wanted), and gaps.
+    """What one look at a target left: the changes that the intent wanted (by id, with what it wanted), those that it
+    wanted and an exception covered, and gaps.
 
     It is all that is kept of a target between two looks, so that watching a fleet takes memory for what is wrong only.
     """
 
     at: datetime
     wanted: Mapping[str, str]
+    exempt: frozenset[str] = frozenset()
     unseen: frozenset[str] = frozenset()
 
 
@@ -47,16 +49,22 @@ def plan_of(seen: RegionSeen, account: Account, intent: Intent, at: datetime) ->
 def look(seen: RegionSeen, plan: Plan, at: datetime) -> Look:
     """What to keep of a look."""
     wanted = {change.id: digest_of(dict(change.after)) for change in plan.changes}
-    return Look(at, wanted, frozenset(each.what for each in seen.unseen))
+    exempt = frozenset(each.id for each in plan.exempt)
+    return Look(at, wanted, exempt, frozenset(each.what for each in seen.unseen))
 
 
 def drifts(before: Look, plan: Plan) -> list[Drift]:
-    """What came since the look before."""
+    """What came since the look before. What an exception covered then is none: nobody has changed it."""
     return [
         Drift(change, before.at)
         for change in plan.changes
-        if before.wanted.get(change.id) != digest_of(dict(change.after))
+        if before.wanted.get(change.id) != digest_of(dict(change.after)) and change.id not in before.exempt
     ]
+
+
+def no_longer_exempt(before: Look, plan: Plan) -> list[Change]:
+    """What an exception covered at the look before and covers no more: it has expired, or its tags differ."""
+    return [change for change in plan.changes if change.id in before.exempt]
 
 
 def first_drifts(plan: Plan, names: Iterable[str], at: datetime) -> list[Drift]:
@@ -78,12 +86,12 @@ def after_partial(before: Look | None, now: Look) -> Look:
     """
     if before is None or not now.unseen:
         return now
-    kept = {
-        change_id: wanted
-        for change_id, wanted in before.wanted.items()
-        if any(_concerns(what, change_id) for what in now.unseen)
-    }
-    return replace(now, wanted={**kept, **now.wanted})
+
+    def unseen(change_id: str) -> bool:
+        return any(_concerns(what, change_id) for what in now.unseen)
+
+    kept = {change_id: wanted for change_id, wanted in before.wanted.items() if unseen(change_id)}
+    return replace(now, wanted={**kept, **now.wanted}, exempt=now.exempt | set(filter(unseen, before.exempt)))
 
 
 def _concerns(what: str, change_id: str) -> bool:

@@ -17,6 +17,8 @@ class Scope:
 
     match: Match
     said: tuple[Said, ...] = ()
+    place: str = field(default="", compare=False)
+    """Where it stands; only for what is said of the file."""
 
     def to_plain(self) -> dict[str, Any]:
         """The scope in the words of its file."""
@@ -29,6 +31,7 @@ class WaveRule:
 
     wave: PlannedWave
     match: Match = EVERYWHERE
+    place: str = field(default="", compare=False)
 
     def to_plain(self) -> dict[str, Any]:
         """The wave in the words of its file, with nothing left to a default."""

@@ -24,6 +24,7 @@ TAG_KEYS = ("environment", "env", "stage")
 EXCEPTION_DAYS = 90
 WORKLOADS_MAX = 30
 MANAGED_MAX = 10
+LAST_STAGE = STAGES[-1][0]
 SMALL, MEDIUM = 0.2, 0.5
 """Shares of the instances: accounts in order of size fill `small` up to the first, `medium` up to the second."""
 
@@ -133,13 +134,13 @@ def _wanted() -> Iterator[str]:
 def _waves(accounts: Iterable[Account], found: Found) -> Iterator[str]:
     accounts = tuple(accounts)
     yield "# Waves: the first that matches a resource has it. What is in none is planned and not changed."
-    waves = _by_unit(accounts) or _by_tag(found) or _by_size(accounts, found)
+    waves = _by_unit(accounts, found) or _by_tag(found) or _by_size(accounts, found)
     for number, (name, match) in enumerate(waves):
-        yield from _wave(name, match, number, len(waves))
-    yield from _wave("rest", "", len(waves), len(waves))
+        yield from _wave(name, match, pilot=number == 0 and name != LAST_STAGE, approval=name == LAST_STAGE)
+    yield from _wave("rest", "", pilot=False, approval=bool(waves))
 
 
-def _by_unit(accounts: Iterable[Account]) -> list[tuple[str, str]]:
+def _by_unit(accounts: Iterable[Account], found: Found) -> list[tuple[str, str]]:
     """Waves from organizational units that are called like environments."""
     units: dict[str, set[str]] = {}
     for account in accounts:
@@ -148,7 +149,23 @@ def _by_unit(accounts: Iterable[Account]) -> list[tuple[str, str]]:
             if stage := _stage(part):
                 units.setdefault(stage, set()).add(_literal("/".join(parts[: depth + 1])))
                 break
-    return [(stage, f"{{ ou = {_list(sorted(units[stage]))} }}") for stage, _ in STAGES if stage in units]
+    waves = [(stage, f"{{ ou = {_list(sorted(units[stage]))} }}") for stage, _ in STAGES if stage in units]
+    if list(units) == [LAST_STAGE]:  # production is nobody's first wave
+        waves = _pilot(accounts, found) + waves
+    return waves
+
+
+def _pilot(accounts: Iterable[Account], found: Found) -> list[tuple[str, str]]:
+    """A wave of the smallest accounts that are in no environment's unit: at least one, where there are any."""
+    others = [each for each in accounts if not any(map(_stage, each.ou_path.split("/")))]
+    chosen: list[str] = []
+    seen = 0
+    for count, account_id in sorted((found.instances[each.account_id], each.account_id) for each in others):
+        seen += count
+        if chosen and seen > sum(found.instances.values()) * SMALL:
+            break
+        chosen.append(account_id)
+    return [("pilot", f"{{ account = {_list(chosen)} }}")] if chosen else []
 
 
 def _by_tag(found: Found) -> list[tuple[str, str]]:
@@ -185,14 +202,14 @@ def _stage(name: str) -> str | None:
     return None
 
 
-def _wave(name: str, match: str, number: int, last: int) -> Iterator[str]:
+def _wave(name: str, match: str, *, pilot: bool, approval: bool) -> Iterator[str]:
     yield ""
     yield "[[wave]]"
     yield f"name = {_text(name)}"
     if match:
         yield f"match = {match}"
     yield 'no-v1-calls = "14d"                # no call without a token in the look-back'
-    if number == 0 and last:
+    if pilot:
         yield 'unknown-evidence = "allow"         # instances without datapoints; "stop" where it matters'
         yield 'soak = "1h"'
     else:
@@ -200,7 +217,7 @@ def _wave(name: str, match: str, number: int, last: int) -> Iterator[str]:
         yield 'soak = "1d"                        # watch what was changed before the next wave'
         yield "rejected-calls-max = 0             # one rejected IMDSv1 call in the soak fails the wave"
         yield 'on-failure = "rollback"'
-    if number and number == last:
+    if approval:
         yield "approval = true"
         yield '# windows = ["Mon-Fri 09:00-17:00 Europe/Berlin"]'
 

@@ -105,7 +105,7 @@ class Reader:
         if match.narrow and (wide := [name or "enforce" for name, _, _ in said if name in (TOP, "region-defaults")]):
             summary = f"`{wide[0]}` is about a whole Region, and this scope picks single resources"
             self.problem((*path, wide[0]), summary, "match by `ou`, `account` or `region` instead")
-        return Scope(match, said)
+        return Scope(match, said, self.place(path))
 
     def wave(self, table: Mapping[str, Any], path: KeyPath) -> WaveRule:
         """One `[[wave]]`."""
@@ -132,7 +132,7 @@ class Reader:
                 'add `soak = "1h"` to it',
             )
         on_failure = self.word(table, path, "on-failure", OnFailure.STOP)
-        return WaveRule(PlannedWave(name, gates, on_failure), self.match(table, path))
+        return WaveRule(PlannedWave(name, gates, on_failure), self.match(table, path), self.place(path))
 
     def exemption(self, table: Mapping[str, Any], path: KeyPath, *, with_place: bool) -> Exemption:
         """One `[[exception]]`. `with_place`: it says itself where it stood (the copy of the intent inside a plan)."""

@@ -30,6 +30,8 @@ class Groups:
     def __init__(self, here: Here, state: State, instances: Instances) -> None:
         self.here, self.state, self.instances = here, state, instances
         self._groups = sorted(here.region.groups, key=lambda each: each.name)
+        self._aws = f"aws --region {here.region.target.region}"
+        """The beginning of a command: a group of the same name may be in any other Region."""
 
     def plan(self) -> None:
         """Plan launch configurations, groups and fleets. Where launches are refused already, nothing is left to do."""
@@ -48,8 +50,9 @@ class Groups:
                     reason=f"it launches {self._words(wrong)}, which gets IMDSv1",
                     held=(
                         "a launch template's version cannot be changed, and this group names it by number; next: "
-                        f"`aws autoscaling update-auto-scaling-group --auto-scaling-group-name {quote(group.name)} "
-                        f"--launch-template {self._successor(wrong[0])}`, and the same in its overrides"
+                        f"`{self._aws} autoscaling update-auto-scaling-group --auto-scaling-group-name "
+                        f"{quote(group.name)} --launch-template {self._successor(wrong[0])}`, and the same in its "
+                        "overrides"
                     ),
                     radius=(f"{group.desired} desired, {len(group.instance_ids)} there now",),
                     evidence=self._use(group),
@@ -120,14 +123,14 @@ class Groups:
         if configuration.in_use or groups:
             held = (
                 "a launch configuration cannot be changed: make a launch template that says what it says with "
-                "`--metadata-options HttpTokens=required`, then `aws autoscaling update-auto-scaling-group "
+                f"`--metadata-options HttpTokens=required`, then `{self._aws} autoscaling update-auto-scaling-group "
                 f"--auto-scaling-group-name {named or 'NAME'} "
                 "--launch-template 'LaunchTemplateId=lt-...,Version=$Default'`"
             )
         else:
             held = (
-                "nothing uses it, and it cannot be changed; next: `aws autoscaling delete-launch-configuration "
-                f"--launch-configuration-name {quote(configuration.name)}`"
+                f"nothing uses it, and it cannot be changed; next: `{self._aws} autoscaling "
+                f"delete-launch-configuration --launch-configuration-name {quote(configuration.name)}`"
             )
         self._made(
             Surface.LAUNCH_CONFIGURATION,
@@ -155,8 +158,8 @@ class Groups:
         if self.here.launches.template_id(source):
             if command := _MODIFY.get(fleet.kind):
                 return (
-                    f"it names a version that cannot be changed; next: `aws ec2 {command} {quote(fleet.fleet_id)} "
-                    f"--launch-template-configs ...` with {self._successor(source)}"
+                    f"it names a version that cannot be changed; next: `{self._aws} ec2 {command} "
+                    f"{quote(fleet.fleet_id)} --launch-template-configs ...` with {self._successor(source)}"
                 )
             return f"it cannot be changed: cancel it and request it again with {self._successor(source)}"
         return (

@@ -13,6 +13,7 @@ from imdsctl.domain.evidence import Evidence, Use
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.intent_match import Home, Match
 from imdsctl.domain.intent_parts import Exemption
+from imdsctl.domain.metric_asks import allows_v1
 from imdsctl.domain.observations import InstanceSeen, RegionSeen, ServiceKind
 from imdsctl.domain.options import AccountDefaults
 from imdsctl.domain.plan import NOT_GATHERED, Change, Exempt
@@ -144,16 +145,21 @@ class Here:
         return self.containers.get(resource) or container_evidence(tags, *names)
 
     def use_of(self, instances: Iterable[InstanceSeen]) -> str:
-        """What is known of IMDSv1 use by some instances together, in a clause."""
+        """What is known of IMDSv1 use by some instances together, in a clause.
+
+        Those that do not have it do not count, unless somebody asked about them.
+        """
         if self.evidence is None:
             return NOT_GATHERED
         target = self.region.target
-        uses = Counter(self.evidence.of(target, each.instance_id).use for each in instances)
+        known = ((each, self.evidence.of(target, each.instance_id).use) for each in instances)
+        uses = Counter(use for each, use in known if use is not Use.UNKNOWN or allows_v1(each))
         total = sum(uses.values())
         if not total:
             return "nothing runs that could have used IMDSv1"
         parts = [f"{uses[use]} {use}" for use in (Use.USED, Use.UNKNOWN, Use.UNUSED) if uses[use]]
-        return f"IMDSv1 in {duration_text(self.evidence.look_back)}: {', '.join(parts)} of {total} instances"
+        noun = "instance" if total == 1 else "instances"
+        return f"IMDSv1 in {duration_text(self.evidence.look_back)}: {', '.join(parts)} of {total} {noun}"
 
     def use_by(self, instance: InstanceSeen) -> str:
         """What is known of IMDSv1 use by one instance, in a clause."""

@@ -33,9 +33,15 @@ LAUNCH_PARTS = frozenset(
         "EC2 Fleets",
         "Spot Fleet requests",
         "Spot requests",
+        "Elastic Beanstalk environments",
+        "EKS node groups",
+        "EMR security configurations",
+        "Image Builder infrastructure configurations",
     }
 )
 """`Unseen.what` of what may launch: enforcement waits until it was read."""
+LAUNCH_KINDS = ("template lt-", "launch configuration ")
+"""How `Unseen.what` begins of one of them whose options could not be read: it does not say nothing."""
 
 
 def plan_region(here: Here) -> tuple[Gap, ...]:
@@ -244,7 +250,8 @@ def _failing(here: Here, state: State) -> Iterator[str]:
             yield f"{launcher.title} was not seen"
         elif would_fail(resolution):
             exemption = here.exemption(launcher.names, launcher.tags)
-            because = f" by {exemption}" if exemption else f", decided by the {resolution.http_tokens.layer}"
+            layer = "launch configuration" if launcher.source.configuration else resolution.http_tokens.layer
+            because = f" by {exemption}" if exemption else f", decided by the {layer}"
             yield f"{launcher.title} stays optional{because}"
     for configuration in sorted(here.region.configurations, key=lambda each: each.name):
         if configuration.in_use and not _launched_by_a_group(here, configuration.name):
@@ -255,7 +262,7 @@ def _failing(here: Here, state: State) -> Iterator[str]:
         if service.kind in LAUNCHES_IN_THE_ACCOUNT and service.in_use and service_allows_v1(service):
             yield f"{service.kind} {service.name or service.resource} stays optional"
     for part in here.region.unseen:
-        if part.what in LAUNCH_PARTS:
+        if part.what in LAUNCH_PARTS or part.what.startswith(LAUNCH_KINDS):
             yield f"{part.what} could not be read: {part.reason}"
 
 

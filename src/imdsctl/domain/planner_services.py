@@ -116,7 +116,4 @@ _COMMANDS = {
         "it cannot be changed: delete it and make it anew with "
         "`aws appstream create-image-builder --disable-imdsv1 ...`"
     ),
-    ServiceKind.APPSTREAM_APP_BLOCK_BUILDER: (
-        "stop it, then `aws appstream update-app-block-builder --name {name} --disable-imdsv1`"
-    ),
 }

@@ -32,7 +32,8 @@ sentence  clause { ("and" | ";" | ",") clause } [ "in" REGION ] [ "for" ACCOUNT 
 clause    "account default" setting | "template" ID-OR-NAME setting | "image" AMI "v2" | "enforce" ("on" | "off")
 setting   "required" | "optional" | "no-preference" | OPTION VALUE
 OPTION    tokens | hop-limit | endpoint | ipv6 (templates only) | tags
-VALUE     required, optional | 1 to 64 | enabled, disabled | no-preference"""
+VALUE     required, optional | 1 to 64 | enabled, disabled | no-preference
+A name with a space in it stands in quotes: for 'Shared Services'."""
 _OPTIONS = {
     "tokens": "HttpTokens",
     "hop-limit": "HttpPutResponseHopLimit",
@@ -45,7 +46,7 @@ _ALIASES = {aws.lower(): aws for aws in _OPTIONS.values()} | {
     "http-endpoint": "HttpEndpoint",
 }
 _TOKENS = ("required", "optional", NO_PREFERENCE)
-_WORD = re.compile(r"[;,]|[^\s;,]+")
+_WORD = re.compile(r"""[;,]|"[^"]*"|'[^']*'|[^\s;,]+""")
 NOTHING = "a launch that says nothing"
 
 
@@ -115,7 +116,8 @@ def parse_question(sentence: str) -> Question:
 class _Parser:
     def __init__(self, sentence: str) -> None:
         self.sentence = sentence
-        self.words: list[str] = _WORD.findall(sentence)
+        found: list[str] = _WORD.findall(sentence)
+        self.words = [word.strip(word[0]) if word[0] in "'\"" else word for word in found]
         self.at = 0
         self.defaults: dict[str, Any] = {}
         self.templates: dict[str, dict[str, Any]] = {}
@@ -157,12 +159,12 @@ class _Parser:
             if value is None:
                 value = HOP_LIMIT_NO_PREFERENCE if name == "HttpPutResponseHopLimit" else NO_PREFERENCE
             self.checked(AccountDefaults, {name: value})
-            self.defaults[name] = value
+            self.said(self.defaults, name, value, "the account default")
         elif word == "template":
             template = self.next("a launch template")
             name, value = self.setting()
             self.checked(MetadataOptions, {name: value})
-            self.templates.setdefault(template, {})[name] = value
+            self.said(self.templates.setdefault(template, {}), name, value, f"template {template}")
         elif word == "image":
             image = self.next("an image")
             if (said := self.next("`v2`").lower()) not in ("v2", "v2.0"):
@@ -172,9 +174,13 @@ class _Parser:
             said = self.next("`on` or `off`").lower()
             if said not in ("on", "off"):
                 raise self.wrong(said, ("on", "off"))
-            self.defaults["HttpTokensEnforced"] = "enabled" if said == "on" else "disabled"
+            self.said(self.defaults, "HttpTokensEnforced", "enabled" if said == "on" else "disabled", "the account")
         else:
             raise self.wrong(word, ("account", "template", "image", "enforce"))
+
+    def said(self, about: dict[str, Any], name: str, value: Any, what: str) -> None:
+        if about.setdefault(name, value) != value:
+            raise self.problem(f"it says two things about {name} of {what}: ask them one by one")
 
     def setting(self) -> tuple[str, Any]:
         """An option's AWS name and the value; None for no preference."""
@@ -232,11 +238,24 @@ def answer(scan: Scan, question: Question) -> Answer:
             met |= here.met
     missing = sorted({*question.templates, *question.images} - met)
     if not targets or missing:
-        what = f"`{missing[0]}`" if missing and targets else "no account and Region of that name"
-        summary = f"the scan holds {what}" if not targets else f"the scan saw no {what} there"
         hint = "correct the name; `imdsctl scan` shows what there is"
-        raise DiagnosticError(Diagnostic("what-if-nothing", summary, question.sentence, hint), exit_code=2)
+        found = [f"the scan saw no `{each}` there" for each in missing] if targets else list(_nowhere(scan, question))
+        raise DiagnosticError(
+            [Diagnostic("what-if-nothing", each, question.sentence, hint) for each in found], exit_code=2
+        )
     return Answer(question, tuple(launches), targets, tuple(unknown))
+
+
+def _nowhere(scan: Scan, question: Question) -> Iterator[str]:
+    """Why no target of the scan is asked about."""
+    regions = {region.target.region for region in scan.regions}
+    names = {name for each in scan.accounts for name in (each.account_id, each.name) if name}
+    for asked, known, what in ((question.region, regions, "Region"), (question.account, names, "account")):
+        if asked is not None and asked not in known:
+            close = get_close_matches(asked.lower(), known, 1)
+            yield f"the scan read no {what} `{asked}`" + (f": did you mean `{close[0]}`?" if close else "")
+    if question.region in (None, *regions) and question.account in (None, *names):
+        yield f"the scan read nothing in {question.region or 'any Region'} of {question.account or 'any account'}"
 
 
 def _asked(question: Question, target: Target, account: Account | None) -> bool:

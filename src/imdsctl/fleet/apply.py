@@ -60,8 +60,9 @@ class Applying:
 
     def __post_init__(self) -> None:
         self._changes = Changes(
-            self.plan.digest, self.aws, self.enter, self.journal, self.clock, self._end, self.stopped, self.lease
+            self.plan.digest, self.aws, self.enter, self.journal, self.clock, self._end, self._paused, self.lease
         )
+        self._changing: PlannedWave | None = None
         self._gates = Gatekeeper(
             self.journal, self.clock, self.gauge, self.approve, self.listener, self.stopped, self.wait
         )
@@ -96,16 +97,12 @@ class Applying:
         changes = [change for _, members in steps for change in members]
         left = [change for change in changes if change.id not in self.journal.progress.done]
         if left and not self._stopping() and not self.stopped():
-            asked = await self._instances(left) if wave.gates.no_v1_calls is not None else set()
-            gate = await self._gates.before(wave, len(left), asked)
+            gate = await self._before(wave, left)
             if gate is not None:
                 return gate
             await self.journal.append(WaveBegan(wave.name, self._at()))
-        for stage, members in steps:
-            undecided = self._undecided(stage, members)
-            if undecided and not self.stopped():
-                self.listener(StageBegan(wave.name, stage, len(undecided)))
-            await self._changes.make(undecided)
+        if (gate := await self._stages(wave, steps)) is not None:
+            return gate
         made = [self.results[change.id] for change in changes]
         if self.stopped() or self._is_unfinished(made):
             return None
@@ -117,6 +114,33 @@ class Applying:
         if gate is None:
             await self.journal.append(WaveEnded(wave.name, self._at()))
         return gate
+
+    async def _before(self, wave: PlannedWave, left: Sequence[Change]) -> GateReport | None:
+        asked = await self._instances(left) if wave.gates.no_v1_calls is not None else set()
+        return await self._gates.before(wave, len(left), asked)
+
+    async def _stages(self, wave: PlannedWave, steps: Steps) -> GateReport | None:
+        """Make what is left of a wave while its maintenance window is open; the gate when it has closed meanwhile."""
+        while True:
+            self._changing = wave
+            for stage, members in steps:
+                undecided = self._undecided(stage, members)
+                if undecided and not self._paused():
+                    self.listener(StageBegan(wave.name, stage, len(undecided)))
+                await self._changes.make(undecided)
+            self._changing = None
+            ended = [self.results[change.id] for _, members in steps for change in members]
+            left = [result.change for result in ended if result.outcome is Outcome.NOT_REACHED]
+            if not left or self.stopped():
+                return None
+            for change in left:
+                del self.results[change.id]
+            if (gate := await self._before(wave, left)) is not None:
+                return gate
+
+    def _paused(self) -> bool:
+        """Whether nothing new is begun: the run was asked to stop, or the window of the wave under way has closed."""
+        return self.stopped() or (self._changing is not None and not self._gates.is_open(self._changing))
 
     def _is_unfinished(self, made: Sequence[Result]) -> bool:
         """Whether the wave's changes are still to come to their end, by another run: then it is not watched yet."""
@@ -161,6 +185,8 @@ class Applying:
         done = self.journal.progress.done
         left = []
         for change in changes:
+            if change.id in self.results:
+                continue  # before the window closed
             blocking = stopping_here.get(change.target) if self.keep_going else next(iter(stopping), None)
             why = ""
             if blocking is not None:
@@ -169,7 +195,7 @@ class Applying:
                 why = f"{missing.change.id} is {missing.outcome}: enforcement comes when all else in its Region is done"
             if change.id in done:
                 self._end(Result(change, Outcome.EARLIER))
-            elif why and self.stopped():
+            elif why and self._paused():
                 self._end(Result(change, Outcome.NOT_REACHED, "the run was stopped before it"))
             elif why:
                 self._end(Result(change, Outcome.HELD_BACK, why))

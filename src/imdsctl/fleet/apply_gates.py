@@ -5,6 +5,7 @@ Time passes through the clock, figures come through the gauge. Everything that a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,9 +13,11 @@ from typing import TypeAlias
 
 from imdsctl.domain.evidence import InstanceEvidence, Use
 from imdsctl.domain.journal import Approved, GateChecked, SoakBegan, SoakFailed
+from imdsctl.domain.metric_asks import Price
 from imdsctl.domain.observations import Target
 from imdsctl.domain.openings import next_opening
 from imdsctl.domain.waves import OnUnknown, PlannedWave, duration_words
+from imdsctl.domain.windows import any_open
 from imdsctl.fleet.apply_changes import Clock, Journal
 from imdsctl.fleet.apply_report import GateEnded, GateReport, GateVerdict, Listener, Waiting
 from imdsctl.fleet.ports import Gauge
@@ -87,6 +90,10 @@ class Gatekeeper:
             or await self._no_v1_calls(wave, frozenset(instances))
         )
 
+    def is_open(self, wave: PlannedWave) -> bool:
+        """Whether the wave may change something now, as far as its maintenance windows go."""
+        return any_open(wave.gates.windows, self.clock.now())
+
     async def after(self, wave: PlannedWave, instances: Collection[Watched]) -> GateReport | None:
         """Watch what a wave has changed until its soak is over; None when all is well. Raises Interrupted.
 
@@ -97,6 +104,10 @@ class Gatekeeper:
             return None
         since, until = await self._soak(wave)
         watched = frozenset(instances)
+        pause = min(max(gates.soak.total_seconds() / 10, WATCH_SECONDS_MIN), WATCH_SECONDS_MAX)
+        looks = math.ceil((until - self.clock.now()).total_seconds() / pause) + 1
+        asks = gates.rejected_calls_max is not None and self.gauge is not None
+        price = Price(looks * len(watched) if asks else 0)
         while True:
             figures = await self._rejected(wave, watched, since)
             if report := await self._too_many(wave, figures):
@@ -105,8 +116,7 @@ class Gatekeeper:
             if now >= until and not self._late(wave, figures, until):
                 break
             if now < until:
-                self.listener(Waiting(wave.name, "what was changed is being watched", until))
-            pause = min(max(gates.soak.total_seconds() / 10, WATCH_SECONDS_MIN), WATCH_SECONDS_MAX)
+                self.listener(Waiting(wave.name, "what was changed is being watched", until, price))
             await self._pause(min(pause, (until - now).total_seconds()) if now < until else pause)
         return await self._end_of_soak(wave, figures, since)
 
@@ -128,9 +138,9 @@ class Gatekeeper:
             return None
         written = " or ".join(wave.gates.windows)
         if not self.wait:
-            detail = f"closed until {opens:%Y-%m-%d %H:%M} UTC ({written})"
+            detail = f"it opens at {opens:%Y-%m-%d %H:%M} UTC ({written})"
             return await self._report(wave, WINDOW, GateVerdict.CLOSED, detail, opens=opens)
-        self.listener(Waiting(wave.name, f"the maintenance window opens ({written})", opens))
+        self.listener(Waiting(wave.name, f"it waits for its maintenance window ({written})", opens))
         while (left := (opens - self.clock.now()).total_seconds()) > 0:
             await self._pause(left)
         return None

@@ -9,10 +9,13 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from imdsctl.domain.evidence import InstanceEvidence
+from imdsctl.domain.metric_asks import Price
 from imdsctl.domain.options import InvalidOption
 from imdsctl.domain.plan import Change, Stage
 from imdsctl.fleet.ports import Unreachable
 from imdsctl.wire.errors import ServiceError
+
+NOTHING_ASKED = Price()
 
 
 class Outcome(StrEnum):
@@ -37,6 +40,8 @@ class Outcome(StrEnum):
     RESTORED = "restored"
     """Rollback: the recorded values are there again."""
     RESTORED_EARLIER = "restored earlier"
+    BUT_LATEST = "restored but for $Latest"
+    """Rollback: the template's recorded $Default is there again; the newest version is still one that apply made."""
     AS_BEFORE = "as before already"
     """Rollback: the resource says the recorded values, without a call."""
     IRREVERSIBLE = "cannot be restored"
@@ -51,6 +56,7 @@ GOOD = frozenset(
         Outcome.GONE,
         Outcome.RESTORED,
         Outcome.RESTORED_EARLIER,
+        Outcome.BUT_LATEST,
         Outcome.AS_BEFORE,
     }
 )
@@ -118,6 +124,8 @@ class Waiting:
     wave: str
     why: str
     until: datetime
+    price: Price = NOTHING_ASKED
+    """What CloudWatch is asked for meanwhile, as far as this run waits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,6 +201,8 @@ class RollingBack:
 
     async def _record(self, change: Change, seen: Seen, outcome: Outcome) -> None:
         await self.journal.append(RolledBack(change.id, seen.values, self._at()))
+        if seen.values.get("LatestVersion") in seen.made.values():
+            outcome = Outcome.BUT_LATEST
         self._end(Result(change, outcome, RESTORERS[change.surface].stays(change, seen)))
 
     def _recorded(self, change: Change) -> Recorded:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.observations import Account, RegionSeen, Scan
+from imdsctl.fleet.organization_units import closest
 from imdsctl.fleet.selection import Selection
 
 
@@ -34,7 +35,7 @@ def scope_of(scan: Scan, selection: Selection, *, current_account: str | None = 
     """What the selection leaves of a scan; `current_account` is the id when only that one is wanted.
 
     Accounts go by id or name, units by path (with or without the root's name): a scan knows no ids of units. Raises
-    DiagnosticError (exit code 2) for an account or a unit that the scan did not see, and when nothing is left.
+    DiagnosticError (exit code 2) for an account, a unit or a Region that the scan did not see, and when none is left.
     """
     names = {each.account_id for each in scan.accounts} | {each.name for each in scan.accounts if each.name}
     problems = [
@@ -51,16 +52,25 @@ def scope_of(scan: Scan, selection: Selection, *, current_account: str | None = 
         for name in dict.fromkeys((*selection.ous, *selection.exclude_ous))
         if not any(_below(each, (name,)) for each in scan.accounts)
     ]
+    seen = {region.target.region for region in scan.regions} if selection.regions else frozenset()
+    problems += [
+        Diagnostic(
+            "region-unknown",
+            f"scan {scan.scan_id} has read nothing in Region `{name}`",
+            hint=closest(name, seen) or f"it has read {', '.join(sorted(seen)) or 'none'}",
+        )
+        for name in selection.regions
+        if name not in seen
+    ]
     if problems:
         raise DiagnosticError(problems, exit_code=2)
     wanted = frozenset(
         each.account_id for each in scan.accounts if _wanted(each, selection, current_account=current_account)
     )
-    if not wanted:
-        raise DiagnosticError(
-            Diagnostic("nothing-selected", "no account of the scan is left", hint="widen `--accounts` and `--ou`"),
-            exit_code=2,
-        )
+    if not wanted or (selection.regions and set(selection.regions) <= set(selection.exclude_regions)):
+        what = "Region" if wanted else "account"
+        hint = "widen `--accounts`, `--ou` and `--regions`, or drop an exclusion"
+        raise DiagnosticError(Diagnostic("nothing-selected", f"no {what} of the scan is left", hint=hint), exit_code=2)
     return ScanScope(scan, wanted, frozenset(selection.regions), frozenset(selection.exclude_regions))
 
 

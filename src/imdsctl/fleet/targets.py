@@ -120,6 +120,8 @@ async def find_accounts(aws: Aws, selection: Selection) -> Visit:
     """
     caller = await who_am_i(aws)
     await check_regions(aws, caller, (*selection.regions, *selection.exclude_regions))
+    if selection.regions and set(selection.regions) <= set(selection.exclude_regions):
+        _refuse([Diagnostic("nothing-selected", "no Region is left to visit", hint="drop an exclusion")])
     if selection.current_account:
         return _only(caller, selection, ())
     # Neither needs the other, and both are many calls one after another.

@@ -9,10 +9,10 @@ from datetime import datetime
 from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.domain.exposure import Verdict, instance_exposure
 from imdsctl.domain.intent import Intent, expired
-from imdsctl.domain.observations import RegionSeen, Scan
+from imdsctl.domain.observations import AccountUnseen, RegionSeen, Scan
 from imdsctl.domain.plan import Exempt, Plan
 from imdsctl.domain.planner import make_plan
-from imdsctl.domain.verdicts import region_default_exposure, template_exposure
+from imdsctl.domain.verdicts import NOT_INSPECTABLE, region_default_exposure, template_exposure
 from imdsctl.fleet.launch_dry_run import GOOD, DryRun, Launches
 
 
@@ -34,6 +34,9 @@ class Verification:
     expired: tuple[Diagnostic, ...] = ()
     """Exceptions of the intent that no longer hold."""
     dry_runs: tuple[DryRun, ...] = ()
+    not_inspectable: tuple[AccountUnseen, ...] = ()
+    """Regions that an account has not enabled, and accounts that let nobody in: what is in them nobody can see, and
+    nothing can be launched there. They are no obstacle, and no proof either."""
 
     @property
     def proven(self) -> bool:
@@ -69,7 +72,14 @@ def verify(scan: Scan, intent: Intent, *, at: datetime) -> Verification:
         for resource, reason in _exposed(region)
         if (region.target, resource) not in planned
     )
-    return Verification(plan, accepted, len(scan.regions), expired(intent, at))
+    shut = tuple(
+        each
+        for each in scan.unseen
+        if each.unseen.code in NOT_INSPECTABLE
+        and each.account_id not in intent.exclude_accounts
+        and each.region not in intent.exclude_regions
+    )
+    return Verification(plan, accepted, len(scan.regions), expired(intent, at), not_inspectable=shut)
 
 
 def _subject(change_id: str) -> tuple[str, str]:

@@ -84,6 +84,8 @@ class Watching:
     repair_max: int = 10
     scope: tuple[tuple[str, str], ...] = ()
     """The selection, as scans record it."""
+    intent_file: str = ""
+    """Where the intent was read; empty for the built-in one."""
 
     _round: int = field(default=0, init=False)
     _before: int = field(default=0, init=False)
@@ -102,7 +104,9 @@ class Watching:
         if baseline is not None:
             self._looks.take(baseline)
         scan_id, since = (None, None) if baseline is None else (baseline.scan_id, baseline.finished)
-        self.tell(Began(scan_id, since, len(self._looks)))
+        waves = () if self._repairs is None else tuple(rule.wave for rule in self.intent.waves)
+        unwatched = tuple(wave.name for wave in waves if wave.gates.soak)
+        self.tell(Began(scan_id, since, len(self._looks), self.intent_file, unwatched))
         try:
             if self.source is None:
                 await self._by_scans()
@@ -110,6 +114,12 @@ class Watching:
                 await self._by_events(self.source, scan_first=baseline is None)
         except Stopped:
             pass
+        if self._repairs is not None and self._repairs.left:
+            reason = (
+                f"{self._repairs.left} of the changes that drift asks for were not made. The next watch compares with "
+                "the latest scan, where it is no drift any more: see to them by `imdsctl plan` and `apply`"
+            )
+            self.tell(Trouble(self.clock.now(), "repairs", reason))
         return self._round
 
     # -- rounds -------------------------------------------------------------------------------------------------------
@@ -153,12 +163,13 @@ class Watching:
     async def _scan_round(self, told: Sequence[TrailEvent] = ()) -> bool:
         """Scan everything and compare. A sweep that fails as a whole is told, and tried again at the next round.
 
-        The first one of all raises DiagnosticError: then something is wrong that somebody has to mend.
+        The first one of all, and the only one that was asked for, raises DiagnosticError: then something is wrong that
+        somebody has to mend.
         """
         try:
             scan = await self._unless_stopped(self.hands.scan())
         except DiagnosticError as error:
-            if not len(self._looks):
+            if not len(self._looks) or (self.source is None and self.rounds == 1):
                 raise
             for each in error.diagnostics:
                 self.tell(Trouble(self.clock.now(), each.subject or "scan", f"{each.summary} ({each.code})"))
@@ -269,7 +280,18 @@ class Watching:
         drifted = await self._blame(found.drifts, told)
         self._round += 1
         now = self.clock.now()
-        self.tell(RoundEnded(self._round, now, found.targets, tuple(drifted), tuple(found.blind), scan_id, events))
+        self.tell(
+            RoundEnded(
+                self._round,
+                now,
+                found.targets,
+                tuple(drifted),
+                tuple(found.blind),
+                scan_id,
+                events,
+                tuple(found.lapsed),
+            )
+        )
         if self._repairs is not None:
             try:
                 ended = await self._repairs.round(found.plans, drifted, self.clock.now)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from imdsctl.domain.drift import Drift
+from imdsctl.domain.plan import Change
 from imdsctl.domain.trail_events import TrailEvent
 
 
@@ -18,6 +19,10 @@ class Began:
     baseline: str | None
     since: datetime | None
     targets: int
+    intent: str = ""
+    """The intent's file; empty for the built-in one."""
+    without_soak: tuple[str, ...] = ()
+    """Waves whose soak, and cap on rejected calls, no repair waits for; empty when nothing is repaired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ class RoundEnded:
     blind: tuple[Blind, ...] = ()
     scan_id: str = ""
     events: int = 0
+    lapsed: tuple[Change, ...] = ()
+    """What an exception covered at the last look and covers no more. Nobody has changed it: it is not repaired."""
 
 
 @dataclass(frozen=True, slots=True)

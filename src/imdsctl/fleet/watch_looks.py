@@ -6,10 +6,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from imdsctl.domain.drift import Drift, Look, after_partial, drifts, first_drifts, look, newly_unseen, plan_of
+from imdsctl.domain.drift import (
+    Drift,
+    Look,
+    after_partial,
+    drifts,
+    first_drifts,
+    look,
+    newly_unseen,
+    no_longer_exempt,
+    plan_of,
+)
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.observations import Account, RegionSeen, Scan, Target
-from imdsctl.domain.plan import Plan
+from imdsctl.domain.plan import Change, Plan
 from imdsctl.domain.verdicts import NOT_INSPECTABLE
 from imdsctl.fleet.watch_events import Blind
 
@@ -19,6 +29,8 @@ class Comparison:
     """What looks showed: drift, what can no longer be seen, and plans of the targets in which something is to do."""
 
     drifts: list[Drift] = field(default_factory=list)
+    lapsed: list[Change] = field(default_factory=list)
+    """What an exception covered at the last look and covers no more."""
     blind: list[Blind] = field(default_factory=list)
     plans: dict[Target, Plan] = field(default_factory=dict)
     targets: int = 0
@@ -26,6 +38,7 @@ class Comparison:
     def add(self, other: Comparison) -> None:
         """Take the findings of another."""
         self.drifts += other.drifts
+        self.lapsed += other.lapsed
         self.blind += other.blind
         self.plans.update(other.plans)
         self.targets += other.targets
@@ -69,6 +82,7 @@ class Looks:
             before = self._looks.get(seen.target)
             if before is not None:
                 drifted = drifts(before, plan)
+                found.lapsed += no_longer_exempt(before, plan)
             elif new_is_drift and not self._was_unseen(seen.target):
                 drifted = [Drift(change, scan.started) for change in plan.changes]
             else:
@@ -89,7 +103,10 @@ class Looks:
         plan = plan_of(seen, account, self._intent, at)
         before = self._looks.get(seen.target)
         found = Comparison(targets=1)
-        found.drifts = drifts(before, plan) if before is not None else first_drifts(plan, names, at)
+        if before is None:
+            found.drifts = first_drifts(plan, names, at)
+        else:
+            found.drifts, found.lapsed = drifts(before, plan), no_longer_exempt(before, plan)
         found.blind = self._keep(seen, plan, look(seen, plan, at))
         found.plans[seen.target] = plan
         return found

@@ -52,6 +52,11 @@ class Repairs:
             return []
         return [target for target, changes in self._owed.items() if changes]
 
+    @property
+    def left(self) -> int:
+        """How many changes are still owed."""
+        return sum(map(len, self._owed.values()))
+
     async def round(
         self, plans: Mapping[Target, Plan], found: Sequence[Drift], now: Callable[[], datetime]
     ) -> RepairEnded | None:

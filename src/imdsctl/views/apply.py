@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import orjson
-
 from imdsctl.domain.diagnostics import Diagnostic
-from imdsctl.domain.shown import shown
+from imdsctl.domain.json_text import json_bytes
+from imdsctl.domain.shown import ERASED, shown
 from imdsctl.domain.waves import EVERYTHING
 from imdsctl.fleet.apply_gates import figure_text
 from imdsctl.fleet.apply_report import (
@@ -27,6 +26,7 @@ from imdsctl.fleet.apply_report import (
     StageBegan,
     Waiting,
 )
+from imdsctl.views.evidence import usd_text
 from imdsctl.views.json import FORMAT_VERSION
 from imdsctl.views.plan import change_text, counted
 
@@ -73,6 +73,8 @@ class ProgressLines:
 
     def _wait(self, event: Waiting) -> None:
         text = f"Wave {shown(event.wave)}: {event.why} until {event.until:%Y-%m-%d %H:%M:%S} UTC"
+        if event.price.metrics:
+            text += f"; CloudWatch is asked for {event.price.metrics:,} metrics meanwhile, {usd_text(event.price)}"
         if self._moving:
             self._write(f"{self._clear()}  {text}")
         elif text != self._waiting:
@@ -89,12 +91,12 @@ class ProgressLines:
             self._write(self._clear())
 
     def _clear(self) -> str:
-        return "\r\x1b[K" if self._moving else ""
+        return ERASED if self._moving else ""
 
 
 def event_json(event: Event) -> bytes:
     """An event as one line of JSON."""
-    return orjson.dumps({"format_version": FORMAT_VERSION, **_event(event)})
+    return json_bytes({"format_version": FORMAT_VERSION, **_event(event)})
 
 
 def _event(event: Event) -> dict[str, Any]:
@@ -104,7 +106,13 @@ def _event(event: Event) -> dict[str, Any]:
         case ChangeEnded(result):
             return {"event": "change", **_result(result)}
         case Waiting(wave, why, until):
-            return {"event": "waiting", "wave": wave, "why": why, "until": until.isoformat()}
+            return {
+                "event": "waiting",
+                "wave": wave,
+                "why": why,
+                "until": until.isoformat(),
+                "metrics": event.price.metrics,
+            }
         case GateEnded(wave, gate, verdict, detail):
             return {"event": "gate", "wave": wave, "gate": gate, "verdict": str(verdict), "detail": detail}
         case RollbackOfWaveBegan(wave, changes):
@@ -132,7 +140,7 @@ def report_json(report: Report) -> bytes:
         "gate": gate,
         "rolled_back": None if report.rolled_back is None else _counts(report.rolled_back),
     }
-    return orjson.dumps(body)
+    return json_bytes(body)
 
 
 def _counts(report: Report) -> dict[str, int]:
@@ -172,21 +180,26 @@ def report_text(report: Report, *, deferred: int) -> str:
     """The one line that can be counted, and the next command."""
     line = f"Apply: {_counted(report) or 'nothing to change'}; {deferred} deferred by the plan."
     if report.rolled_back is not None:
-        line += f"\nRolled back: {_counted(report.rolled_back) or 'nothing'}."
+        line = "\n".join(
+            [line, f"Rolled back: {_counted(report.rolled_back) or 'nothing'}.", *_left_behind(report.rolled_back)]
+        )
     return f"{line}\nNext: imdsctl verify" if report.done else line
 
 
 def rollback_text(report: Report) -> str:
     """The one line that can be counted, what stays although it is restored, and the next command."""
-    lines = [f"Rollback: {_counted(report) or 'nothing to restore'}."]
-    staying = [result for result in report.results if result.outcome is not Outcome.IRREVERSIBLE and _stays(result)]
-    if staying:
-        lines.append(f"{counted(len(staying), 'change')} left something behind:{_names(staying)}")
-    return "\n".join([*lines, "Next: imdsctl scan"])
+    first = f"Rollback: {_counted(report) or 'nothing to restore'}."
+    return "\n".join([first, *_left_behind(report), "Next: imdsctl scan"])
+
+
+def _left_behind(report: Report) -> list[str]:
+    staying = [result for result in report.results if _stays(result)]
+    return [f"{counted(len(staying), 'change')} left something behind:{_names(staying)}"] if staying else []
 
 
 def _stays(result: Result) -> bool:
-    return result.outcome in (Outcome.RESTORED, Outcome.AS_BEFORE) and "--delete-versions" in result.detail
+    back = (Outcome.RESTORED, Outcome.BUT_LATEST, Outcome.AS_BEFORE)
+    return result.outcome in back and "--delete-versions" in result.detail
 
 
 def _counted(report: Report) -> str:
@@ -196,7 +209,9 @@ def _counted(report: Report) -> str:
 def report_diagnostics(report: Report, plan_file: str, command: str) -> list[Diagnostic]:
     """What went wrong, one diagnostic a kind. `command` is what the user typed to get here."""
     total = len(report.results)
-    found = [gate_diagnostic(report.gate, plan_file, command)] if report.gate is not None else []
+    found = []
+    if report.gate is not None:
+        found.append(gate_diagnostic(report.gate, plan_file, command, report.rolled_back))
     if stale := report.of(Outcome.STALE):
         found.append(
             Diagnostic(
@@ -272,7 +287,7 @@ def _refused(report: Report, what: str, plan_file: str, command: str) -> list[Di
     return found
 
 
-def gate_diagnostic(gate: GateReport, plan_file: str, command: str) -> Diagnostic:
+def gate_diagnostic(gate: GateReport, plan_file: str, command: str, rolled_back: Report | None = None) -> Diagnostic:
     """Which gate did not let which wave pass, by which figures, and what to do next."""
     lines = [f"\n  {each.target}/{each.instance_id}: {figure_text(each)}" for each in gate.instances]
     more = len(lines) - LISTED_MAX
@@ -289,10 +304,14 @@ def gate_diagnostic(gate: GateReport, plan_file: str, command: str) -> Diagnosti
             f"and plan again; `{command}` asks again"
         )
         return Diagnostic("gate-unknown", summary, plan_file, hint)
-    hint = (
-        "move the workload to IMDSv2, or register an exception (`[[exception]]` in the intent) and plan again; "
-        f"`{command}` asks again"
-    )
+    hint = "move the workload to IMDSv2, or register an exception (`[[exception]]` in the intent), and "
+    if rolled_back is not None:
+        hint += "run `imdsctl scan` and `imdsctl plan -o FILE` with another FILE: this plan is not applied again"
+        if rolled_back.count(Outcome.BUT_LATEST):
+            again = shlex.join(["imdsctl", "rollback", plan_file, "--wave", gate.wave, "--delete-versions"])
+            hint += f"; `{again}` takes away the versions that are $Latest now"
+    else:
+        hint += f"plan again into another file; `{command}` asks again"
     return Diagnostic("gate-failed", summary, plan_file, hint)
 
 

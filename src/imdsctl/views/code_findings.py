@@ -12,6 +12,7 @@ import orjson
 from imdsctl import __version__
 from imdsctl.codify.findings import CodeFinding
 from imdsctl.domain.diagnostics import Diagnostic
+from imdsctl.domain.json_text import json_bytes
 from imdsctl.domain.shown import shown
 from imdsctl.views.json import FORMAT_VERSION
 
@@ -71,4 +72,4 @@ def findings_json(
     }
     if rests_on is not None:
         body["rests_on"] = rests_on
-    return orjson.dumps(body, option=orjson.OPT_INDENT_2).decode() + "\n"
+    return json_bytes(body, orjson.OPT_INDENT_2).decode() + "\n"

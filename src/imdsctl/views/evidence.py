@@ -186,7 +186,7 @@ def _totals(evidence: Evidence, workloads: Sequence[Workload], *, colour: bool) 
 def _next_step(workloads: Sequence[Workload]) -> str:
     uses = {each.use for each in workloads}
     if not uses:
-        return "No instance of the scan allows IMDSv1: there is nothing to ask about."
+        return "No instance that the scan saw there allows IMDSv1: there is nothing to ask about."
     if Use.USED in uses:
         return "Next: mend what still uses IMDSv1, or plan it into a later wave; `imdsctl plan` reads this evidence."
     if Use.UNKNOWN in uses:

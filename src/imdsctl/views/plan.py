@@ -118,6 +118,7 @@ def verification_text(
     accepted = [(each.subject, each.reason) for each in judged.accepted]
     lines += _listed("Left exposed by the intent", accepted, "-", "dim", full, colour)
     lines += _dry_runs(judged, full, colour)
+    lines += _not_inspectable(judged)
     where = f"{counted(judged.targets, 'target')} (account and Region)"
     if judged.proven:
         tail = f"; {len(accepted)} left exposed by the intent" if accepted else ""
@@ -137,6 +138,15 @@ def verification_text(
         "Next: imdsctl plan -o plan.json" if ready else "Next: see to what is deferred or unknown, then verify again."
     )
     return "\n".join(lines)
+
+
+def _not_inspectable(judged: Verification) -> Iterator[str]:
+    accounts = sum(each.region is None for each in judged.not_inspectable)
+    regions = len(judged.not_inspectable) - accounts
+    parts = [f"{counted(regions, 'Region')} not enabled"] if regions else []
+    parts += [f"{counted(accounts, 'account')} not active"] if accounts else []
+    if parts:
+        yield f"Not inspectable, and so not proven: {', '.join(parts)}; what is left there nobody can see."
 
 
 def _dry_runs(judged: Verification, full: bool, colour: bool) -> Iterator[str]:
@@ -160,6 +170,10 @@ def verification_json(judged: Verification) -> str:
         left=plan_to_plain(judged.plan),
         accepted=[{"subject": each.subject, "reason": each.reason} for each in judged.accepted],
         expired=[each.summary for each in judged.expired],
+        not_inspectable=[
+            {"account": each.account_id, "region": each.region, "reason": each.unseen.reason}
+            for each in judged.not_inspectable
+        ],
         dry_runs=[
             {
                 "account": each.target.account_id,

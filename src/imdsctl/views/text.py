@@ -29,9 +29,12 @@ ACCOUNTS_BY_REGION_MAX = 40
 """So many accounts are shown Region by Region; of a larger organization each account is one line."""
 
 
-def scan_text(scan: Scan, summary: ScanSummary, *, colour: bool = False, earlier: int = 0) -> str:
+def scan_text(
+    scan: Scan, summary: ScanSummary, *, colour: bool = False, complete: bool = True, earlier: int = 0
+) -> str:
     """A table by account and Region, totals, what stayed unknown, and the next command.
 
+    One that is not `complete` was stopped: it is gone on with, not planned from.
     `earlier` targets were read by an earlier run of a scan that is still unfinished: they are not in the numbers.
     """
     parts = [_accounts_table(scan, summary, colour), _totals(scan, summary, colour), _policies(scan)]
@@ -41,7 +44,7 @@ def scan_text(scan: Scan, summary: ScanSummary, *, colour: bool = False, earlier
         parts.append(_unknowns(summary, colour))
     if summary.not_inspectable:
         parts.append(_not_inspectable(summary))
-    parts.append(_next_step(summary))
+    parts.append(_next_step(summary) if complete else f"Next: `imdsctl scan --resume {scan.scan_id}`")
     return "\n\n".join(part for part in parts if part)
 
 
@@ -259,10 +262,10 @@ def explanation_text(explanation: Explanation, *, colour: bool = False) -> str:
     source = "" if explanation.live else f", as scan {explanation.source} saw it"
     head = f"{explanation.kind} " if explanation.subject != "a launch" else ""
     parts = [
-        f"{head}{painted(explanation.subject, 'bold', colour)} in {explanation.target}{source}\n"
-        f"{verdict}: {explanation.exposure.reason}",
+        f"{head}{painted(shown(explanation.subject), 'bold', colour)} in {explanation.target}{source}\n"
+        f"{verdict}: {shown(explanation.exposure.reason)}",
         _layers_table(explanation, colour),
-        "\n".join(f"  {layer}: {text}" for layer, text in explanation.sources.items()),
+        "\n".join(f"  {layer}: {shown(text)}" for layer, text in explanation.sources.items()),
         _enforcement(explanation),
     ]
     if explanation.held is not None:
@@ -271,7 +274,7 @@ def explanation_text(explanation: Explanation, *, colour: bool = False) -> str:
         words = ", ".join(f"{name} {held.get(name, 'unset')} -> {value}" for name, value in changed.items())
         parts.append(f"A relaunch would change {words}." if changed else "A relaunch would get the same options.")
     if explanation.notes:
-        parts.append("\n".join(f"note: {note}" for note in explanation.notes))
+        parts.append("\n".join(f"note: {shown(note)}" for note in explanation.notes))
     return "\n\n".join(parts)
 
 

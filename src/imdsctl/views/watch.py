@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from imdsctl.domain.drift import Drift
-from imdsctl.domain.plan import change_to_plain
+from imdsctl.domain.json_text import json_bytes
+from imdsctl.domain.plan import Change, change_to_plain
 from imdsctl.domain.shown import shown
 from imdsctl.domain.trail_events import Actor
 from imdsctl.fleet.watch_events import Began, Blind, RepairEnded, RoundEnded, Trouble, WatchEvent
@@ -17,6 +16,7 @@ from imdsctl.fleet.watch_events import Began, Blind, RepairEnded, RoundEnded, Tr
 FORMAT = "imdsctl.watch"
 FORMAT_VERSION = 1
 UNKNOWN_WHO = "unknown who"
+BUILT_IN = "built in (no --intent, and no imdsctl.toml here)"
 USER_AGENT_MAX = 60
 """Of a user agent a line shows its beginning; JSON has all of it."""
 SHOWN_MAX = 50
@@ -26,10 +26,8 @@ SHOWN_MAX = 50
 def watch_text(event: WatchEvent) -> str:
     """One event in lines for a person."""
     match event:
-        case Began(baseline, since, targets):
-            if baseline is None or since is None:
-                return "Watching. There is no earlier scan: the first look is what later ones are compared with."
-            return f"Watching. Compared with scan {baseline} of {_time(since)} ({targets} targets)."
+        case Began():
+            return "\n".join(_first_lines(event))
         case RoundEnded():
             return "\n".join(_round_lines(event))
         case RepairEnded():
@@ -40,12 +38,14 @@ def watch_text(event: WatchEvent) -> str:
 
 def is_quiet(event: WatchEvent) -> bool:
     """Whether nothing happened that somebody who is not looking has to hear of."""
-    return isinstance(event, Began) or (isinstance(event, RoundEnded) and not event.drifts and not event.blind)
+    return isinstance(event, Began) or (
+        isinstance(event, RoundEnded) and not event.drifts and not event.blind and not event.lapsed
+    )
 
 
 def watch_json(event: WatchEvent) -> str:
     """One event as a line of JSON."""
-    return orjson.dumps(watch_plain(event)).decode() + "\n"
+    return json_bytes(watch_plain(event)).decode() + "\n"
 
 
 def watch_plain(event: WatchEvent, *, most: int | None = None) -> dict[str, Any]:
@@ -53,7 +53,15 @@ def watch_plain(event: WatchEvent, *, most: int | None = None) -> dict[str, Any]
     head: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION}
     match event:
         case Began(baseline, since, targets):
-            return {**head, "kind": "began", "baseline": baseline, "since": _iso(since), "targets": targets}
+            return {
+                **head,
+                "kind": "began",
+                "baseline": baseline,
+                "since": _iso(since),
+                "targets": targets,
+                "intent": event.intent or None,
+                "without_soak": list(event.without_soak),
+            }
         case RoundEnded():
             return {
                 **head,
@@ -66,6 +74,7 @@ def watch_plain(event: WatchEvent, *, most: int | None = None) -> dict[str, Any]
                 "drift_count": len(event.drifts),
                 "drift": [_drift_plain(each) for each in event.drifts[:most]],
                 "unknown": [{"subject": each.subject, "reason": each.reason} for each in event.blind[:most]],
+                "no_longer_exempt": [change_to_plain(each) for each in event.lapsed[:most]],
             }
         case RepairEnded():
             return {
@@ -89,24 +98,49 @@ def notice(event: WatchEvent) -> Mapping[str, Any]:
     return {"text": watch_text(event).strip(), **watch_plain(event, most=SHOWN_MAX)}
 
 
+def _first_lines(event: Began) -> list[str]:
+    lines = [f"Intent: {event.intent or BUILT_IN}"]
+    if event.baseline is None or event.since is None:
+        lines.append("Watching. There is no earlier scan: the first look is what later ones are compared with.")
+    else:
+        lines.append(
+            f"Watching. Compared with scan {event.baseline} of {_time(event.since)} "
+            f"({_counted(event.targets, 'target')})."
+        )
+    if event.without_soak:
+        named = ", ".join(shown(each) for each in event.without_soak)
+        lines.append(
+            f"Repairs do not soak: after one nobody counts rejected calls, and no wave waits for another ({named})."
+        )
+    return lines
+
+
 def _round_lines(event: RoundEnded) -> list[str]:
     what = f"scan {event.scan_id}" if event.scan_id else f"{_counted(event.events, 'event')}"
     lines = [
         f"{_time(event.at)}  round {event.number}: {what}, {_counted(event.targets, 'target')} read, "
         f"{_counted(len(event.drifts), 'drift') if event.drifts else 'no drift'}"
         + (f", {len(event.blind)} unknown" if event.blind else "")
+        + (f", {len(event.lapsed)} no longer exempt" if event.lapsed else "")
     ]
     for drift in event.drifts[:SHOWN_MAX]:
         change = drift.change
-        name = f" ({shown(change.name)})" if change.name and change.name != change.resource else ""
-        lines.append(f"  drift  {change.target}  {shown(change.resource)}{name}: {shown(change.reason)}")
+        lines.append(f"  drift  {_change_words(change)}")
         lines.append(f"         {_who(drift.actor)}")
         if change.held:
             lines.append(f"         cannot be repaired: {shown(change.held)}")
     if len(event.drifts) > SHOWN_MAX:
         lines.append(f"  and {len(event.drifts) - SHOWN_MAX} more")
     lines += [_blind_line(each) for each in event.blind[:SHOWN_MAX]]
+    lines += [f"  no longer exempt  {_change_words(each)}" for each in event.lapsed[:SHOWN_MAX]]
+    if event.lapsed:
+        lines.append("         no exception holds for it now; it is not repaired: `imdsctl plan` has it")
     return lines
+
+
+def _change_words(change: Change) -> str:
+    name = f" ({shown(change.name)})" if change.name and change.name != change.resource else ""
+    return f"{change.target}  {shown(change.resource)}{name}: {shown(change.reason)}"
 
 
 def _blind_line(each: Blind) -> str:

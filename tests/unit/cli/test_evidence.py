@@ -248,7 +248,7 @@ def test_a_scan_without_instances_asks_nobody(capsys: pytest.CaptureFixture[str]
     assert world.run() == 0
     said = capsys.readouterr()
     assert said.err == ""
-    assert "No instance of the scan allows IMDSv1" in said.out
+    assert "No instance that the scan saw there allows IMDSv1" in said.out
     assert world.metric_calls == []
 
 

@@ -84,6 +84,25 @@ def test_a_plan_goes_to_its_file_and_to_a_page_and_json_is_the_same_plan(world: 
     assert json.loads(out)["digest"] == plan.digest
 
 
+def test_a_plan_that_was_applied_is_not_written_over_for_its_journal_is_the_way_back(world: World) -> None:
+    assert world.run("plan", "-o", "plan.json")[0] == 0
+    first = Path("plan.json").read_bytes()
+    Path("plan.json.journal").touch()
+    code, _, err = world.run("plan", "-o", "plan.json")
+    assert (code, "error[plan-applied]" in err, "write to another file" in err) == (2, True, True)
+    assert Path("plan.json").read_bytes() == first
+    assert world.run("plan", "-o", "plan-2.json")[0] == 0
+
+
+def test_what_has_expired_or_matches_nothing_is_said_before_it_is_missed(world: World) -> None:
+    Path("imdsctl.toml").write_text(EXCEPTION + '[[scope]]\nmatch = { ou = "Sandbx" }\nenforce = false\n')
+    code, out, err = world.run("plan")
+    assert (code, "2 to change" in out) == (0, True)
+    assert "warning[exception-expired]: the exception of billing@example.com" in err
+    assert "warning[intent-unanswered]: nothing answers to ou Sandbx" in err
+    assert "--> imdsctl.toml:8" in err
+
+
 def test_evidence_that_was_gathered_stands_in_the_plan(world: World) -> None:
     world.store.save_evidence(evidence_of({"i-00000001": {"no-token": 7}}))
     assert "used: 7 calls without a token in 14d" in world.run("plan")[1]

@@ -14,6 +14,7 @@ from imdsctl.domain.intent import Intent, parse_intent
 from imdsctl.domain.intent_match import Home
 from imdsctl.domain.intent_proposal import look_over, proposal
 from imdsctl.domain.planner import make_plan
+from imdsctl.domain.waves import OnUnknown
 
 
 def proposed(*regions: dict[str, Any], evidence: Evidence | None = None) -> tuple[Intent, str]:
@@ -40,6 +41,25 @@ def test_waves_come_from_units_that_are_called_like_environments() -> None:
     assert [rule.wave.name for rule in intent.waves] == ["sandbox", "staging", "prod", "rest"]
     assert wave_of(intent, Home("000000000003", "x", ou_path="Root/Workloads/Prod EU/Shop")) == "prod"
     assert wave_of(intent, Home("000000000004", "x", ou_path="Root/Security")) == "rest"
+
+
+def test_production_is_not_the_first_wave_and_somebody_has_to_approve_it() -> None:
+    """Where only production is called so, small accounts outside of it come first."""
+    sizes = {"Root/Workloads/Prod": 9, "Root/Security": 1, "Root/Infrastructure": 40, "Root": 3}
+    intent, _ = proposed(
+        *(
+            account(n, ou=ou, instances=[{"id": f"i-{n}-{each}"} for each in range(count)])
+            for n, (ou, count) in enumerate(sizes.items())
+        )
+    )
+    assert [rule.wave.name for rule in intent.waves] == ["pilot", "prod", "rest"]
+    pilot, prod, _ = (rule.wave.gates for rule in intent.waves)
+    assert wave_of(intent, Home("000000000001", "x", ou_path="Root/Security")) == "pilot"
+    assert wave_of(intent, Home("000000000002", "x", ou_path="Root/Infrastructure")) == "rest"
+    assert (pilot.approval, prod.approval, prod.rejected_calls_max) == (False, True, 0)
+    assert (pilot.unknown_evidence, prod.unknown_evidence) == (OnUnknown.ALLOW, OnUnknown.STOP)
+    only, _ = proposed(account(0, ou="Root/Workloads/Prod"))
+    assert [(rule.wave.name, rule.wave.gates.approval) for rule in only.waves] == [("prod", True), ("rest", True)]
 
 
 def test_else_from_a_tag() -> None:

@@ -61,6 +61,44 @@ def test_enforcement_over_a_default_of_optional_fails_every_launch_that_says_not
     ]
 
 
+def test_a_name_with_a_space_stands_in_quotes() -> None:
+    shop = {**WORLD, "name": "Shared Services, EU"}
+    assert asked("enforce on for 'Shared Services, EU' in eu-west-1", shop).targets == 1
+    assert asked('enforce on for "Shared Services, EU"', shop).targets == 1
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "enforce on and enforce off",
+        "account default required; account default tokens optional",
+        "template web hop-limit 2 and template web hop-limit 3",
+    ],
+)
+def test_a_sentence_that_contradicts_itself_is_no_question(sentence: str) -> None:
+    with pytest.raises(DiagnosticError, match="it says two things about"):
+        parse_question(sentence)
+    assert parse_question("account default required and account default required").defaults
+
+
+def test_whatever_the_scan_does_not_hold_is_named_with_what_comes_close() -> None:
+    with pytest.raises(DiagnosticError) as found:
+        asked("enforce on in EU-WEST-1 for shpo")
+    assert [each.summary for each in found.value.diagnostics] == [
+        "the scan read no Region `EU-WEST-1`: did you mean `eu-west-1`?",
+        "the scan read no account `shpo`: did you mean `shop`?",
+    ]
+    with pytest.raises(DiagnosticError) as found:
+        asked("template lt-0c required and image ami-2 v2")
+    assert [each.summary for each in found.value.diagnostics] == [
+        "the scan saw no `ami-2` there",
+        "the scan saw no `lt-0c` there",
+    ]
+    elsewhere = {"account": "222222222222", "region": "us-east-1", "name": "lab"}
+    with pytest.raises(DiagnosticError, match="the scan read nothing in us-east-1 of shop"):
+        asked("enforce on in us-east-1 for shop", WORLD, elsewhere)
+
+
 def test_a_template_by_its_name_and_an_option_of_it() -> None:
     found = asked("template web hop-limit 3")
     changed = [each for each in found.launches if each.changes]

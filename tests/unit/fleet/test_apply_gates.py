@@ -27,12 +27,14 @@ from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.evidence import InstanceEvidence
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.journal import Approved, Failed, GateChecked, SoakBegan, WaveBegan, WaveEnded
+from imdsctl.domain.metric_asks import Price
 from imdsctl.domain.observations import Target
 from imdsctl.domain.plan import Change, Plan, Stage, Surface, plan_from_plain, plan_to_plain
 from imdsctl.domain.waves import Gates, OnFailure, OnUnknown, PlannedWave
 from imdsctl.fleet.apply_gates import Approval
-from imdsctl.fleet.apply_report import Event, GateVerdict, Outcome, Report, Waiting
+from imdsctl.fleet.apply_report import ChangeEnded, Event, GateVerdict, Outcome, Report, Waiting
 from imdsctl.fleet.refreshes import REFRESH_SECONDS_MAX
+from imdsctl.views.apply import report_diagnostics, report_text
 
 I0, I1 = "i-00000000000000000", "i-00000000000000001"
 HOUR = timedelta(hours=1)
@@ -177,6 +179,42 @@ def test_a_window_can_be_waited_for() -> None:
     assert any(isinstance(event, Waiting) for event in waited)
 
 
+@dataclass
+class SlowClock(FakeClock):
+    """Half an hour goes by with each change that is made."""
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, ChangeEnded) and event.result.outcome is Outcome.APPLIED:
+            self.time += HOUR / 2
+
+
+def test_nothing_is_begun_when_the_window_has_closed_under_way_and_the_same_command_goes_on() -> None:
+    ec2, journal = fleet(A, B, instances=9), MemoryJournal()
+    plan = in_waves(ec2, gated(windows=("Tue 02:00-03:00 UTC",)))
+    clock = SlowClock(datetime.fromisoformat("2026-11-03T02:00Z"))
+    report = carry_out(plan, ec2, journal, clock=clock, listener=clock)
+    assert gate_of(report) == ("first", "maintenance window", GateVerdict.CLOSED)
+    assert report.gate is not None
+    assert report.gate.opens == datetime.fromisoformat("2026-11-10T02:00Z")
+    assert not report.interrupted
+    assert outcomes(report) == {Outcome.APPLIED, Outcome.HELD_BACK}
+    ready = sum(change.wave == "first" for change in plan.ready)
+    assert 0 < report.count(Outcome.APPLIED) < ready
+    again = carry_out(plan, ec2, journal, clock=FakeClock(datetime.fromisoformat("2026-11-10T02:00Z")))
+    assert again.done
+    assert outcomes(again) == {Outcome.EARLIER, Outcome.APPLIED}
+
+
+def test_what_the_window_left_over_can_be_waited_for_and_its_evidence_is_asked_anew() -> None:
+    ec2, gauge = fleet(A, B, instances=9), FakeGauge({f"i-{number:017x}": 0 for number in range(9)})
+    plan = in_waves(ec2, gated(windows=("Tue 02:00-03:00 UTC",), no_v1_calls=DAYS))
+    clock = SlowClock(datetime.fromisoformat("2026-11-03T02:00Z"))
+    report = carry_out(plan, ec2, clock=clock, listener=clock, gauge=gauge, wait=True)
+    assert report.done
+    assert outcomes(report) == {Outcome.APPLIED}
+    assert gauge.asked[-1][2] - gauge.asked[0][2] >= timedelta(days=7)
+
+
 # After a wave
 
 
@@ -184,8 +222,11 @@ def test_a_wave_soaks_and_what_it_changed_is_watched() -> None:
     ec2 = fleet(A, B)
     journal, clock, gauge = MemoryJournal(), FakeClock(), quiet()
     plan = in_waves(ec2, gated(soak=HOUR, rejected_calls_max=0))
-    assert carry_out(plan, ec2, journal, clock=clock, gauge=gauge).done
+    told: list[Event] = []
+    assert carry_out(plan, ec2, journal, clock=clock, gauge=gauge, listener=told.append).done
     assert clock.now() == START + HOUR
+    # What is paid for was said before: two instances at each look.
+    assert next(each.price for each in told if isinstance(each, Waiting)) == Price(2 * len(gauge.asked))
     assert {(kind, since) for kind, _, since in gauge.asked} == {("rejected", START)}
     assert all(instances == {I0, I1} for _, instances, _ in gauge.asked)
     assert len(gauge.asked) == 13  # every five minutes, and at both ends
@@ -275,9 +316,18 @@ def test_a_wave_that_breaks_something_is_rolled_back_to_what_it_was() -> None:
     report = carry_out(breaking(ec2), ec2, gauge=BROKEN)
     assert gate_of(report) == ("first", "rejected calls", GateVerdict.FAILED)
     assert report.rolled_back is not None
-    # $Default of one template was right: only what it says as $Latest had been made anew.
-    assert outcomes(report.rolled_back) == {Outcome.RESTORED, Outcome.AS_BEFORE}
+    # Versions that apply made stay, and are what launches from $Latest get: that is no "restored", and is said.
+    outcome = {each.change.resource: each.outcome for each in report.rolled_back.results}
+    assert {name: outcome[name] for name in outcome if name.startswith("lt-")} == dict.fromkeys(
+        ("lt-one", "lt-two", "lt-new"), Outcome.BUT_LATEST
+    )
+    assert set(outcome.values()) == {Outcome.RESTORED, Outcome.BUT_LATEST}
     assert snapshot(ec2) == before
+    told = report_text(report, deferred=0)
+    assert "lt-new: version 3 stays, and $Latest is 3: `--delete-versions` deletes what apply made" in told
+    [hint] = [each.hint or "" for each in report_diagnostics(report, "plan.json", "imdsctl apply plan.json")]
+    assert "this plan is not applied again" in hint
+    assert "`imdsctl rollback plan.json --wave first --delete-versions`" in hint
     assert {result.change.target.account_id for result in report.rolled_back.results} == {A}
 
 

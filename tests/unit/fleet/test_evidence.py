@@ -382,6 +382,8 @@ def test_the_current_account_is_the_only_one_left() -> None:
         (Selection(accounts=("shup",)), "account-unknown"),
         (Selection(ous=("Pro",)), "ou-unknown"),
         (Selection(exclude_ous=("Root",)), "nothing-selected"),
+        (Selection(regions=("eu-wst-1",)), "region-unknown"),
+        (Selection(regions=("us-east-1",), exclude_regions=("us-east-1",)), "nothing-selected"),
     ],
 )
 def test_what_a_scan_does_not_have_is_said(selection: Selection, code: str) -> None:

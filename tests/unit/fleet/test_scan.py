@@ -13,12 +13,14 @@ from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.exposure import Verdict
 from imdsctl.domain.observations import ImageSeen, RegionSeen, Scan, Target
 from imdsctl.domain.options import HttpTokens
+from imdsctl.domain.planner_region import LAUNCH_PARTS
 from imdsctl.domain.verdicts import scan_summary, target_summary, template_exposure
 from imdsctl.fleet.events import AccountEntered, AccountsFound, AccountSkipped, Event, TargetRead
 from imdsctl.fleet.memory_store import MemoryStore
 from imdsctl.fleet.ports import Unreachable
 from imdsctl.fleet.scan import header_of, sweep
 from imdsctl.fleet.selection import Selection
+from imdsctl.fleet.services import READERS
 from imdsctl.fleet.target_reader import PublicImages, read_target
 from imdsctl.fleet.targets import find_accounts
 from imdsctl.wire.errors import ServiceError
@@ -380,3 +382,8 @@ def test_wrong_credentials_end_the_command_before_it_begins(fake_aws: Any) -> No
     invalid = ServiceError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
     with pytest.raises(DiagnosticError, match="credentials-refused"):
         scanned(fake_aws(GetCallerIdentity=invalid))
+
+
+def test_the_planner_knows_by_their_names_the_services_that_launch_in_the_account() -> None:
+    """Enforcement waits until they were read: their names stand in two places, a pure one and this one."""
+    assert {READERS[each].what for each in ("beanstalk", "eks", "emr", "imagebuilder")} < LAUNCH_PARTS

@@ -101,6 +101,8 @@ def test_a_region_that_does_not_exist_is_a_diagnostic(fake_aws: Any) -> None:
 
 def test_a_selection_that_leaves_nobody_is_a_diagnostic(fake_aws: Any) -> None:
     assert codes(fake_aws(), accounts=("shop",), exclude_accounts=("shop",)) == ["nothing-selected"]
+    where = ("eu-west-1", "us-east-1")
+    assert codes(fake_aws(), regions=where[:1], exclude_regions=where) == ["nothing-selected"]
 
 
 def test_a_suspended_account_is_reported_and_not_entered(fake_aws: Any) -> None:

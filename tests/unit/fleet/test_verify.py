@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from imdsctl.domain.intent import Intent, parse_intent
-from imdsctl.domain.observations import Account, InstanceSeen, RegionSeen, Scan, Target, Unseen
+from imdsctl.domain.observations import Account, AccountUnseen, InstanceSeen, RegionSeen, Scan, Target, Unseen
 from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
+from imdsctl.domain.verdicts import REGION_NOT_ENABLED
 from imdsctl.fleet.launch_dry_run import DryRun, Launches
 from imdsctl.fleet.verify import verify
+from imdsctl.views.plan import verification_json, verification_text
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
 HERE = Target("111122223333", "eu-west-1")
@@ -29,6 +32,17 @@ def test_a_scan_that_saw_no_region_proves_nothing() -> None:
     """`verify --regions` of one that is not enabled reads nothing; that is no proof of anything."""
     nothing = Scan("s", NOON, NOON, (Account(HERE.account_id, ""),), ())
     assert not verify(nothing, Intent(), at=NOON).proven
+
+
+def test_a_region_that_is_not_enabled_is_no_obstacle_and_is_not_called_proven() -> None:
+    shut = AccountUnseen(HERE.account_id, "ap-east-1", Unseen("Region", "not enabled", REGION_NOT_ENABLED))
+    whole = replace(scan(RegionSeen(HERE, RIGHT)), unseen=(shut,))
+    judged = verify(whole, Intent(), at=NOON)
+    assert judged.proven
+    assert "Not inspectable, and so not proven: 1 Region not enabled" in verification_text(judged, {})
+    assert json.loads(verification_json(judged))["not_inspectable"][0]["region"] == "ap-east-1"
+    left_out = verify(whole, Intent(exclude_regions=frozenset({"ap-east-1"})), at=NOON)
+    assert "inspectable" not in verification_text(left_out, {})
 
 
 def test_a_required_default_without_enforcement_is_not_proven() -> None:

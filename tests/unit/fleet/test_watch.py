@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.domain.intent import Intent
+from imdsctl.domain.intent import Intent, parse_intent
 from imdsctl.domain.observations import (
     Account,
     AccountUnseen,
@@ -29,6 +29,7 @@ from imdsctl.domain.trail_events import TrailEvent, events_of_text
 from imdsctl.fleet.ports import Unreachable
 from imdsctl.fleet.watch import DELIVERIES_MAX, SETTLE_SECONDS, Hands, Watching
 from imdsctl.fleet.watch_events import (
+    Began,
     Blind,
     ChangeRepaired,
     Delivery,
@@ -38,7 +39,7 @@ from imdsctl.fleet.watch_events import (
     WatchEvent,
 )
 from imdsctl.fleet.watch_repairs import HELD_ROUNDS_MAX, REPAIRS_OF_ONE_MAX, Repaired
-from imdsctl.views.watch import watch_json, watch_text
+from imdsctl.views.watch import is_quiet, watch_json, watch_text
 from imdsctl.wire.errors import ServiceError
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -124,6 +125,7 @@ class Fleet:
         self.fails: Exception | None = None
         self.applied: list[list[str]] = []
         self.scans = 0
+        self.intent = Intent()
 
     def see(self, *regions: RegionSeen) -> None:
         self.regions.update({each.target: each for each in regions})
@@ -163,7 +165,7 @@ class Fleet:
 
     def watching(self, *, repair: bool = False, **more: Any) -> Watching:
         hands = Hands(self._scan, self._read, self._watched, self._writes_since, self._repair if repair else None)
-        return Watching(hands, Intent(), self.clock, self.stop, self.told.append, **more)
+        return Watching(hands, self.intent, self.clock, self.stop, self.told.append, **more)
 
     def run(self, baseline: Scan | None = None, **more: Any) -> list[RoundEnded]:
         """Watch to the end; the rounds."""
@@ -268,6 +270,52 @@ def test_a_new_template_without_tokens_is_drift_as_a_changed_one_is(fleet: Fleet
     fleet.see(replace(fleet.regions[HERE], templates=(version,)))
     [only] = fleet.run(before, rounds=1)
     assert drifted(only) == [version.template_id]
+
+
+BILLING = replace(instance(8, V1), tags=(("app", "billing"),))
+
+
+def with_exception(expires: str, waves: str = "") -> Intent:
+    said = f'match = {{ tag = "app" }}\nowner = "b"\nreason = "r"\nexpires = {expires}\n'
+    return parse_intent(f"version = 1\n{waves}[[exception]]\n{said}")
+
+
+def test_an_exception_that_expires_is_told_and_is_no_drift_for_nobody_has_changed_anything(fleet: Fleet) -> None:
+    fleet.intent = with_exception("2026-11-02")
+    fleet.see(RegionSeen(HERE, RIGHT, (instance(1), BILLING)))
+    before = fleet.scan()
+    rounds = fleet.run(before, repair=True, rounds=3, interval=timedelta(hours=12))
+    assert [drifted(each) for each in rounds] == [[], [], []]
+    assert [[each.resource for each in ended.lapsed] for ended in rounds] == [[], [BILLING.instance_id], []]
+    assert fleet.applied == []
+    assert "no longer exempt" in watch_text(rounds[1])
+    assert json.loads(watch_json(rounds[1]))["no_longer_exempt"][0]["resource"] == BILLING.instance_id
+    assert [is_quiet(each) for each in rounds] == [True, False, True]
+
+
+def test_what_is_exempt_is_no_drift_whatever_is_done_to_it(fleet: Fleet) -> None:
+    fleet.intent = with_exception("2099-01-01")
+    before = fleet.scan()
+    fleet.see(RegionSeen(HERE, RIGHT, (instance(1), BILLING)))
+    assert [drifted(each) for each in fleet.run(before, repair=True, rounds=1)] == [[]]
+    assert fleet.applied == []
+
+
+def test_it_says_by_which_intent_and_that_repairs_do_not_soak(fleet: Fleet) -> None:
+    waves = '[[wave]]\nname = "canary"\nsoak = "1h"\nmatch = { tag = "x" }\n[[wave]]\nname = "rest"\n'
+    fleet.intent = with_exception("2099-01-01", waves)
+    fleet.run(fleet.scan(), repair=True, rounds=1, intent_file="imdsctl.toml")
+    [began] = [each for each in fleet.told if isinstance(each, Began)]
+    assert began.without_soak == ("canary",)
+    first, _, last = watch_text(began).splitlines()
+    assert first == "Intent: imdsctl.toml"
+    assert (
+        last == "Repairs do not soak: after one nobody counts rejected calls, and no wave waits for another (canary)."
+    )
+    fleet.told.clear()
+    fleet.run(fleet.scan(), rounds=1)  # nothing is repaired, so there is nothing to say
+    assert "soak" not in watch_text(fleet.told[0])
+    assert watch_text(fleet.told[0]).startswith("Intent: built in")
 
 
 # -- by events -------------------------------------------------------------------------------------------------------
@@ -383,6 +431,23 @@ def test_an_empty_source_is_not_asked_without_a_pause_and_scans_come_between(fle
     assert fleet.clock.slept == [5.0] * 24
 
 
+def test_a_sweep_that_fails_is_told_and_the_only_one_that_was_asked_for_fails_the_watch(fleet: Fleet) -> None:
+    scans, real = [1, 2, 3], fleet._scan
+
+    async def failing() -> Scan:
+        if scans.pop() == 3:
+            raise DiagnosticError(Diagnostic("aws-unreachable", "no usable answer"))
+        return await real()
+
+    fleet._scan = failing  # type: ignore[method-assign]
+    before = fleet.scan()
+    fleet.run(before, rounds=2)
+    assert [each.reason for each in fleet.told if isinstance(each, Trouble)] == ["no usable answer (aws-unreachable)"]
+    scans.append(3)
+    with pytest.raises(DiagnosticError, match="aws-unreachable"):
+        fleet.run(before, rounds=1)
+
+
 # -- ending ----------------------------------------------------------------------------------------------------------
 
 
@@ -460,6 +525,19 @@ def test_a_repair_that_a_gate_holds_back_is_tried_until_the_gate_opens(fleet: Fl
     fleet.run(before, repair=True, rounds=REPAIRS_OF_ONE_MAX + 3)
     assert len(tries) == REPAIRS_OF_ONE_MAX + 2
     assert len(fleet.applied) == 1
+
+
+def test_what_is_still_to_be_repaired_at_the_end_is_told_for_the_next_watch_takes_it_for_an_old_gap(
+    fleet: Fleet,
+) -> None:
+    before = fleet.scan()
+    fleet.see(RegionSeen(HERE, RIGHT, tuple(instance(number, V1) for number in range(10, 15))))
+    fleet.run(before, repair=True, repair_max=2, rounds=1)
+    assert "3 of the changes that drift asks for were not made" in watch_text(fleet.told[-1])
+    assert [drifted(each) for each in Fleet(*fleet.regions.values()).run(fleet.scan(), rounds=1)] == [[]]
+    fleet.told.clear()
+    fleet.run(before, repair=True, rounds=1)
+    assert not [each for each in fleet.told if isinstance(each, Trouble)]
 
 
 def test_a_repair_that_cannot_begin_is_told_rests_and_is_tried_again(fleet: Fleet) -> None:
