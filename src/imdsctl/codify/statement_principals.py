@@ -17,6 +17,8 @@ from imdsctl.codify.vocabulary import Flaw
 from imdsctl.policy.operators import OPERATORS, InvalidValue
 from imdsctl.policy.variables import literal
 
+ROLE_OR_USER = re.compile(r"arn:[a-z*-]+:iam::(\d{12}|\*):(role|user)/[\w+=,.@*/-]+", re.ASCII)
+"""What an option that names principals takes: ARNs as aws:PrincipalArn has them, `*` for parts."""
 _SESSION = re.compile(r"arn:(?P<partition>[^:]*):sts::(?P<account>[^:]*):assumed-role/(?P<role>[^/]+)(?:/.*)?")
 _PRINCIPAL = re.compile(
     r"arn:[a-z-]+:(iam::\d{12}:(root|(role|user)/[\w+=,.@/-]+)|sts::\d{12}:federated-user/[\w+=,.@-]+)"
@@ -45,7 +47,7 @@ def _arns(statement: dict[str, Any], test: Test) -> Iterator[Flaw]:
     right = []
     for index, value in enumerate(values):
         wrong = not _somebody(value)
-        meant = _meant(value) if wrong else None
+        meant = role_meant(value) if wrong else None
         right.append(meant or value)
         # One of several that names nobody takes nothing away from the others, where it is asked for.
         if wrong and (test.negated or len(values) == 1):
@@ -97,7 +99,7 @@ def _somebody(pattern: str) -> bool:
     return False
 
 
-def _meant(value: str) -> str | None:
+def role_meant(value: str) -> str | None:
     """The ARN of the role that was meant, where its name is plain."""
     session = _SESSION.fullmatch(value)
     if session is not None:
