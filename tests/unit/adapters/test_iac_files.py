@@ -384,6 +384,15 @@ def test_one_of_several_templates_is_told_by_its_key(named: str, of_the_instance
     assert [each.rule.id for each in found] == ["imdsv1-allowed", *of_the_instance]
 
 
+def test_a_plan_that_leaves_something_out_says_so(tmp_path: Path) -> None:
+    plan = {"format_version": "1.2", "complete": False, "resource_changes": []}
+    (tmp_path / "plan.json").write_text(json.dumps(plan, indent=1))
+    (note,) = check(tmp_path)[0].rests_on
+    assert note.startswith(f"{tmp_path}/plan.json:3: the plan is not complete")
+    (tmp_path / "plan.json").write_text(json.dumps({**plan, "complete": True}))
+    assert check(tmp_path)[0].rests_on == ()
+
+
 def test_two_blocks_are_not_the_first_of_them(tmp_path: Path) -> None:
     block = '  metadata_options {\n    http_tokens = "required"\n  }\n'
     (tmp_path / "main.tf").write_text(f'resource "aws_instance" "web" {{\n{block * 2}}}\n')
