@@ -209,7 +209,7 @@ def _references(tree: Any) -> list[str]:
     found = []
     for each in tree.iter_subtrees_topdown():
         if each.data == "get_attr_expr_term":
-            found.append(_label(each).replace(" ", ""))
+            found.append("".join(map(str, each.scan_values(lambda _: True))).replace(" ", ""))
     return found
 
 

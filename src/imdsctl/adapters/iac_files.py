@@ -197,10 +197,11 @@ _NAMES = re.compile(r'^\s*(variable|locals|module|output)\b|"(variable|locals|mo
 def _apart(path: Path, language: Language, text: str) -> tuple[Source | None, list[Diagnostic]]:
     name, folder = str(path), os.path.normpath(path.parent)
     if language is not Language.JSON:
-        read = read_hcl(name, text) if language is Language.HCL else read_yaml(name, text)
+        twice: list[Diagnostic] = []
+        read = read_hcl(name, text) if language is Language.HCL else read_yaml(name, text, twice)
         if isinstance(read, Diagnostic):
             return None, [read]
-        return Source(name, folder, language, read), []
+        return Source(name, folder, language, read), twice
     document = read_json(text)
     problems = [
         Diagnostic("code-unreadable", fault.message, f"{name}:{fault.place.line}:{fault.place.column}")

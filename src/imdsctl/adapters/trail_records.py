@@ -42,6 +42,8 @@ NEARLY_JSON_BYTES_MAX = 32 << 20
 """A file that is no JSON is read once more, slowly, up to this size."""
 _MAGIC = b"\x1f\x8b"
 _BEGIN = b'{"eventVersion"'
+_NEXT_FILE = re.compile(rb'\]\s*\}\s*(?:\{"Records":\[\]\}\s*)*\{"Records":\[$')
+"""Between the last record of a file and the first of one that was put behind it."""
 _SUFFIXES = (".csv", ".csv.gz")
 _MAY_BE_EMPTY = (".jsonl", ".jsonl.gz", ".log", *_SUFFIXES)
 
@@ -126,14 +128,18 @@ class Reader:
         start = stream.peek(4096)[:4096]
         _check_text(start)
         head = start.removeprefix(codecs.BOM_UTF8).lstrip()
+        if start.startswith(codecs.BOM_UTF8):
+            stream.read(len(codecs.BOM_UTF8))
+        if b'"digestStartTime"' in head and head.startswith(b"{"):
+            return  # a digest lies beside the files that it vouches for, and holds no record
         if path.name.lower().endswith(_SUFFIXES):
             self._each(_csv_records(stream), unusable)
         elif head.startswith(b'{"Records":[' + _BEGIN):
             self._cut(stream, unusable)
         elif head.startswith(b"{") and b'"Records"' in head[:64]:
-            self._each(ijson.items(stream, "Records.item", use_float=True), unusable)
+            self._each(ijson.items(stream, "Records.item", use_float=True, multiple_values=True), unusable)
         elif head.startswith(b"{") and b'"Events"' in head[:64]:
-            texts = ijson.items(stream, "Events.item.CloudTrailEvent")
+            texts = ijson.items(stream, "Events.item.CloudTrailEvent", multiple_values=True)
             self._lines((text.encode() for text in texts if isinstance(text, str)), unusable)
         elif head.startswith(b"["):
             self._each(ijson.items(stream, "item", use_float=True), unusable)
@@ -201,14 +207,20 @@ class Reader:
             end = text.find(_BEGIN, start + 1)
             if end < 0:
                 break
-            self._text(text[start:end].rstrip(b", \r\n\t"), unusable)
+            piece = text[start:end].rstrip(b", \r\n\t")
+            if piece.endswith(b"["):
+                piece = _NEXT_FILE.sub(b"", piece)
+            self._text(piece, unusable)
             start = end
         if start < 0:
             return text
         rest = text[start:]
         if last:
             close = rest.rfind(b"]")
-            self._text(rest[:close] if close > 0 else rest, unusable)
+            record = (rest[:close] if close > 0 else rest).rstrip()
+            self._text(record.rstrip(b", \r\n\t"), unusable)
+            if record.endswith(b","):
+                raise ValueError("not JSON: a comma too many before the last `]`")
             return b""
         return rest
 
@@ -263,8 +275,9 @@ def _short_lines(stream: Stream) -> Iterator[bytes]:
 _MEMBERS = (
     *("eventVersion", "userIdentity", "eventTime", "eventSource", "eventName", "awsRegion", "sourceIPAddress"),
     *("userAgent", "errorCode", "errorMessage", "requestParameters", "responseElements", "eventID"),
-    *("recipientAccountId", "vpcEndpointId", "eventData"),
+    *("recipientAccountId", "vpcEndpointId", "eventData", "eventJson"),
 )
+_WRAPPERS = ("eventData", "eventdata", "eventJson", "eventjson", "detail", "CloudTrailEvent")
 _BY_LOWER = {each.lower(): each for each in _MEMBERS}
 _STRUCTURED = ("userIdentity", "requestParameters", "responseElements")
 _PAIR = re.compile(r"([A-Za-z0-9]+)=([^,{}]*)")
@@ -287,7 +300,7 @@ def _csv_records(stream: Stream) -> Iterator[Mapping[str, Any]]:
 
 def _unwrapped(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """An exported row as the record that it was: what is text there is a structure again."""
-    inner = record.get("eventData") or record.get("eventdata") or record.get("detail") or record.get("CloudTrailEvent")
+    inner = next((record[name] for name in _WRAPPERS if record.get(name)), None)
     if isinstance(inner, str) and inner.startswith("{"):
         inner = orjson.loads(inner)
     if isinstance(inner, Mapping) and ("eventName" in inner or "eventname" in inner):

@@ -10,12 +10,15 @@ from imdsctl.domain.diagnostics import Diagnostic
 
 DEPTH_MAX = 200
 VALUES_MAX = 3_000_000
+TWICE_MAX = 10
+"""So many names that are there twice are told of a file."""
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _WORDS = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False, "null": None, "~": None}
 
 
-def read_yaml(name: str, text: str) -> tuple[Node, ...] | Diagnostic:
-    """Every document of the text; a diagnostic `code-unreadable` with the place of what is wrong."""
+def read_yaml(name: str, text: str, problems: list[Diagnostic]) -> tuple[Node, ...] | Diagnostic:
+    """Every document of the text; a diagnostic `code-unreadable` with the place of what is wrong. Of a name that an
+    object has twice the last counts, as for most readers, and `problems` gets the place."""
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -29,12 +32,16 @@ def read_yaml(name: str, text: str) -> tuple[Node, ...] | Diagnostic:
         return Diagnostic("code-unreadable", f"not YAML: {error.problem or 'malformed'}", place)
     except yaml.YAMLError as error:
         return Diagnostic("code-unreadable", f"not YAML: {str(error).splitlines()[0]}", name)
-    except _TooMuch as error:
+    except _Refused as error:
         return Diagnostic("code-unreadable", str(error), f"{name}:{error.line}")
+    for what, line, column in reader.twice:
+        problems.append(
+            Diagnostic("code-unreadable", f"the name `{what}` twice: one hides the other", f"{name}:{line}:{column}")
+        )
     return tuple(reader.documents)
 
 
-class _TooMuch(Exception):
+class _Refused(Exception):
     def __init__(self, what: str, line: int) -> None:
         super().__init__(what)
         self.line = line
@@ -50,7 +57,7 @@ class _Open:
         self.line, self.column = event.start_mark.line + 1, event.start_mark.column + 1
         self.values: list[Node] = []
 
-    def node(self) -> Node:
+    def node(self, twice: list[tuple[str, int, int]]) -> Node:
         if self.is_list:
             return _short(self.tag, Node(tuple(self.values), self.line, self.column))
         out: dict[str, Node] = {}
@@ -65,6 +72,8 @@ class _Open:
                     if isinstance(each.value, dict):
                         merged = {**each.value, **merged}
                 continue
+            if str(key.value) in out and len(twice) < TWICE_MAX:
+                twice.append((str(key.value), key.line, key.column))
             # A value's place is that of its name: that is where a reader looks.
             out[str(key.value)] = Node(value.value, key.line, key.column)
         return _short(self.tag, Node({**merged, **out}, self.line, self.column))
@@ -73,6 +82,7 @@ class _Open:
 class _Reader:
     def __init__(self) -> None:
         self.documents: list[Node] = []
+        self.twice: list[tuple[str, int, int]] = []
         self._open: list[_Open] = []
         self._anchors: dict[str, Node] = {}
         self._count = 0
@@ -81,23 +91,26 @@ class _Reader:
         """One event of the parser, in order: no recursion, however deep the text nests."""
         if kind in ("MappingStartEvent", "SequenceStartEvent"):
             if len(self._open) >= DEPTH_MAX:
-                raise _TooMuch(f"nested more than {DEPTH_MAX} deep", event.start_mark.line + 1)
+                raise _Refused(f"nested more than {DEPTH_MAX} deep", event.start_mark.line + 1)
             self._open.append(_Open(event, kind == "SequenceStartEvent"))
         elif kind in ("MappingEndEvent", "SequenceEndEvent"):
             ended = self._open.pop()
-            self._add(ended.node(), ended.anchor)
+            self._add(ended.node(self.twice), ended.anchor)
         elif kind == "ScalarEvent":
             line, column = event.start_mark.line + 1, event.start_mark.column + 1
             self._add(_short(event.tag, Node(_scalar(event), line, column)), event.anchor)
         elif kind == "AliasEvent":
-            self._add(self._anchors.get(event.anchor, Node(None, event.start_mark.line + 1)), None)
+            line = event.start_mark.line + 1
+            if event.anchor not in self._anchors:
+                raise _Refused(f"not YAML: nothing is called `&{event.anchor}`", line)
+            self._add(self._anchors[event.anchor], None)
         elif kind == "DocumentStartEvent":
             self._anchors = {}
 
     def _add(self, node: Node, anchor: str | None) -> None:
         self._count += 1
         if self._count > VALUES_MAX:
-            raise _TooMuch(f"more than {VALUES_MAX:,} values", node.line)
+            raise _Refused(f"more than {VALUES_MAX:,} values", node.line)
         if anchor:
             self._anchors[anchor] = node
         if self._open:

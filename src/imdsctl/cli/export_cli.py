@@ -17,7 +17,7 @@ from imdsctl.fleet.selection import ROLE_NAME
 def command(
     context: typer.Context,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The script; its inverse is FILE.undo.sh.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The script, NAME.sh; its inverse is NAME.undo.sh.")
     ],
     plan: Annotated[
         Path | None, typer.Argument(metavar="[PLAN]", help="A plan of `imdsctl plan -o`. Default: one is made now.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import Annotated
 
@@ -12,8 +11,6 @@ from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, report, report_one
 from imdsctl.codify.policy_check import Checked, check_policies
 from imdsctl.codify.policy_file import File, Kind
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-
-_IAM_ARN = re.compile(r"arn:[a-z*-]+:iam::(\d{12}|\*):(role|user)/[\w+=,.@*/-]+", re.ASCII)
 
 
 def command(
@@ -38,9 +35,11 @@ def command(
     if json_output + sarif + junit > 1:
         summary = "only one of --json, --sarif and --junit"
         raise DiagnosticError(Diagnostic("option-invalid", summary, hint="choose one"), exit_code=2)
-    if enforcer is not None and not _IAM_ARN.fullmatch(enforcer):
+    from imdsctl.codify.statement_principals import ROLE_OR_USER, role_meant
+
+    if enforcer is not None and not ROLE_OR_USER.fullmatch(enforcer):
         summary = f"`{enforcer}` is not the ARN of a role or user"
-        hint = "write it like `arn:aws:iam::*:role/imdsctl`"
+        hint = f"write it like `{role_meant(enforcer) or 'arn:aws:iam::*:role/imdsctl'}`"
         raise DiagnosticError(Diagnostic("option-invalid", summary, hint=hint), exit_code=2)
     from imdsctl.adapters.artifact_uris import artifact_uri
     from imdsctl.adapters.policy_files import read_policy, vocabulary

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from imdsctl.domain.intent import Intent
 
 NAME = "imdsv2"
-_PRINCIPAL = re.compile(r"arn:aws[a-z-]*:(iam|sts)::(\d{12}|\*):(role|user|assumed-role)/\S+")
 
 
 class Kind(StrEnum):
@@ -97,9 +95,12 @@ def _settings(
     partition: str,
 ) -> Settings:
     """Raises DiagnosticError `option-invalid` (exit code 2)."""
+    from imdsctl.codify.statement_principals import ROLE_OR_USER, role_meant
+
     for arn in exempt_role or ():
-        if not _PRINCIPAL.fullmatch(arn):
-            raise _wrong(f"`{arn}` is not the ARN of a role or user", "write `arn:aws:iam::*:role/imdsctl`")
+        if not ROLE_OR_USER.fullmatch(arn):
+            hint = f"write `{role_meant(arn) or 'arn:aws:iam::*:role/imdsctl'}`"
+            raise _wrong(f"`{arn}` is not the ARN of a role or user", hint)
     tag = None
     if exempt_tag is not None:
         key, equals, value = exempt_tag.partition("=")

@@ -129,8 +129,7 @@ def options_colour() -> bool:
 def _rows(
     path: Path | None, base: dict[str, Any], given: Sequence[str], known: Mapping[tuple[str, str], Known]
 ) -> tuple[list[Row], list[Diagnostic]]:
-    from imdsctl.adapters.request_table import read_requests
-    from imdsctl.codify.request_rows import row_of
+    from imdsctl.adapters.request_table import checked_row, read_requests
 
     for each in given:
         name, equals, value = each.partition("=")
@@ -141,7 +140,7 @@ def _rows(
     if path is not None:
         return read_requests(path, base, known)
     try:
-        return [row_of(base, "--set", known)], []
+        return [checked_row(base, "--set", known)], []
     except ValueError as error:
         raise DiagnosticError(Diagnostic("request-invalid", str(error)), exit_code=2) from None
 

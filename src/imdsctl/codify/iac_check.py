@@ -64,6 +64,7 @@ def check_code(sources: Iterable[Source], world: World, values: Values = NO_VALU
     recognized: list[str] = []
     terraform: list[TerraformFile] = []
     texts: dict[str, str] = {}
+    notes: list[str] = []
     for source in sources:
         texts[source.file] = source.text
         if source.terraform:
@@ -81,6 +82,7 @@ def check_code(sources: Iterable[Source], world: World, values: Values = NO_VALU
                 unread.append(made)
             elif made is not None:
                 resources.extend(_as_written(each, source.language) for each in made)
+                notes += _not_whole(source, document)
                 recognized.append(source.file)
     written = of_folders(terraform, values)
     resources += written.resources
@@ -92,9 +94,18 @@ def check_code(sources: Iterable[Source], world: World, values: Values = NO_VALU
         found = dict.fromkeys(judge.findings(each))
         findings |= found
         silent += [] if found else [each]
-    rests = tuple(rests_on(judge, silent, written, world))
+    rests = (*notes, *rests_on(judge, silent, written, world))
     ordered = sorted(findings, key=lambda each: (each.file, each.line, each.column, each.rule.id))
     return CheckedCode(tuple(ordered), tuple(unread), tuple(dict.fromkeys(recognized)), len(resources), rests)
+
+
+def _not_whole(source: Source, plan: Node) -> list[str]:
+    """A plan says itself that it leaves something out: of targets, or deferred."""
+    complete = plan.value.get("complete") if isinstance(plan.value, dict) and "resource_changes" in plan.value else None
+    if complete is None or complete.value is not False:
+        return []
+    place = f"{source.file}:{complete.line}"
+    return [f"{place}: the plan is not complete (targets, or changes put off); only what is in it is judged"]
 
 
 def _as_written(each: Resource, language: Language) -> Resource:
@@ -112,6 +123,11 @@ def _resources(source: Source, root: Node) -> tuple[Resource, ...] | Diagnostic 
             hint = "write it anew with `terraform show -json`"
             place = keys.get("format_version", root)
             return Diagnostic("code-plan-version", summary, f"{file}:{place.line}:{place.column}", hint)
+        errored = keys.get("errored")
+        if errored is not None and errored.value is True:
+            summary = "Terraform could not finish this plan (`errored`): what it would make is not in it"
+            hint = "mend what Terraform says, and show the plan anew"
+            return Diagnostic("code-unreadable", summary, f"{file}:{errored.line}:{errored.column}", hint)
         if "resource_changes" not in keys:
             summary = "no `resource_changes`: a state, or a plan that was cut"
             return Diagnostic("code-unreadable", summary, f"{file}:{root.line}", "show a plan file, not a state")

@@ -54,8 +54,11 @@ def _names(function: str, inner: Node) -> Iterator[str]:
 
 
 def of_template(file: str, root: Node) -> Iterator[Resource]:
-    """The resources of a template."""
-    yield from _resources_of(file, child(root, "Resources"))
+    """The resources of a template. Raises ValueError where these are no object."""
+    resources = root.value["Resources"]
+    if not isinstance(resources.value, dict) and resources.value is not None:
+        raise ValueError("the resources of a template are an object")
+    yield from _resources_of(file, resources)
 
 
 def _resources_of(file: str, resources: Node | None) -> Iterator[Resource]:

@@ -123,7 +123,8 @@ class Judge:
         if isinstance(node.value, Unknown):
             names, scope = node.value.refers, node.value.scope or scope
         for name in names:
-            for end in (name, _two(name)):
+            # Without its index it stands for all of them, where they say the same.
+            for end in (name, _two(name), _INDEX.sub("", _two(name))):
                 found = self._named.get((scope, end))
                 if found is not None and found.role in (Role.TEMPLATE, Role.CONFIGURATION):
                     return found

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from imdsctl.codify.iac_tree import Node, child, members, text, words
+from imdsctl.codify.iac_tree import Node, Unknown, child, members, text, words
 from imdsctl.domain.options import MetadataOptions
 
 FIELDS = {
@@ -107,6 +107,9 @@ def options_of(block: Node | None) -> dict[str, Node]:
     while isinstance(block.value, tuple):
         if not block.value:
             return {}
+        if len(block.value) > 1:
+            why = f"{len(block.value)} blocks, of which there may be one"
+            return dict.fromkeys(FIELDS.values(), replace(block.value[1], value=Unknown(why=why)))
         block = block.value[0]
     if block.unknown:
         return dict.fromkeys(FIELDS.values(), block)

@@ -77,6 +77,8 @@ def settled(node: Node, scope: Scope, *, part: bool = False) -> Node:
     if isinstance(found.value, Unknown):
         mine = found.value
         refers, where = (mine.refers, mine.scope) if mine.scope and mine.refers else (value.refers, scope.name)
+        if where == scope.name and value.refers and refers and value.refers[0].startswith(refers[0]):
+            refers = value.refers  # the same name with what follows it: an index, an attribute
         why = mine.why or (f"{value.refers[0]}, which only a run knows" if value.refers and not part else "")
         return replace(node, value=Unknown(refers, mine.words or value.words, None, why, where))
     return _moved(found, node, found.origin, scope.budget)

@@ -99,6 +99,9 @@ def _one(
         return findings, None
     if "Statement" not in value and closest_element(value) is None:
         hint = "it has neither `Statement` nor `ec2_attributes`"
+        inside = next((name for name in ("Policy", "PolicyVersion", "Content") if name in value), None)
+        if inside is not None:
+            hint = f"it is what an AWS call answered: save the policy in its `{inside}` by itself"
         return findings, Diagnostic("policy-unreadable", "not a policy", f"{file.name}:1:1", hint)
     kind = file.kind or _kind_of_name(file.name)
     findings += _statements(file, document, kind, words, read)

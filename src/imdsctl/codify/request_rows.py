@@ -14,7 +14,7 @@ from typing import Any
 from imdsctl.codify.asked import Asked, Known
 from imdsctl.codify.recorded import NAMES
 from imdsctl.codify.simulate import Result
-from imdsctl.domain.options import AccountDefaults, MetadataOptions
+from imdsctl.domain.options import DEFAULTS_AWS_NAMES, AccountDefaults, MetadataOptions
 from imdsctl.policy.request import Principal, PrincipalKind, context_keys
 
 
@@ -40,7 +40,7 @@ def row_of(value: Mapping[str, Any], place: str, known: Mapping[tuple[str, str],
     defaults: dict[str, Any] = dict(_object(value, "defaults"))
     support = None
     for name, each in value.items():
-        if name in _OWN:
+        if name in OWN:
             continue
         if name.startswith("key."):
             keys[name.removeprefix("key.")] = each
@@ -57,10 +57,19 @@ def row_of(value: Mapping[str, Any], place: str, known: Mapping[tuple[str, str],
         expected = Result(str(expect)) if expect else None
     except ValueError:
         raise ValueError(f"`expect` is `{expect}`: use allowed, denied or refused") from None
-    MetadataOptions.from_aws(parameters.get("MetadataOptions") if action == "RunInstances" else None)
+    said = parameters.get("MetadataOptions")
+    if said is not None and not isinstance(said, Mapping):
+        raise ValueError("`MetadataOptions` is an object: write `MetadataOptions.HttpTokens`")
+    MetadataOptions.from_aws(said if action == "RunInstances" else None)
     principal = principal_of(str(value.get("principal") or ""))
     region = str(value.get("region") or "us-east-1")
     there = (known or {}).get((principal.account_id, region), Known())
+    strange = next((name for name in defaults if name not in DEFAULTS_AWS_NAMES.values()), None)
+    if strange is not None:
+        options = ", ".join(DEFAULTS_AWS_NAMES.values())
+        raise ValueError(f"`default.{strange}` is no Region default: use one of {options}")
+    if support not in (None, "v2.0"):
+        raise ValueError(f"`image.ImdsSupport` is `{support}`: it is `v2.0`, or left out")
     if defaults:
         there = replace(there, defaults=AccountDefaults.from_aws(defaults))
     if support:
@@ -69,7 +78,7 @@ def row_of(value: Mapping[str, Any], place: str, known: Mapping[tuple[str, str],
     return Row(place, Asked(action, parameters, principal, region, context_keys(keys), there), expected)
 
 
-_OWN = frozenset({"action", "principal", "region", "expect", "parameters", "keys", "defaults"})
+OWN = frozenset({"action", "principal", "region", "expect", "parameters", "keys", "defaults"})
 
 
 def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -221,6 +221,15 @@ def changes(at: Where, hops: Iterable[str] = ()) -> Iterator[Sample]:
             yield Sample(OPTIONS, asked, (ResourceContext(at.arn("instance", at.instance), context_keys(keys)),), had)
 
 
+def ipv6_changes(at: Where) -> Iterator[Sample]:
+    """Changes of an instance's IPv6 endpoint alone."""
+    for switch in ("enabled", "disabled"):
+        asked = {"HttpProtocolIpv6": switch}
+        keys = context_keys({TYPE: "instance", TOKENS: "required", HOPS: "1", **_asked_keys(asked)})
+        had = {"HttpTokens": "required", "HttpPutResponseHopLimit": "1"}
+        yield Sample(OPTIONS, asked, (ResourceContext(at.arn("instance", at.instance), keys),), had)
+
+
 def defaults(hops: Iterable[str] = ()) -> Iterator[Sample]:
     """Changes of a Region's defaults; the action has no resource."""
     for tokens, enforced, hop, endpoint in product(

@@ -17,6 +17,8 @@ from imdsctl.codify.vocabulary import Flaw
 from imdsctl.policy.operators import OPERATORS, InvalidValue
 from imdsctl.policy.variables import literal
 
+ROLE_OR_USER = re.compile(r"arn:[a-z*-]+:iam::(\d{12}|\*):(role|user)/[\w+=,.@*/-]+", re.ASCII)
+"""What an option that names principals takes: ARNs as aws:PrincipalArn has them, `*` for parts."""
 _SESSION = re.compile(r"arn:(?P<partition>[^:]*):sts::(?P<account>[^:]*):assumed-role/(?P<role>[^/]+)(?:/.*)?")
 _PRINCIPAL = re.compile(
     r"arn:[a-z-]+:(iam::\d{12}:(root|(role|user)/[\w+=,.@/-]+)|sts::\d{12}:federated-user/[\w+=,.@-]+)"
@@ -25,6 +27,7 @@ _ACCOUNTS = "arn:aws:iam::111122223333"
 _FILLS = ("", "x", "aws", "111122223333", "iam::111122223333:role/x", "role/x", _ACCOUNTS, f"{_ACCOUNTS}:role/x")
 _WILDCARDS_MAX = 4
 _ACCOUNT = re.compile(r"\d{12}")
+_SOME_ACCOUNTS = re.compile(r"(?=.*[*?])[\d*?]{1,12}")
 _NO_UNIQUE_ID = re.compile(r"[^*?:$]*[^A-Z0-9*?:$]")
 """Unique ids (AROA..., AIDA..., an account's number) have capital letters and digits only."""
 
@@ -44,7 +47,7 @@ def _arns(statement: dict[str, Any], test: Test) -> Iterator[Flaw]:
     right = []
     for index, value in enumerate(values):
         wrong = not _somebody(value)
-        meant = _meant(value) if wrong else None
+        meant = role_meant(value) if wrong else None
         right.append(meant or value)
         # One of several that names nobody takes nothing away from the others, where it is asked for.
         if wrong and (test.negated or len(values) == 1):
@@ -78,6 +81,9 @@ def _nobody(test: Test, path: str, what: str, meant: str | None, hint: str = "")
 
 def _somebody(pattern: str) -> bool:
     """Can there be a principal with an ARN like this? The operator is judged by itself: `*` stands for any text."""
+    parts = pattern.split(":")
+    if len(parts) == 6 and _SOME_ACCOUNTS.fullmatch(parts[4]):
+        pattern = ":".join((*parts[:4], "111122223333", parts[5]))
     wildcards = sum(pattern.count(each) for each in "*?")
     if "${" in pattern or wildcards > _WILDCARDS_MAX:
         return True
@@ -93,13 +99,17 @@ def _somebody(pattern: str) -> bool:
     return False
 
 
-def _meant(value: str) -> str | None:
+def role_meant(value: str) -> str | None:
     """The ARN of the role that was meant, where its name is plain."""
     session = _SESSION.fullmatch(value)
     if session is not None:
         return f"arn:{session['partition']}:iam::{session['account']}:role/{session['role']}"
     kind, _, name = value.rpartition(":")[2].rpartition("/")
-    if not re.fullmatch(r"[\w+=,.@*?-]+", name) or kind.rpartition("/")[2] not in ("", "role", "roles"):
+    if not re.fullmatch(r"(?!\d+$)[\w+=,.@*?-]+(?<!\.amazonaws\.com)", name) or kind.rpartition("/")[2] not in (
+        "",
+        "role",
+        "roles",
+    ):
         return None
     if ":" in value and not kind and not re.search(r":roles?:[^:]*$", value):
         return None

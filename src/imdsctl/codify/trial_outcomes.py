@@ -20,6 +20,7 @@ from imdsctl.codify.samples import (
     configurations,
     defaults,
     images,
+    ipv6_changes,
     launches,
     trial,
     where,
@@ -82,6 +83,8 @@ def judged(
         yield _everything(statement, tried, about, action, grid, concerned)
         return
     if not any(denied.values()):
+        if action == OPTIONS and any(tried.denies(sample) for sample in ipv6_changes(where(statement))):
+            return
         names = statements.actions(statement)
         alone = len(names) == 1 and names[0] not in _ALL_ACTIONS and action != IMAGE
         if alone or (action == DEFAULTS and DEFAULTS.lower() in names):

@@ -272,6 +272,10 @@ def test_names_of_a_folder_go_across_its_files(tmp_path: Path) -> None:
         ("latin.tf", b'# caf\xe9\nresource "aws_instance" "a" {}\n', ""),
         ("old.json", b'{"format_version": "0.2", "resource_changes": []}', ":1:2"),
         ("state.json", b'{"format_version": "1.0", "terraform_version": "1.9.8", "planned_values": {}}', ":1"),
+        ("errored.json", b'{"format_version": "1.2", "errored": true, "resource_changes": null}', ":1:27"),
+        ("list.yaml", b"Resources:\n- Type: AWS::EC2::Instance\n", ":1"),
+        ("twice.yaml", b"Resources: {A: {Type: AWS::EC2::Volume}}\nResources: {}\n", ":2:1"),
+        ("alias.yaml", b"Resources:\n  A: {Type: AWS::EC2::Instance, Properties: *x}\n", ":2"),
         ("deep.yaml", b"MetadataOptions: " + b"[" * 5000, ":1"),
         ("deep.json", b'{"MetadataOptions": ' + b"[" * 5000, ":1"),
         ("form.json", b'{"Resources": {"A": {"Type": "AWS::EC2::Instance", "Properties": {"ImageId": 1', ":1"),
@@ -349,6 +353,52 @@ def test_what_a_scan_saw_is_no_wish(tmp_path: Path) -> None:
     assert len(check(tmp_path)[0].rests_on) == 1
 
 
+LAUNCH_TEMPLATES = """
+resource "aws_launch_template" "t" {
+  for_each = { a = "required", b = "optional" }
+  metadata_options {
+    http_tokens = each.value
+  }
+}
+
+resource "aws_instance" "web" {
+  launch_template {
+    id = %s
+  }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("named", "of_the_instance"),
+    [
+        ('aws_launch_template.t["a"].id', []),
+        ('aws_launch_template.t["b"].id', []),
+        ("aws_launch_template.t[var.key].id", ["imds-unknown"]),
+    ],
+)
+def test_one_of_several_templates_is_told_by_its_key(named: str, of_the_instance: list[str], tmp_path: Path) -> None:
+    (tmp_path / "main.tf").write_text(LAUNCH_TEMPLATES % named)
+    found = check(tmp_path)[0].findings
+    # What the template itself says is said there.
+    assert [each.rule.id for each in found] == ["imdsv1-allowed", *of_the_instance]
+
+
+def test_a_plan_that_leaves_something_out_says_so(tmp_path: Path) -> None:
+    plan = {"format_version": "1.2", "complete": False, "resource_changes": []}
+    (tmp_path / "plan.json").write_text(json.dumps(plan, indent=1))
+    (note,) = check(tmp_path)[0].rests_on
+    assert note.startswith(f"{tmp_path}/plan.json:3: the plan is not complete")
+    (tmp_path / "plan.json").write_text(json.dumps({**plan, "complete": True}))
+    assert check(tmp_path)[0].rests_on == ()
+
+
+def test_two_blocks_are_not_the_first_of_them(tmp_path: Path) -> None:
+    block = '  metadata_options {\n    http_tokens = "required"\n  }\n'
+    (tmp_path / "main.tf").write_text(f'resource "aws_instance" "web" {{\n{block * 2}}}\n')
+    assert [each.rule.id for each in check(tmp_path)[0].findings] == ["imds-unknown"]
+
+
 def test_an_override_file_is_where_its_value_is_to_be_corrected(tmp_path: Path) -> None:
     (tmp_path / "main.tf").write_text(INSTANCE % '"required"')
     (tmp_path / "z_override.tf").write_text('resource "aws_instance" "web" {\n  ami = "ami-0b"\n}\n')
@@ -402,8 +452,11 @@ def test_a_path_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("use", "rules"),
     [
-        ("Resources: *a29 # AWS::", []),
-        ("Resources: {A: {Type: 'AWS::EC2::Instance', Properties: {UserData: *a29, MetadataOptions: *a29}}}", []),
+        ("a30: {Resources: *a29} # AWS::", []),
+        (
+            "Resources: {A: {Type: 'AWS::EC2::Instance', Properties: {UserData: *a29, MetadataOptions: *a29}}}",
+            ["imds-unknown"],
+        ),
         ("Resources: {A: {Type: 'AWS::EC2::Instance', Properties: *a29}}", []),
         (
             "apiVersion: karpenter.k8s.aws/v1\nkind: EC2NodeClass\n"

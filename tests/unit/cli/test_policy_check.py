@@ -86,3 +86,15 @@ def test_hostile_text_in_a_policy_stays_one_harmless_line(tmp_path: Path, capsys
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "\u202e" not in out
+
+
+@pytest.mark.parametrize(
+    ("answer", "inside"), [({"Policy": {"Content": "{}"}}, "Policy"), ({"PolicyVersion": {}}, "PolicyVersion")]
+)
+def test_what_an_aws_call_answered_is_no_policy_but_holds_one(
+    answer: dict[str, object], inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "answer.json"
+    file.write_text(json.dumps(answer))
+    assert run(str(file)) == 1
+    assert f"save the policy in its `{inside}` by itself" in capsys.readouterr().err

@@ -309,6 +309,7 @@ STOPPED = event(params=options(httpTokens="optional"))
 PASSES = event(params=options(httpTokens="required"))
 OTHER = event("DescribeInstances")
 THREE = [STOPPED, PASSES, OTHER]
+PARTS = ([STOPPED], [], [], [PASSES, OTHER])
 
 
 def _athena(folder: Path) -> Path:
@@ -337,7 +338,10 @@ def _written(folder: Path, name: str, text: str) -> Path:
     return file
 
 
-@pytest.mark.parametrize("form", ["trail", "trail.gz", "spaced", "lines", "lookup", "list", "lake", "athena"])
+FORMS = ("trail", "trail.gz", "spaced", "lines", "lookup", "list", "lake", "lake-json", "behind", "spaced-behind")
+
+
+@pytest.mark.parametrize("form", [*FORMS, "marked", "spaced-marked", "athena"])
 def test_every_form_of_file_says_the_same(form: str, tmp_path: Path, guard: Path, capsys: Any) -> None:
     compact = json.dumps({"Records": THREE}, separators=(",", ":"))
     texts = {
@@ -347,6 +351,12 @@ def test_every_form_of_file_says_the_same(form: str, tmp_path: Path, guard: Path
         "lines": ("a.jsonl", "\n".join(map(json.dumps, THREE))),
         "lookup": ("a.json", json.dumps({"Events": [{"CloudTrailEvent": json.dumps(each)} for each in THREE]})),
         "list": ("a.json", json.dumps(THREE)),
+        "lake-json": ("a.jsonl", "\n".join(json.dumps({"eventJson": json.dumps(each)}) for each in THREE)),
+        # Several files put one behind the other, one of them without a record.
+        "behind": ("a.json.gz", "\n".join(json.dumps({"Records": r}, separators=(",", ":")) for r in PARTS)),
+        "spaced-behind": ("a.json", "".join(json.dumps({"Records": each}) for each in PARTS)),
+        "marked": ("a.json", f"\ufeff{compact}"),
+        "spaced-marked": ("a.json", "\ufeff" + json.dumps({"Records": THREE}, indent=2)),
         "lake": ("a.jsonl", "\n".join(json.dumps({"eventData": json.dumps(each)}) for each in THREE)),
     }
     path = _athena(tmp_path) if form == "athena" else _written(tmp_path, *texts[form])
@@ -377,6 +387,30 @@ def test_damaged_files_are_named_and_the_rest_is_replayed(tmp_path: Path, guard:
     for named in ("cut.json.gz", "half.json", "`userIdentity` is missing", "record 2"):
         assert named in err
     assert "whole.json" not in err
+
+
+def test_members_of_a_gzip_are_one_file(tmp_path: Path, guard: Path, capsys: Any) -> None:
+    members = [gzip.compress(json.dumps({"Records": each}, separators=(",", ":")).encode()) for each in PARTS]
+    (tmp_path / "all.json.gz").write_bytes(b"".join(members))
+    code, said, err = replayed(capsys, guard, tmp_path / "all.json.gz")
+    assert (code, err, said["events"], said["partial"]) == (1, "", 3, False)
+
+
+def test_a_comma_too_many_costs_no_record_and_is_named(tmp_path: Path, guard: Path, capsys: Any) -> None:
+    text = json.dumps({"Records": THREE}, separators=(",", ":")).removesuffix("]}") + ",]}"
+    code, said, err = replayed(capsys, guard, _written(tmp_path, "a.json", text))
+    assert (code, said["events"], said["partial"]) == (1, 3, True)
+    assert "a comma too many before the last `]`" in err
+
+
+def test_digests_beside_the_files_are_no_damage(tmp_path: Path, guard: Path, capsys: Any) -> None:
+    folder = tmp_path / "AWSLogs"
+    (folder / "CloudTrail-Digest").mkdir(parents=True)
+    digest = json.dumps({"awsAccountId": ACCOUNT, "digestStartTime": "2026-11-20T10:00:00Z", "logFiles": []})
+    _written(folder / "CloudTrail-Digest", "d.json.gz", digest)
+    _written(folder, "a.json.gz", json.dumps({"Records": [PASSES]}))
+    code, said, err = replayed(capsys, guard, folder)
+    assert (code, err, said["events"], said["partial"]) == (0, "", 1, False)
 
 
 def test_many_events_of_files_are_counted_once_each(tmp_path: Path, guard: Path, capsys: Any) -> None:
