@@ -171,11 +171,13 @@ def test_keep_going_holds_back_only_the_region_that_failed() -> None:
     }
 
 
+@pytest.mark.parametrize("error", [Unreachable("ec2", "timed out", "try again"), refusal("InternalError", "server")])
 @pytest.mark.parametrize("arrived", [True, False])
-def test_a_lost_answer_is_read_back_not_guessed(arrived: bool) -> None:
+def test_a_lost_answer_is_read_back_not_guessed(arrived: bool, error: Exception) -> None:
+    """Nor is one of AWS's own failures: what it says it could not do, it may have done."""
     ec2 = fleet(instances=1)
     journal = MemoryJournal()
-    lost = refusing(A, "ModifyInstanceMetadataOptions", Unreachable("ec2", "timed out", "try again"))
+    lost = refusing(A, "ModifyInstanceMetadataOptions", error)
     if arrived:
         ec2.after_write = lost
     else:

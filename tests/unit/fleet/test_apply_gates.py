@@ -26,7 +26,7 @@ from tests.unit.fleet.ec2_in_memory import (
 from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.evidence import InstanceEvidence
 from imdsctl.domain.intent import Intent
-from imdsctl.domain.journal import Approved, Failed, GateChecked, SoakBegan, WaveBegan, WaveEnded
+from imdsctl.domain.journal import Approved, Failed, GateChecked, SoakBegan, SoakFailed, WaveBegan, WaveEnded
 from imdsctl.domain.metric_asks import Price
 from imdsctl.domain.observations import Target
 from imdsctl.domain.plan import Change, Plan, Stage, Surface, plan_from_plain, plan_to_plain
@@ -270,6 +270,25 @@ def test_more_rejected_calls_than_the_cap_stop_before_the_next_wave(rejected: in
         assert ec2.instances[B, REGION][I0]["HttpTokens"] == "optional"
 
 
+def test_a_soak_counts_from_the_beginning_of_its_wave() -> None:
+    """The first instances of a large wave are changed long before its last."""
+    ec2, gauge, clock = fleet(A, B), quiet(), SlowClock()
+    plan = in_waves(ec2, gated(soak=HOUR, rejected_calls_max=0))
+    assert carry_out(plan, ec2, clock=clock, listener=clock, gauge=gauge).done
+    assert {since for _, _, since in gauge.asked} == {START}
+
+
+def test_what_a_later_run_changes_in_a_wave_that_was_through_is_watched_too() -> None:
+    ec2, journal, clock = fleet(A, B), MemoryJournal(), FakeClock()
+    plan = in_waves(ec2, gated(soak=HOUR))
+    ec2.instances[A, REGION][I0]["HttpPutResponseHopLimit"] = 5  # somebody else's change: left alone
+    assert Outcome.STALE in outcomes(carry_out(plan, ec2, journal, clock=clock))
+    ec2.instances[A, REGION][I0]["HttpPutResponseHopLimit"] = 1
+    before = clock.now()
+    assert carry_out(plan, ec2, journal, clock=clock).done
+    assert clock.now() - before >= HOUR
+
+
 def test_a_second_soak_counts_from_its_own_beginning() -> None:
     ec2 = fleet(A, B)
     plan = in_waves(ec2, gated(soak=HOUR, rejected_calls_max=0))
@@ -337,6 +356,21 @@ def test_a_plan_that_was_rolled_back_is_not_applied_again() -> None:
     carry_out(plan, ec2, journal, gauge=BROKEN)
     with pytest.raises(DiagnosticError, match="plan-rolled-back"):
         carry_out(plan, ec2, journal, gauge=quiet())
+
+
+def test_a_wave_that_failed_is_rolled_back_though_the_run_died_before_and_all_is_quiet_now() -> None:
+    ec2 = fleet(A, B)
+    before = snapshot(ec2)
+    plan, journal = breaking(ec2), MemoryJournal()
+    carry_out(plan, ec2, journal, gauge=BROKEN)
+    failed = next(n for n, entry in enumerate(journal.entries, 1) if isinstance(entry, SoakFailed))
+    ec2, journal = fleet(A, B), MemoryJournal(killed_at=failed)
+    with pytest.raises((Killed, BaseExceptionGroup)):
+        carry_out(plan, ec2, journal, gauge=BROKEN)
+    assert ec2.instances[A, REGION][I0]["HttpTokens"] == "required"
+    report = carry_out(plan, ec2, MemoryJournal(journal.entries), gauge=quiet())
+    assert report.rolled_back is not None
+    assert snapshot(ec2) == before
 
 
 def test_killed_anywhere_in_wave_gate_and_rollback_the_same_command_comes_to_the_same_end() -> None:
