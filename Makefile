@@ -5,8 +5,8 @@ BENCH_VENV := .venv-bench
 CLIENTS_VENV := .venv-clients
 BIN := $(VENV)/bin
 SHELL := /bin/bash
-# A process a core; the tests of a file stay together, for what they share.
-PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile
+# The tests of a file stay together, for what they share; in which order, and in how many processes: tests/conftest.py.
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check clients bench soak docs format clean

@@ -16,15 +16,40 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parent.parent / "src"
+TESTS = Path(__file__).resolve().parent
+LONGEST_FIRST = (
+    "contract/test_terraform.py",
+    "contract/test_export_by_account.py",
+    "contract/test_cli_every_operation.py",
+    "contract/test_imds_clients.py",
+    "contract/test_terraform_parameters.py",
+    "contract/test_terraform_autoscaling.py",
+    "contract/test_export.py",
+    "contract/test_autoscaling.py",
+    "journeys/test_kill.py",
+)
+"""Files that take half a minute and more: one that is begun last is what all other processes wait for."""
+SOURCE = TESTS.parent / "src"
 COMMAND_SECONDS_MAX = float(os.environ.get("IMDSCTL_COMMAND_SECONDS_MAX", "120"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, and everything else as it stands: `--no-loadscope-reorder` leaves it so."""
+    rank = {TESTS / name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """A process more than there are cores: tests of Terraform and of time-outs wait half of the time."""
+    return (yield) + 1
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,9 @@ def _new_id() -> str:
 
 def _aws(profile: str | None) -> AbstractAsyncContextManager[Aws]:
     from imdsctl.adapters.aws import open_aws
-    from imdsctl.cli.errors import report
+    from imdsctl.cli.errors import report_one
 
-    return open_aws(profile, warn=lambda diagnostic: report([diagnostic]))
+    return open_aws(profile, warn=report_one)
 
 
 def _scans(url: str | None) -> ScanStore:

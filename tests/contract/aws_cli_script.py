@@ -20,6 +20,7 @@ what the CLI printed as JSON (as text, `Text`); for a refusal it is `{Error: {Co
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import io
 import json
@@ -33,6 +34,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import botocore.hooks
 import jmespath
 from awscli.clidriver import create_clidriver
 from botocore.loaders import create_loader
@@ -153,8 +155,22 @@ def day(distance: int) -> str:
     return f"{datetime.now(UTC).date() + timedelta(days=distance)}T00:00:00Z"
 
 
+def remember() -> None:
+    """What botocore asks for each of 400 event handlers of a new driver, again and again, is worked out once."""
+    botocore.hooks.accepts_kwargs = functools.cache(botocore.hooks.accepts_kwargs)
+    alias, aliases = botocore.hooks.EventAliaser._alias_event_name, dict[str, str]()
+
+    def remembered(self: Any, name: str) -> str:
+        if name not in aliases:
+            aliases[name] = alias(self, name)
+        return aliases[name]
+
+    botocore.hooks.EventAliaser._alias_event_name = remembered
+
+
 def main(paths: list[str]) -> None:
     """Play scripts in order, in one terminal. A script ends at its first problem: what follows builds on it."""
+    remember()
     gc.set_threshold(200_000)  # each driver is many small objects: half of the time went into looking at them
     terminal = Terminal()
     for path in map(Path, paths):

@@ -453,7 +453,12 @@ def test_a_new_file_is_its_users_alone(tmp_path: Path) -> None:
     file = tmp_path / "scans.sqlite3"
     before = os.umask(0)
     try:
-        ScanDatabase(str(file)).begin(HEADER)
+        store = ScanDatabase(str(file))
+        store.begin(HEADER)
+        with store.database.writing() as connection:
+            connection.exec_driver_sql("DELETE FROM scans")
+            journal = file.with_name(f"{file.name}-journal")  # it holds what the pages held before
+            assert stat.S_IMODE(journal.stat().st_mode) == 0o600
     finally:
         os.umask(before)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -528,6 +533,9 @@ def test_a_writer_outlives_a_connection_that_was_cut_between_two_writes(server: 
         "nosuch://me:hunter2@host/name",
         "postgresql+nosuch://host/name?password=hunter2",
         "://me:hunter2@",
+        "postgresql+psycopg//me:hunter2@host/name",
+        "postgresql:me:hunter2@host/name",
+        "Postgres:hunter2",
     ],
 )
 def test_a_url_that_cannot_be_used_is_a_usage_error_that_shows_no_password(url: str) -> None:

@@ -5,6 +5,7 @@ Also the shortcut: without profile and files, the environment is read without im
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,10 @@ import pytest
 
 from imdsctl.adapters.credentials import OwnCredentials
 from imdsctl.adapters.endpoints import Endpoints
+from imdsctl.adapters.http_client import HttpClient, Origin
 from imdsctl.adapters.profile import Profile
 from imdsctl.domain.diagnostics import DiagnosticError
+from imdsctl.wire.http import HttpRequest
 
 OPERATIONS = {
     "account": "list_regions",
@@ -146,11 +149,14 @@ def test_what_is_no_region_does_not_become_a_host_name(region: str) -> None:
         Endpoints(Profile()).resolve("sts", region)
 
 
-@pytest.mark.parametrize("url", ["localhost:4566", "ftp://x", "http://", "http://host:port"])
+@pytest.mark.parametrize(
+    "url", ["localhost:4566", "ftp://x", "http://", "http://me:hunter2@host:port", "http://\udcff"]
+)
 def test_an_address_that_is_none_is_said_so(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    with pytest.raises(DiagnosticError, match="endpoint-invalid"):
+    with pytest.raises(DiagnosticError, match="endpoint-invalid") as error:
         Endpoints(Profile()).resolve("ec2", "eu-west-1")
+    assert "hunter2" not in str(error.value.diagnostics)
 
 
 @pytest.mark.parametrize(
@@ -268,3 +274,25 @@ def test_a_number_of_attempts_that_is_none_is_said_so(attempts: str, monkeypatch
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", attempts)
     with pytest.raises(DiagnosticError, match="profile-unreadable"):
         assert Profile().attempts_max
+
+
+@pytest.mark.parametrize("proxy", ["http://me:hunter2@host:port", "me:hunter2@host:0x", "//me:hunter2@[", "\udcff"])
+def test_a_proxy_that_is_no_address_is_said_so_and_its_password_is_not(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    asked = HttpClient().send(Origin("https", "ec2.test", 443), HttpRequest("GET", "/"))
+    with pytest.raises(DiagnosticError, match="proxy-invalid") as error:
+        asyncio.run(asked)
+    assert "hunter2" not in str(error.value.diagnostics)
+
+
+@pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+def test_keys_of_other_characters_than_keys_have_are_unusable_and_not_shown(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**KEYS, variable: "hunter2\udcff"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DiagnosticError, match="credentials-unusable") as error:
+        OwnCredentials(Profile()).current()
+    assert "hunter2" not in str(error.value.diagnostics)

@@ -6,10 +6,14 @@ Needs the `terraform` program, and the provider as a file on the disk (`terrafor
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import platform
+import re
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -38,21 +42,9 @@ terraform {
   }
 }
 
-variable "member" { type = string }
 variable "changed" { default = false }
 
 provider "aws" { region = "us-east-1" }
-
-provider "aws" {
-  alias  = "frankfurt"
-  region = "eu-central-1"
-}
-
-provider "aws" {
-  alias  = "member"
-  region = "eu-west-1"
-  assume_role { role_arn = "arn:aws:iam::${var.member}:role/OrganizationAccountAccessRole" }
-}
 
 resource "aws_ec2_instance_metadata_defaults" "imdsv2" {
   http_tokens                 = "required"
@@ -60,24 +52,6 @@ resource "aws_ec2_instance_metadata_defaults" "imdsv2" {
   http_endpoint               = "enabled"
   http_put_response_hop_limit = var.changed ? 2 : 1
 }
-
-resource "aws_ec2_instance_metadata_defaults" "frankfurt" {
-  provider                    = aws.frankfurt
-  http_tokens                 = "required"
-  http_put_response_hop_limit = 2
-}
-
-resource "aws_ec2_instance_metadata_defaults" "member" {
-  provider               = aws.member
-  http_tokens            = "required"
-  instance_metadata_tags = "enabled"
-}
-
-data "aws_caller_identity" "me" {}
-
-data "aws_caller_identity" "member" { provider = aws.member }
-
-data "aws_regions" "enabled" {}
 
 data "aws_ami" "al2" {
   most_recent = true
@@ -129,13 +103,6 @@ resource "aws_ami" "own" {
     snapshot_id = aws_ebs_snapshot.data.id
     volume_size = 10
   }
-}
-
-resource "aws_ami_copy" "own" {
-  provider          = aws.frankfurt
-  name              = "copied"
-  source_ami_id     = aws_ami.own.id
-  source_ami_region = "us-east-1"
 }
 
 resource "aws_ami_from_instance" "explicit" {
@@ -317,12 +284,6 @@ resource "aws_instance" "templated" {
   }
 }
 
-resource "aws_instance" "from_image" {
-  provider      = aws.frankfurt
-  ami           = aws_ami_copy.own.id
-  instance_type = "m5.large"
-}
-
 data "aws_instances" "v1" {
   depends_on = [aws_instance.explicit, aws_instance.inherited, aws_instance.templated]
   filter {
@@ -331,8 +292,6 @@ data "aws_instances" "v1" {
   }
 }
 
-output "accounts" { value = [data.aws_caller_identity.me.account_id, data.aws_caller_identity.member.account_id] }
-output "regions" { value = length(data.aws_regions.enabled.names) }
 output "v1" { value = sort(data.aws_instances.v1.ids) }
 output "ids" {
   value = {
@@ -349,9 +308,76 @@ output "tokens" {
     explicit  = aws_instance.explicit.metadata_options[0].http_tokens
     inherited = aws_instance.inherited.metadata_options[0].http_tokens
     templated = aws_instance.templated.metadata_options[0].http_tokens
-    image     = aws_instance.from_image.metadata_options[0].http_tokens
   }
 }
+"""
+
+
+ELSEWHERE = """
+terraform {
+  required_providers {
+    aws = { source = "hashicorp/aws" }
+  }
+}
+
+variable "member" { type = string }
+
+provider "aws" { region = "us-east-1" }
+
+provider "aws" {
+  alias  = "frankfurt"
+  region = "eu-central-1"
+}
+
+provider "aws" {
+  alias  = "member"
+  region = "eu-west-1"
+  assume_role { role_arn = "arn:aws:iam::${var.member}:role/OrganizationAccountAccessRole" }
+}
+
+resource "aws_ec2_instance_metadata_defaults" "frankfurt" {
+  provider                    = aws.frankfurt
+  http_tokens                 = "required"
+  http_put_response_hop_limit = 2
+}
+
+resource "aws_ec2_instance_metadata_defaults" "member" {
+  provider               = aws.member
+  http_tokens            = "required"
+  instance_metadata_tags = "enabled"
+}
+
+data "aws_caller_identity" "me" {}
+
+data "aws_caller_identity" "member" { provider = aws.member }
+
+data "aws_regions" "enabled" {}
+
+data "aws_ami" "al2023" {
+  most_recent = true
+  owners      = ["amazon"]
+  filter {
+    name   = "name"
+    values = ["al2023-ami-2023*-x86_64"]
+  }
+}
+
+resource "aws_ami_copy" "own" {
+  provider          = aws.frankfurt
+  name              = "copied"
+  source_ami_id     = data.aws_ami.al2023.id
+  source_ami_region = "us-east-1"
+}
+
+resource "aws_instance" "from_image" {
+  provider      = aws.frankfurt
+  ami           = aws_ami_copy.own.id
+  instance_type = "m5.large"
+}
+
+output "accounts" { value = [data.aws_caller_identity.me.account_id, data.aws_caller_identity.member.account_id] }
+output "regions" { value = length(data.aws_regions.enabled.names) }
+output "tokens" { value = aws_instance.from_image.metadata_options[0].http_tokens }
 """
 
 
@@ -371,9 +397,8 @@ def found_on_disk(provider: str) -> Iterator[Path]:
     """Every file with the provider's name, which is a pattern. Links are not followed, so that the walk ends."""
     for folder, folders, files in os.walk("/"):
         folders[:] = [name for name in sorted(folders) if os.path.join(folder, name) not in NOT_ON_A_DISK]
-        for name in sorted(files):
-            if Path(name).match(provider):
-                yield Path(folder, name)
+        for name in sorted(fnmatch.filter(files, provider)):
+            yield Path(folder, name)
 
 
 def plugin_directory(provider: Path, directory: Path) -> Path:
@@ -411,19 +436,30 @@ class Terraform:
         return {name: each["value"] for name, each in json.loads(self("output", "-json")).items()}
 
 
+Attached = Callable[..., Terraform]
+
+
 def find_program() -> str:
     """The `terraform` program; skips where it is missing."""
     return shutil.which("terraform") or missing("there is no terraform program on PATH")
 
 
+def provider_5() -> Path:
+    """The provider's file; skips where it is missing."""
+    return find_provider() or missing(
+        "Terraform's AWS provider 5 is nowhere on the disk (TF_PLUGIN_DIR names a plugin directory)"
+    )
+
+
 def initialised(shell: Any, directory: Path, configuration: str, member: str = "") -> Terraform:
     """Terraform with a configuration, after `terraform init`; skips where the program or the provider is missing."""
-    program, provider = find_program(), find_provider()
-    if provider is None:
-        missing("Terraform's AWS provider 5 is nowhere on the disk (TF_PLUGIN_DIR names a plugin directory)")
+    program, provider = find_program(), provider_5()
     (directory / "main.tf").write_text(configuration)
     terraform = Terraform(shell, program, directory, member)
     terraform("init", "-backend=false", f"-plugin-dir={plugin_directory(provider, directory / 'plugins')}")
+    # Every command would first read all 700 MB of the provider, to compare it with what `init` read.
+    lock = directory / ".terraform.lock.hcl"
+    lock.write_text(re.sub(r"hashes = \[.*?\]", "", lock.read_text(), flags=re.S))
     return terraform
 
 
@@ -449,6 +485,39 @@ def client(start_local: Callable[..., Any]) -> Iterator[tuple[Any, Callable[...,
     yield shell, make
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def attached(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> Iterator[Attached]:
+    """Makes Terraform for a configuration of one Region of one account, served by one process of the provider.
+
+    Terraform starts the provider anew for every step of every command and every alias, and each start costs a second
+    of CPU. In the provider's own debug mode it is started once, and all commands are told where it listens; of several
+    aliases it would obey the last.
+    """
+    shell, _ = client
+    program, provider = find_program(), provider_5()
+    command = [str(provider), "-debug"]
+    env = {**shell.env, "GOGC": GARBAGE_PERCENT, "PLUGIN_UNIX_SOCKET_DIR": str(shell.home)}
+    with (
+        open(shell.home / "provider.log", "w") as log,
+        subprocess.Popen(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        said = (re.search("TF_REATTACH_PROVIDERS='(.*)'", line) for line in process.stdout)
+        where = next(filter(None, said), None)
+        assert where is not None, (shell.home / "provider.log").read_text()
+
+        def make(configuration: str, member: str = "") -> Terraform:
+            (tmp_path / "main.tf").write_text(configuration)
+            terraform = Terraform(shell, program, tmp_path, member)
+            terraform.settings["TF_REATTACH_PROVIDERS"] = where[1]
+            return terraform
+
+        yield make
+        process.send_signal(signal.SIGINT)
 
 
 def instance(ec2: Any, instance_id: str) -> dict[str, Any]:
@@ -508,25 +577,15 @@ def imports(terraform: Terraform) -> str:
     )
 
 
-def test_life_cycle(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> None:
-    shell, make = client
-    ec2, frankfurt = make("ec2"), make("ec2", "eu-central-1")
-    me = make("sts").get_caller_identity()["Account"]
-    accounts = make("organizations").list_accounts()["Accounts"]
-    member = next(account["Id"] for account in accounts if account["Id"] != me)
-    terraform = initialised(shell, tmp_path, CONFIGURATION, member)
+def test_life_cycle(client: tuple[Any, Callable[..., Any]], attached: Attached, tmp_path: Path) -> None:
+    _, make = client
+    ec2 = make("ec2")
+    terraform = attached(CONFIGURATION)
 
     terraform("apply", "-auto-approve")
     shown = terraform.outputs()
-    assert shown["accounts"] == [me, member]
-    assert shown["regions"] == 17
-    # Asked for; from the Region; from the template; from the image in a Region that requires tokens as well.
-    assert shown["tokens"] == {
-        "explicit": "optional",
-        "inherited": "required",
-        "templated": "optional",
-        "image": "required",
-    }
+    # Asked for; from the Region; from the template.
+    assert shown["tokens"] == {"explicit": "optional", "inherited": "required", "templated": "optional"}
     ids = shown["ids"]
     assert shown["v1"] == sorted([ids["explicit"], ids["templated"]])
     assert options(ec2, ids["inherited"])["HttpPutResponseHopLimit"] == 1
@@ -543,7 +602,6 @@ def test_life_cycle(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> N
         "HttpProtocolIpv6": "enabled",
         "InstanceMetadataTags": "enabled",
     }
-    assert frankfurt.describe_images(Owners=["self"])["Images"][0]["ImdsSupport"] == "v2.0"
 
     # Everything is read again: whatever differed from what was applied would change, too.
     changed = ("-var", "changed=true")
@@ -576,9 +634,30 @@ def test_life_cycle(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> N
     ec2.terminate_instances(InstanceIds=left)
     assert ec2.describe_volumes()["Volumes"] == []
     assert [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
-    for region in (ec2, frankfurt):
-        assert region.describe_images(Owners=["self"])["Images"] == []
-        assert region.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+    assert ec2.describe_images(Owners=["self"])["Images"] == []
+    assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+
+
+def test_other_regions_and_accounts(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> None:
+    shell, make = client
+    frankfurt = make("ec2", "eu-central-1")
+    me = make("sts").get_caller_identity()["Account"]
+    member = next(each["Id"] for each in make("organizations").list_accounts()["Accounts"] if each["Id"] != me)
+    terraform = initialised(shell, tmp_path, ELSEWHERE, member)
+
+    terraform("apply", "-auto-approve")
+    shown = terraform.outputs()
+    assert shown["accounts"] == [me, member]
+    assert shown["regions"] == 17
+    assert shown["tokens"] == "required"  # of the image, and of its Region
+    assert frankfurt.describe_images(Owners=["self"])["Images"][0]["ImdsSupport"] == "v2.0"
+    assert frankfurt.get_instance_metadata_defaults()["AccountLevel"]["HttpPutResponseHopLimit"] == 2
+    terraform("plan", "-detailed-exitcode")
+
+    terraform("destroy", "-auto-approve", "-refresh=false")
+    assert frankfurt.get_instance_metadata_defaults()["AccountLevel"] == {"ManagedBy": "account"}
+    assert frankfurt.describe_images(Owners=["self"])["Images"] == []
+    assert frankfurt.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
 
 
 ORGANIZATION = """
@@ -646,15 +725,15 @@ output "account" { value = aws_organizations_account.new.id }
 """
 
 
-def test_an_organization(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> None:
-    shell, make = client
+def test_an_organization(client: tuple[Any, Callable[..., Any]], attached: Attached) -> None:
+    _, make = client
     api = make("organizations")
     [_, member, *_] = [account["Id"] for account in api.list_accounts()["Accounts"]]
     [root] = api.list_roots()["Roots"]
     # What the provider's resource for the organization itself would do; this organization exists already.
     api.enable_policy_type(RootId=root["Id"], PolicyType="DECLARATIVE_POLICY_EC2")
     api.enable_aws_service_access(ServicePrincipal="ec2.amazonaws.com")
-    terraform = initialised(shell, tmp_path, ORGANIZATION, member)
+    terraform = attached(ORGANIZATION, member)
 
     terraform("apply", "-auto-approve")
     made = terraform.outputs()["account"]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.contract.test_terraform import client, initialised
+from tests.contract.test_terraform import Attached, attached, client
 
-__all__ = ["client"]  # the fixture
+__all__ = ["attached", "client"]  # the fixtures
 
 CONFIGURATION = """
 terraform {
@@ -146,10 +146,10 @@ def tokens(ec2: Any, group: str) -> list[str]:
     return [each["MetadataOptions"]["HttpTokens"] for each in instances(ec2, group)]
 
 
-def test_groups_live_and_die(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> None:
-    shell, make = client
+def test_groups_live_and_die(client: tuple[Any, Callable[..., Any]], attached: Attached, tmp_path: Path) -> None:
+    _, make = client
     ec2, autoscaling = make("ec2"), make("autoscaling")
-    terraform = initialised(shell, tmp_path, CONFIGURATION)
+    terraform = attached(CONFIGURATION)
 
     terraform("apply", "-auto-approve")
     assert terraform.outputs()["groups"] == 3

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from tests.contract.test_terraform import client, initialised
+from tests.contract.test_terraform import Attached, attached, client
 
-__all__ = ["client"]  # the fixture
+__all__ = ["attached", "client"]  # the fixtures
 
 CONFIGURATION = """
 terraform {
@@ -62,9 +61,9 @@ output "launched" { value = aws_instance.web.ami }
 """
 
 
-def test_parameters_live_and_die(client: tuple[Any, Callable[..., Any]], tmp_path: Path) -> None:
-    shell, make = client
-    terraform = initialised(shell, tmp_path, CONFIGURATION)
+def test_parameters_live_and_die(client: tuple[Any, Callable[..., Any]], attached: Attached) -> None:
+    _, make = client
+    terraform = attached(CONFIGURATION)
 
     terraform("apply", "-auto-approve")
     outputs = terraform.outputs()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,20 @@ import pytest
 from tests.contract.postgresql import PASSWORD, postgresql
 from tests.journeys.stalling import stalling
 
+from imdsctl.adapters.aws import open_aws
+from imdsctl.adapters.dask_sweep import dask_sweep
+from imdsctl.adapters.database import ScanDatabase
+from imdsctl.domain.observations import Target
+from imdsctl.domain.verdicts import NOT_REACHED
+from imdsctl.fleet.events import Event, TargetRead
+from imdsctl.fleet.scan import SweepStopped, header_of
+from imdsctl.fleet.selection import Selection
+from imdsctl.fleet.targets import find_accounts
+
 REGIONS = "us-east-1,eu-west-1"
 COLUMNS = "account_id, region, default_verdict, instances_exposed, instances_enforced, unseen, document"
 SECONDS_MAX = 120
+NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
 SIGNED_IN = 10
 """More answers than it takes to sign in, fewer than it takes to read one account's Regions."""
 
@@ -39,8 +52,8 @@ class Cluster:
         scheduler = self._start("dask_scheduler", "--port", "0", waits_for="Scheduler at:")
         self.address = scheduler.rpartition(" ")[2].strip()
 
-    def worker(self, **changed: str) -> int:
-        """Start a worker with its own environment; returns its process id when the scheduler has it."""
+    def worker(self, **changed: str | None) -> int:
+        """Start a worker with its own environment (None: without that variable); its process id, when it is there."""
         options = ("--nthreads", "1", "--no-nanny", "--memory-limit", "0", "--local-directory", str(self.directory))
         self._start("dask_worker", self.address, *options, waits_for="Registered to:", **changed)
         return self.processes[-1].pid
@@ -53,12 +66,12 @@ class Cluster:
         for log in self.logs:
             log.join()
 
-    def _start(self, module: str, *options: str, waits_for: str, **changed: str) -> str:
+    def _start(self, module: str, *options: str, waits_for: str, **changed: str | None) -> str:
         log = self.directory / f"{module}-{len(self.processes)}.log"
         read, write = os.pipe()
         process = subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.{module}", *options, "--host", "127.0.0.1", "--no-dashboard"],
-            env={**self.env, **changed},
+            env={name: value for name, value in {**self.env, **changed}.items() if value is not None},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=write,
@@ -102,10 +115,11 @@ def rows(file: Path) -> list[tuple[Any, ...]]:
     return found
 
 
-def scan(shell: Any, *options: str) -> subprocess.Popen[str]:
+def scan(shell: Any, *options: str, **changed: str | None) -> subprocess.Popen[str]:
+    where = () if "--resume" in options else ("--regions", REGIONS)
     return subprocess.Popen(
-        [sys.executable, "-m", "imdsctl", "scan", "--regions", REGIONS, "--json", *options],
-        env=shell.env,
+        [sys.executable, "-m", "imdsctl", "scan", *where, "--json", *options],
+        env={name: value for name, value in {**shell.env, **changed}.items() if value is not None},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -140,6 +154,112 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(
         os.kill(victim, 9)
         found = ended(process)
     assert (found, rows(file)) == alone
+
+
+async def stopped_in_the_middle(address: str, file: Path, stalled: threading.Event) -> tuple[set[Target], Any]:
+    """A shared sweep whose time is over when one worker has read an account and the other waits for AWS.
+
+    Gives what was heard to be read, and how the sweep ended.
+    """
+    selection, stop, heard = Selection(regions=tuple(REGIONS.split(","))), asyncio.Event(), set[Target]()
+
+    def look() -> None:
+        if stalled.is_set() and heard:
+            stop.set()
+
+    def hear(event: Event) -> None:
+        if isinstance(event, TargetRead):
+            heard.add(event.target)
+            look()
+
+    loop = asyncio.get_running_loop()
+    waiting = threading.Thread(target=lambda: stalled.wait(SECONDS_MAX) and loop.call_soon_threadsafe(look))
+    waiting.start()
+    async with open_aws(None) as aws:
+        visit = await find_accounts(aws, selection)
+        header = header_of(selection, visit, scan_id="stopped", started=NOON)
+        writer = ScanDatabase(str(file)).begin(header)
+        with pytest.raises(SweepStopped) as ended:
+            await dask_sweep(
+                address,
+                [(None, aws)],
+                selection,
+                visit,
+                writer,
+                database=None,
+                now=lambda: NOON,
+                tell=hear,
+                stop=stop,
+            )
+    waiting.join()
+    return heard, ended.value
+
+
+def test_a_sweep_whose_time_is_over_keeps_what_every_worker_read_and_is_gone_on_with(
+    cluster: Cluster, organization: Any, alone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "scans.sqlite3"
+    for name, value in organization.env.items():
+        monkeypatch.setenv(name, value)
+    cluster.worker()
+    with stalling(organization.env["AWS_ENDPOINT_URL"], after=SIGNED_IN) as (url, stalled):
+        stuck = cluster.worker(AWS_ENDPOINT_URL=url)
+        heard, ended_by = asyncio.run(stopped_in_the_middle(cluster.address, file, stalled))
+        os.kill(stuck, 9)
+    kept = {Target(account_id, region) for account_id, region, *_ in rows(file)}
+    left = [each for each in ended_by.unseen if each.unseen.code == NOT_REACHED]
+    assert len(left) == ended_by.not_reached > 0
+    missing = {
+        Target(each.account_id, region)
+        for each in left
+        for region in ([each.region] if each.region else REGIONS.split(","))
+    }
+    assert heard <= kept
+    assert kept.isdisjoint(missing)
+    assert kept | missing == {Target(account_id, region) for account_id, region, *_ in alone[1]}
+
+    gone_on_with = ended(scan(organization, "--db", str(file), "--resume", "--dask", cluster.address))
+    assert (gone_on_with, rows(file)) == alone
+
+
+def test_a_time_limit_ends_a_shared_scan_as_it_ends_one_of_one_machine(
+    cluster: Cluster, organization: Any, tmp_path: Path
+) -> None:
+    options = ("--db", str(tmp_path / "scans.sqlite3"), "--time-limit", "1s")
+    with stalling(organization.env["AWS_ENDPOINT_URL"], after=SIGNED_IN) as (url, _):
+        cluster.worker(AWS_ENDPOINT_URL=url)
+        process = scan(organization, *options, "--dask", cluster.address)
+        output, errors = process.communicate(timeout=SECONDS_MAX)
+    found = json.loads(output)
+    assert process.returncode == 1, errors
+    assert (found["complete"], found["targets"]) == (False, [])
+    assert "NotReached" in {each["code"] for each in found["unknown"]}
+    assert "warning[scan-unfinished]: the scan was stopped by its time limit of 0:00:01: " in errors
+    assert f"imdsctl scan --resume {found['scan_id']}" in errors
+
+
+def test_profiles_of_two_organizations_are_shared_out_as_one_machine_scans_them(
+    cluster: Cluster, organization: Any, start_local: Callable[..., Any], tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    with config.open("w") as file:
+        for name, shell in (
+            ("one", organization),
+            ("two", start_local("--accounts", "3", "--instances", "20", "--seed", "6")),
+        ):
+            file.write(f"[profile {name}]\nregion = us-east-1\n")
+            for variable in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                key = variable.lower() if "KEY" in variable else "endpoint_url"
+                file.write(f"{key} = {shell.env[variable]}\n")
+    mine: dict[str, str | None] = {name: None for name in organization.env if name.startswith("AWS_")}
+    mine["AWS_CONFIG_FILE"] = str(config)
+    both = ("--profile", "two", "--profile", "one")
+    files = [tmp_path / f"{name}.sqlite3" for name in ("alone", "shared")]
+    expected = ended(scan(organization, *both, "--db", str(files[0]), **mine))
+    assert len({each["account_id"] for each in expected["targets"]}) == 3 + 6
+    cluster.worker(**mine)  # one worker gets shards of two accounts: one of them is of both organizations
+    found = ended(scan(organization, *both, "--db", str(files[1]), "--dask", cluster.address, **mine))
+    assert (found, rows(files[1])) == (expected, rows(files[0]))
 
 
 def test_workers_write_into_a_shared_postgresql_and_get_no_password(

@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from tests.faulty_aws import REGIONS, Done, FaultyAws
@@ -170,8 +171,13 @@ def test_a_scan_sees_everything_through_what_passes(
     assert aws.hits >= 8, "it was disturbed, in every account and Region"
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("fault", ["500", "503", "timeout", "reset"])
+@pytest.mark.parametrize(
+    ("fault", "when"),
+    [
+        *((fault, when) for fault in ("500", "503", "timeout", "reset") for when in ("before", "after")),
+        ("truncate", "after"),
+    ],
+)
 def test_an_apply_makes_every_change_once_although_its_answers_are_lost(
     aws: FaultyAws, after: list[RegionSeen], tmp_path: Path, fault: str, when: str
 ) -> None:
@@ -249,6 +255,41 @@ def deny_role(aws: FaultyAws, account_id: str) -> Callable[[Asked], None]:
     return delete
 
 
+def test_an_account_that_refuses_by_then_is_left_as_it_was_and_the_same_command_goes_on(
+    aws: FaultyAws, before: list[RegionSeen], after: list[RegionSeen], tmp_path: Path
+) -> None:
+    """Its administrator trusts us no more: the role is there, and lets nobody in."""
+    plan = Plan(aws, tmp_path)
+    other = aws.members[1]
+    trusted = close_the_door(aws, other)
+    aws.misbehave()
+    done = plan.apply()
+    assert (done.code, codes(done)) == (1, ["apply-failed", "apply-held-back"])
+    assert f"  {other}/" in done.err
+    assert "AccessDenied" in done.err
+    assert not [each for each in aws.asked if each.account == other], "nobody came in"
+    left = [each for each in before if each.target.account_id == other]
+    set_trust(aws, other, trusted)
+    assert [each for each in regions(scanned(aws)) if each.target.account_id == other] == left
+    plan.goes_on(after)
+
+
+ROLE = "OrganizationAccountAccessRole"
+
+
+def close_the_door(aws: FaultyAws, account_id: str) -> str:
+    """From now on nobody may assume the account's role. Gives the trust policy that let them."""
+    role = aws.as_administrator(account_id, "iam", "us-east-1", "GetRole", {"RoleName": ROLE})["Role"]
+    statement = {"Effect": "Deny", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+    set_trust(aws, account_id, json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    return unquote(role["AssumeRolePolicyDocument"])
+
+
+def set_trust(aws: FaultyAws, account_id: str, document: str) -> None:
+    params = {"RoleName": ROLE, "PolicyDocument": document}
+    aws.as_administrator(account_id, "iam", "us-east-1", "UpdateAssumeRolePolicy", params)
+
+
 @pytest.mark.parametrize(("fault", "when"), [("500", "after"), ("timeout", "after"), ("reset", "before")])
 def test_a_write_whose_end_is_never_seen_is_read_back_and_the_same_command_goes_on(
     aws: FaultyAws, after: list[RegionSeen], tmp_path: Path, fault: str, when: str
@@ -307,28 +348,44 @@ def detach_scp(aws: FaultyAws, policy: str) -> None:
 def test_resources_that_vanish_or_change_between_plan_and_apply_are_left_alone_and_the_rest_is_done(
     aws: FaultyAws, tmp_path: Path
 ) -> None:
+    """Of each kind that is written: an instance, a launch template, a Region default."""
     plan = Plan(aws, tmp_path)
     member = aws.members[0]
-    planned = [
-        each
-        for each in plan.content["changes"]
-        if each["account"] == member and each["region"] == "us-east-1" and each["surface"] == "instance"
-    ]
-    gone, changed = (each["resource"] for each in planned[:2])
-    aws.as_administrator(member, "ec2", "us-east-1", "TerminateInstances", {"InstanceIds": [gone]})
-    hop_limit = {"InstanceId": changed, "HttpPutResponseHopLimit": 7}
-    aws.as_administrator(member, "ec2", "us-east-1", "ModifyInstanceMetadataOptions", hop_limit)
+
+    def planned(surface: str) -> list[dict[str, Any]]:
+        mine = (each for each in plan.content["changes"] if each["account"] == member and each["surface"] == surface)
+        return [each for each in mine if each["region"] == "us-east-1" and not each["held"]]
+
+    def somebody_else(operation: str, **params: Any) -> None:
+        aws.as_administrator(member, "ec2", "us-east-1", operation, params)
+
+    gone, changed = planned("instance")[:2]
+    lost, moved = planned("launch-template")[:2]
+    somebody_else("TerminateInstances", InstanceIds=[gone["resource"]])
+    somebody_else("ModifyInstanceMetadataOptions", InstanceId=changed["resource"], HttpPutResponseHopLimit=7)
+    somebody_else("DeleteLaunchTemplate", LaunchTemplateId=lost["resource"])
+    data = {"MetadataOptions": {"HttpPutResponseHopLimit": 6}}
+    somebody_else("CreateLaunchTemplateVersion", LaunchTemplateId=moved["resource"], LaunchTemplateData=data)
+    somebody_else("ModifyInstanceMetadataDefaults", HttpPutResponseHopLimit=5)
     done = plan.apply()
-    assert (done.code, codes(done)[0]) == (1, "plan-stale")
-    assert "1 gone, 1 stale" in done.out
-    assert f"HttpPutResponseHopLimit was {planned[1]['before']['HttpPutResponseHopLimit']}, is 7" in done.err
+    assert (done.code, codes(done)[0]) == (1, "plan-stale"), done.err + done.out
+    assert "2 gone, 3 stale" in done.out
+    assert f"HttpPutResponseHopLimit was {changed['before']['HttpPutResponseHopLimit']}, is 7" in done.err
     again = plan.apply()
     assert (again.code, codes(again)[0]) == (1, "plan-stale"), "it stays so until somebody plans again"
     anew = Plan(aws, tmp_path / "anew")
     assert anew.apply().code == 0
     assert "; 0 to change" in aws.imdsctl("verify", "--regions", ",".join(REGIONS)).out
-    (instance,) = (each for region in kept().regions for each in region.instances if each.instance_id == changed)
+    (here,) = (region for region in kept().regions if str(region.target) == f"{member}/us-east-1")
+    (instance,) = (each for each in here.instances if each.instance_id == changed["resource"])
     assert instance.options.http_put_response_hop_limit == 7, "what somebody else chose is kept"
+    assert here.defaults is not None
+    assert here.defaults.http_put_response_hop_limit == 5
+    assert {6} == {
+        each.options.http_put_response_hop_limit
+        for each in here.templates
+        if each.template_id == moved["resource"] and each.is_latest
+    }
 
 
 # -- credentials -------------------------------------------------------------------------------------------------------
@@ -388,6 +445,38 @@ def test_a_role_that_is_revoked_in_the_middle_of_a_scan_leaves_unknowns(aws: Fau
     assert all(not region.unseen for region in scan.regions if region.target.account_id != member)
 
 
+@pytest.mark.parametrize("calls", [0, 30])
+def test_an_apply_whose_own_credentials_end_says_so_and_goes_on_with_new_ones(
+    aws: FaultyAws, after: list[RegionSeen], tmp_path: Path, calls: int
+) -> None:
+    plan = Plan(aws, tmp_path)
+    aws.misbehave(rule("expired-token", account=aws.management, after=calls))
+    done = plan.apply()
+    assert done.code == 1
+    if calls == 0:
+        assert codes(done) == ["credentials-refused"]
+        assert not [each for each in aws.asked if each.operation.startswith(("Modify", "Create"))]
+    else:
+        assert "apply-held-back" in codes(done)
+        assert "Expired" in done.err
+    plan.goes_on(after)
+
+
+@pytest.mark.parametrize("operation", ["*", WRITES])
+def test_a_role_that_is_revoked_in_the_middle_of_an_apply_stops_it_and_the_same_command_goes_on(
+    aws: FaultyAws, after: list[RegionSeen], tmp_path: Path, operation: str
+) -> None:
+    plan = Plan(aws, tmp_path)
+    member = aws.members[0]
+    aws.misbehave(rule("access-denied", account=member, operation=operation, after=3))
+    done = plan.apply()
+    assert done.code == 1
+    assert codes(done)[-1] == "apply-held-back"
+    assert "UnauthorizedOperation" in done.err
+    assert aws.hits
+    plan.goes_on(after)
+
+
 # -- a clock that is off, a Region that is down ------------------------------------------------------------------------
 
 
@@ -428,6 +517,24 @@ def test_a_region_that_is_down_is_unknown_and_does_not_hold_up_the_others(
     sent = sum(each.region == "eu-west-1" for each in aws.asked)
     parts = sum(len(region.unseen) for region in down)
     assert sent < 3 * parts, "not every call of every account has cost its six attempts"
+
+
+@pytest.mark.parametrize("calls", [0, 20])
+def test_an_apply_during_which_a_region_goes_down_stops_and_the_same_command_goes_on(
+    aws: FaultyAws, before: list[RegionSeen], after: list[RegionSeen], tmp_path: Path, calls: int
+) -> None:
+    plan = Plan(aws, tmp_path)
+    aws.misbehave(rule("region-down", region="eu-west-1", after=calls))
+    aws.clock.seconds_per_attempt = 3.0
+    done = plan.apply()
+    assert done.code == 1
+    assert codes(done)[-1] == "apply-held-back"
+    assert set(re.findall(r"^  \d{12}/([a-z0-9-]+)/", done.err, re.MULTILINE)) == {"eu-west-1"}
+    aws.misbehave()
+    aws.clock.seconds_per_attempt = 0.0
+    seen = [each for each in regions(scanned(aws)) if each.target.region == "us-east-1"]
+    assert seen != [each for each in before if each.target.region == "us-east-1"], "the other Region was served"
+    plan.goes_on(after)
 
 
 # -- a full disk -------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
 
 from imdsctl.domain.permissions import LAUNCH_DRY_RUN, NEEDS, Mode, Place, policy
@@ -151,6 +152,32 @@ def test_a_reading_role_sees_everything_and_can_write_nothing() -> None:
     writing = {action for need in NEEDS if need.mode is Mode.WRITE for action in need.actions}
     assert not reading & writing
     assert all(need.place is Place.MEMBER for need in NEEDS if need.mode is Mode.WRITE)
+
+
+TELLING = {"UserData", "OptionSettings", "Configurations"}
+"""Members of AWS's answers that may hold a password."""
+
+
+def test_what_the_reading_role_shows_beside_settings_is_said_in_the_guide() -> None:
+    """A thief of the role sees all that AWS answers, not only what imdsctl decodes. botocore's models are the judge."""
+    said = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    session = botocore.session.get_session()
+    for need in (each for each in NEEDS if each.mode is Mode.READ):
+        model = session.get_service_model(need.service)
+        for operation in need.operations:
+            shape = model.operation_model(operation).output_shape
+            if shape is not None and TELLING & set(members(shape)):
+                assert f"`{operation}`" in said
+
+
+def members(shape: Any, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """The names of all members of an answer."""
+    if shape.name in above:
+        return
+    inner = {"structure": getattr(shape, "members", {}), "list": {"": getattr(shape, "member", None)}}
+    for name, each in inner.get(shape.type_name, {}).items():
+        yield name
+        yield from members(each, (*above, shape.name))
 
 
 def test_no_policy_allows_a_launch_unless_the_dry_run_is_asked_for() -> None:

@@ -28,9 +28,17 @@ class OwnCredentials:
         Raises `DiagnosticError`: `credentials-missing` when nothing offers any, `credentials-unusable` when what
         offers them fails.
         """
-        if self._found is None and (plain := self._from_environment()) is not None:
-            return plain
-        return self._from_botocore()
+        plain = self._from_environment() if self._found is None else None
+        found = plain or self._from_botocore()
+        if all(each.isascii() for each in (found.access_key, found.secret_key, found.token or "")):
+            return found
+        raise DiagnosticError(
+            Diagnostic(
+                "credentials-unusable",
+                "the AWS credentials cannot be used: no key and no token of AWS has other characters than ASCII",
+                hint="copy them again, or sign in again",
+            )
+        )
 
     def reload(self) -> None:
         """Look for credentials again: AWS says that those that were found have expired. Somebody may have signed in."""

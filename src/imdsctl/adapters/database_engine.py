@@ -38,6 +38,11 @@ POSTGRESQL_DEFAULTS = {
 }
 """Parameters of libpq that the user's URL may overrule. Source: PostgreSQL manual, "Parameter Key Words"."""
 _WRITES = "imdsctl_writes"
+_URLS = (
+    "write `sqlite:////absolute/path.sqlite3`, or `postgresql+psycopg://user@host/name` "
+    "after `pip install 'imdsctl[postgresql]'`"
+)
+_ALMOST_A_URL = re.compile(r"(postgres|sqlite|mysql|mariadb|oracle|mssql)\w*(\+\w+)?(:|//)", re.IGNORECASE)
 _SECRET_PARAMETERS = frozenset({"password", "sslpassword", "oauth_client_secret"})
 _PASSWORD = re.compile(r"(?<=://)([^/@:]*):.*@")
 _PARAMETER = re.compile(rf"\b({'|'.join(sorted(_SECRET_PARAMETERS))})=[^&\s]*", re.IGNORECASE)
@@ -130,8 +135,7 @@ class Database:
                 "database-url",
                 f"this database URL cannot be used: {self._without_secrets(why)}",
                 self.place,
-                "write `sqlite:////absolute/path.sqlite3`, or `postgresql+psycopg://user@host/name` "
-                "after `pip install 'imdsctl[postgresql]'`",
+                _URLS,
             ),
             exit_code=2,
         )
@@ -215,6 +219,11 @@ def _secrets(url: str) -> list[str]:
 def _sqlalchemy_url(asked: str | None) -> str:
     if asked is None:
         return f"sqlite:///{data_directory() / FILE_NAME}"
+    if "://" not in asked and _ALMOST_A_URL.match(asked):
+        # Taken for a path, it would leave the password in the name of a file.
+        raise DiagnosticError(
+            Diagnostic("database-url", "this database URL cannot be used: it has no `://`", "--db", _URLS), exit_code=2
+        )
     return asked if "://" in asked else f"sqlite:///{Path(asked).expanduser().absolute()}"
 
 

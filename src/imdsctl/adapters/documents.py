@@ -25,6 +25,8 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 import orjson
 
+from imdsctl.domain.json_text import json_bytes
+
 T = TypeVar("T")
 
 COMPRESSION_LEVEL = 1
@@ -41,12 +43,7 @@ def encoded(value: Any) -> bytes:
 
     Raises TypeError for a type that no codec knows.
     """
-    plain = _codec(type(value)).encode(value)
-    try:
-        text = orjson.dumps(plain)
-    except TypeError:  # a lone surrogate, which JSON may hold and UTF-8 may not, or an integer past 64 bits
-        text = json.dumps(plain, default=datetime.isoformat).encode()
-    return zlib.compress(text, COMPRESSION_LEVEL)
+    return zlib.compress(json_bytes(_codec(type(value)).encode(value)), COMPRESSION_LEVEL)
 
 
 def decoded(kind: type[T], document: bytes) -> T:

@@ -109,17 +109,21 @@ def _unknown(service: str, region: str, reason: str) -> DiagnosticError:
     )
 
 
+_USER = re.compile("//.*@")
+"""A user and a password in a URL."""
+
+
 def _endpoint(url: str, signing_name: str, signing_region: str) -> Endpoint:
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         parts, port = None, None
-    if parts is None or parts.scheme not in _PORTS or not parts.hostname:
+    if parts is None or parts.scheme not in _PORTS or not parts.hostname or not url.isascii():
         raise DiagnosticError(
             Diagnostic(
                 code="endpoint-invalid",
-                summary=f"`{url}` is not the address of an AWS endpoint",
+                summary=f"`{_USER.sub('//***@', url)}` is not the address of an AWS endpoint",
                 hint="write AWS_ENDPOINT_URL (or `endpoint_url`) like `http://127.0.0.1:16925`",
             ),
             exit_code=2,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from typing import Any
 
 from imdsctl.codify.iac_tree import Code, Node, Unknown
@@ -106,7 +108,7 @@ def _expression(tree: Any, line: int, column: int) -> Node:
     if data == "object":
         return _object(tree, line, column)
     if data in ("heredoc_template", "heredoc_template_trim"):
-        return Node("".join(map(str, tree.scan_values(lambda _: True))), line, column)
+        return _heredoc("".join(map(str, tree.scan_values(lambda _: True))), line, column)
     if data == "function_call" and _label(tree.children[0]) in ("jsonencode", "base64encode"):
         arguments = _arguments(tree)
         if len(arguments) == 1:
@@ -115,6 +117,23 @@ def _expression(tree: Any, line: int, column: int) -> Node:
     code = _code(data, tree, line, column)
     refers = (code.name,) if code is not None and code.kind == "name" else tuple(_references(tree))
     return Node(Unknown(refers, said, code), line, column)
+
+
+_INSIDE = re.compile(r"(?<!\$)\$\{|(?<!%)%\{")
+_ROOTS = re.compile(r"\b[A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)+")
+
+
+def _heredoc(written: str, line: int, column: int) -> Node:
+    """What stands between the markers; unknown where something is filled in."""
+    first, _, rest = written.partition("\n")
+    lines = rest.rstrip().split("\n")[:-1]
+    text = "\n".join(lines) + "\n" if lines else ""
+    if first.lstrip().startswith("<<-"):
+        text = textwrap.dedent(text)
+    if _INSIDE.search(text) is None:
+        return Node(text.replace("$${", "${").replace("%%{", "%{"), line, column)
+    names = [name for piece in _INSIDE.split(text)[1:] for name in _ROOTS.findall(piece.partition("}")[0])]
+    return Node(Unknown(tuple(names), text), line, column)
 
 
 def _code(data: Any, tree: Any, line: int, column: int) -> Code | None:

@@ -24,6 +24,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httptools
 
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.fleet.ports import Unreachable
 from imdsctl.wire.http import HttpRequest, HttpResponse
 
@@ -120,7 +121,7 @@ class HttpClient:
 
         A pooled connection that the host had closed before anything of the response arrived is replaced once, when
         the request is `replayable`. With a sink the response's `body` is empty.
-        Raises `Unreachable`, and whatever the sink raises.
+        Raises `Unreachable`, DiagnosticError `proxy-invalid`, and whatever the sink raises.
         """
         pool = self._pools.get(origin)
         if pool is None:
@@ -264,8 +265,8 @@ class HttpClient:
         if not proxy or proxy_bypass(netloc):
             return None
         if proxy.startswith("//"):
-            return "http:" + proxy
-        return proxy if "://" in proxy else "http://" + proxy
+            proxy = "http:" + proxy
+        return _checked_proxy(proxy if "://" in proxy else "http://" + proxy)
 
 
 def allow_connections() -> None:
@@ -291,6 +292,25 @@ class _Lost(Exception):
         self.answered = answered
         self.sent = sent
         self.closed = closed
+
+
+def _checked_proxy(url: str) -> str:
+    """The URL; it is not shown, for it may hold a password. Raises DiagnosticError `proxy-invalid`."""
+    try:
+        parts = urlsplit(url)
+        good = bool(parts.hostname) and (parts.port or 1) > 0 and url.isascii()
+    except ValueError:
+        good = False
+    if good:
+        return url
+    raise DiagnosticError(
+        Diagnostic(
+            "proxy-invalid",
+            "the proxy that your environment names is not an address",
+            hint="write HTTPS_PROXY and HTTP_PROXY like `http://host:3128`, or unset them",
+        ),
+        exit_code=2,
+    )
 
 
 class _Pool:

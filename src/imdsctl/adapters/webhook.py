@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
-import orjson
-
 from imdsctl import __version__
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.domain.json_text import json_bytes
 
 SECRET_VARIABLE = "IMDSCTL_WEBHOOK_SECRET"
 SIGNATURE_HEADER = "X-Imdsctl-Signature"
@@ -71,7 +70,7 @@ class Webhook:
 
     def __init__(self, url: str, secret: str | None, clock: Clock, failed: Callable[[str, str], None]) -> None:
         self._parts = _parsed(url)
-        self._secret = secret.encode() if secret else None
+        self._secret = secret.encode("utf-8", "surrogateescape") if secret else None
         self._clock = clock
         self._failed = failed
         self._waiting: deque[Mapping[str, Any]] = deque()
@@ -116,7 +115,7 @@ class Webhook:
                 notice = dict(self._waiting.popleft())
                 if self._dropped:
                     notice["dropped"], self._dropped = self._dropped, 0
-                await self._deliver(orjson.dumps(notice))
+                await self._deliver(json_bytes(notice))
             self._came.clear()
             self._empty.set()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from imdsctl.codify.iac_tree import Node
+from imdsctl.codify.iac_tree import Node, Unknown
 from imdsctl.domain.diagnostics import Diagnostic
 
 DEPTH_MAX = 200
@@ -56,6 +56,10 @@ class _Open:
         out: dict[str, Node] = {}
         merged: dict[str, Node] = {}
         for key, value in zip(self.values[::2], self.values[1::2], strict=False):
+            if isinstance(key.value, (dict, Unknown)):
+                # `{{ .Values.x }}` without quotes is an object whose name is an object.
+                why = "an expression in `{{...}}`, which is filled in later"
+                return Node(Unknown(why=why), self.line, self.column)
             if key.value == "<<":
                 for each in value.value if isinstance(value.value, tuple) else (value,):
                     if isinstance(each.value, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ import typer.main
 from imdsctl import __version__
 from imdsctl.cli.errors import guarded, interruptible
 from imdsctl.cli.terminal import guarded_streams
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 
 if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
@@ -74,10 +76,43 @@ def _load(name: str) -> Any:
     if hasattr(module, "app"):
         group = typer.main.get_command(module.app)
         group.name = name  # help lists commands by their own names
-        return group
+        return _careful(group)
     single = typer.Typer(add_completion=False)
     single.command(name, context_settings=getattr(module, "CONTEXT_SETTINGS", None))(module.command)
-    return typer.main.get_command(single)
+    return _careful(typer.main.get_command(single))
+
+
+def _careful(command: Any) -> Any:
+    """The command, which looks at its words before it begins: no AWS API and no database takes what is not UTF-8.
+
+    The path of a file may be any bytes (a `Path` passes), and so may the words of a program that is run.
+    """
+    for each in getattr(command, "commands", {}).values():
+        _careful(each)
+    if not hasattr(command, "commands"):
+        invoke = command.invoke
+
+        def looked_at(ctx: Any) -> Any:
+            for parameter in command.params:
+                if parameter.param_type_name == "argument" and not ctx.allow_interspersed_args:
+                    continue
+                given = ctx.params.get(parameter.name)
+                for word in given if isinstance(given, (list, tuple)) else (given,):
+                    if isinstance(word, str) and not word.isascii() and _LONE.search(word):
+                        # The word itself may be a URL with a password: it is not repeated.
+                        option = parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar
+                        what = Diagnostic(
+                            "usage", f"what was given as `{option}` is not UTF-8", hint="write it in UTF-8"
+                        )
+                        raise DiagnosticError(what, exit_code=2)
+            return invoke(ctx)
+
+        command.invoke = looked_at
+    return command
+
+
+_LONE = re.compile("[\ud800-\udfff]")
+"""What Python makes of bytes of the command line that are not UTF-8."""
 
 
 def _show_version(asked: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imdsctl.cli import dependencies, options
-from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, report
+from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, report, report_one
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 
 if TYPE_CHECKING:
@@ -78,13 +78,15 @@ def command(
     failed = {(each.subject or "").partition(":")[0] for each in unread}
     names = list(dict.fromkeys([*checked.recognized, *sorted(failed)]))
     if json_output:
-        sys.stdout.write(findings_json(checked.findings, files=len(names), unread=unread, kind="check"))
+        rests = checked.rests_on
+        sys.stdout.write(findings_json(checked.findings, files=len(names), unread=unread, kind="check", rests_on=rests))
     elif sarif:
-        sys.stdout.write(code_sarif(checked.findings, RULES, unread, check="check", uri=artifact_uri))
+        sys.stdout.write(code_sarif(checked.findings, RULES, unread, check="check", uri=artifact_uri, tell=report_one))
     elif junit:
         sys.stdout.writelines(code_junit(checked.findings, names, unread, check="check"))
     else:
-        for line in findings_text(checked.findings, files=len(names), unread=len(failed), what="check"):
+        counts = {"files": len(names), "unread": len(failed)}
+        for line in findings_text(checked.findings, **counts, what="check", rests_on=checked.rests_on):
             print(line)
     if unread:
         report(unread)

@@ -46,6 +46,11 @@ def report(diagnostics: Iterable[Diagnostic]) -> None:
     print(diagnostics_text(diagnostics, colour=wants_colour(sys.stderr)), file=sys.stderr)
 
 
+def report_one(diagnostic: Diagnostic) -> None:
+    """Print one."""
+    report([diagnostic])
+
+
 def wants_colour(stream: object) -> bool:
     """Colour goes to a terminal only, and never when NO_COLOR is set (https://no-color.org) or TERM is `dumb`."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":

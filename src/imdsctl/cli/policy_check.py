@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, report
+from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, report, report_one
 from imdsctl.codify.policy_check import Checked, check_policies
 from imdsctl.codify.policy_file import File, Kind
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
@@ -55,7 +55,9 @@ def command(
     if json_output:
         sys.stdout.write(findings_json(checked.findings, files=len(names), unread=unread, kind="policy check"))
     elif sarif:
-        sys.stdout.write(code_sarif(checked.findings, RULES, unread, check="policy-check", uri=artifact_uri))
+        sys.stdout.write(
+            code_sarif(checked.findings, RULES, unread, check="policy-check", uri=artifact_uri, tell=report_one)
+        )
     elif junit:
         sys.stdout.writelines(code_junit(checked.findings, names, unread, check="policy-check"))
     else:

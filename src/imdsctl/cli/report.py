@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imdsctl.cli import dependencies, options
-from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, interruptible
+from imdsctl.cli.errors import EXIT_DONE, EXIT_FAILED, interruptible, report_one
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 
 if TYPE_CHECKING:
@@ -131,15 +131,16 @@ def _same_scope(scan: Scan, store: ScanStore) -> list[ScanRecord]:
 def _writer(kind: Format) -> Callable[[Report], Iterator[str]]:
     from imdsctl.views.reports import cloud, html, junit, rows, sarif
 
-    return {
+    writers: dict[Format, Callable[[Report], Iterator[str]]] = {
         Format.HTML: html.html_text,
         Format.CSV: rows.csv_lines,
         Format.JSON: rows.json_lines,
-        Format.SARIF: sarif.sarif_text,
+        Format.SARIF: partial(sarif.sarif_text, tell=report_one),
         Format.OCSF: cloud.ocsf_text,
         Format.ASFF: cloud.asff_text,
         Format.JUNIT: junit.junit_text,
-    }[kind]
+    }
+    return writers[kind]
 
 
 def _found(report: Report) -> frozenset[FailOn]:

@@ -184,7 +184,8 @@ def _tell(done: Report, json: bool, report_file: Path | None) -> None:
     print(f"\n{run_text(done, colour=wants_colour(sys.stderr))}", file=sys.stderr)
     if report_file is not None:
         try:
-            report_file.write_text(run_json(done))
+            with open(report_file, "w", encoding="utf-8", opener=_private) as file:
+                file.write(run_json(done))
         except OSError as error:
             raise _report_unwritable(report_file, error) from None
     if json:
@@ -195,10 +196,15 @@ def _tell(done: Report, json: bool, report_file: Path | None) -> None:
 def _check_writable(file: Path) -> None:
     """Before the program runs: afterwards it would be too late."""
     try:
-        with file.open("a"):
+        with open(file, "a", opener=_private):
             pass
     except OSError as error:
         raise _report_unwritable(file, error) from None
+
+
+def _private(path: str, flags: int) -> int:
+    """A new file is its user's alone. It may also be a pipe, or /dev/stdout: it is not replaced by another."""
+    return os.open(path, flags, 0o600)
 
 
 def _report_unwritable(file: Path, error: OSError) -> DiagnosticError:

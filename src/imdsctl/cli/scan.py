@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -130,7 +131,6 @@ def command(
         (scan_id or "") if resume else None,
         dask,
     )
-    _check_dask(asked)
     return run(asked, dependencies.of(ctx))
 
 
@@ -149,15 +149,6 @@ def _check_resume(chosen: Selection, resume: bool, scan_id: str | None) -> None:
                 f"{names} cannot be changed for a scan that is gone on with",
                 hint="leave it out: the scan knows where it looks",
             ),
-            exit_code=2,
-        )
-
-
-def _check_dask(asked: ScanOptions) -> None:
-    alone = "a second `--profile`" if asked.more_profiles else "`--time-limit`" if asked.time_limit else None
-    if asked.dask and alone:
-        raise DiagnosticError(
-            Diagnostic("option-conflict", f"{alone} cannot be combined with `--dask`", hint="leave one out"),
             exit_code=2,
         )
 
@@ -192,36 +183,33 @@ async def take_summed(asked: ScanOptions, deps: Dependencies, store: ScanStore) 
     from imdsctl.views.progress import listening
 
     async with AsyncExitStack() as stack:
-        doors = [await stack.enter_async_context(deps.aws(each)) for each in (asked.profile, *asked.more_profiles)]
+        profiles = (asked.profile, *asked.more_profiles)
+        doors = [await stack.enter_async_context(deps.aws(each)) for each in profiles]
         visit, selection, writer = await _begin(asked, deps, store, doors)
         if writer is None:
             writer = store.begin(header_of(selection, visit, scan_id=deps.new_id(), started=deps.now()))
         if asked.dask is not None:
-            scan = await _shared(asked.dask, doors[0], asked, selection, visit, writer, deps)
-            return Taken(scan, scan_summary(scan))
+            from imdsctl.adapters.dask_sweep import dask_sweep
+            from imdsctl.adapters.database_engine import Database
+
+            behind = list(zip(profiles, doors, strict=True))
+            url = Database(asked.database).shared_url
+            sweeping = partial(dask_sweep, asked.dask, behind, services=asked.services, database=url)
+        else:
+            readers = READERS if asked.services else {}
+            sweeping = partial(sweep, doors[0], services=readers, serves=deps.serves)
         earlier = len(writer.done)
         summing, stop = Summing(), asyncio.Event()
         if asked.time_limit is not None:
             asyncio.get_running_loop().call_later(asked.time_limit.total_seconds(), stop.set)
         try:
             with listening(sys.stderr) as tell, _rarely_collected():
-                scan = await sweep(
-                    doors[0],
-                    selection,
-                    visit,
-                    writer,
-                    now=deps.now,
-                    tell=tell,
-                    services=READERS if asked.services else {},
-                    serves=deps.serves,
-                    summing=summing,
-                    stop=stop,
-                )
+                scan = await sweeping(selection, visit, writer, now=deps.now, tell=tell, summing=summing, stop=stop)
         except SweepStopped as stopped:
             header = writer.header
-            partial = Scan.of(header, (), ScanEnd(deps.now(), stopped.unseen, calls=stopped.calls))
+            read = Scan.of(header, (), ScanEnd(deps.now(), stopped.unseen, calls=stopped.calls))
             summary = summing.summary(header.accounts, stopped.unseen)
-            return Taken(partial, summary, complete=False, earlier=earlier, not_reached=stopped.not_reached)
+            return Taken(read, summary, complete=False, earlier=earlier, not_reached=stopped.not_reached)
     # What an earlier run has read was summed up by nobody yet: such a scan is gone through in its store.
     return Taken(scan, scan_summary(scan) if earlier else summing.summary(scan.accounts, scan.unseen))
 
@@ -237,35 +225,6 @@ def _rarely_collected() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
-
-
-async def _shared(
-    address: str,
-    aws: Aws,
-    asked: ScanOptions,
-    selection: Selection,
-    visit: Visit,
-    writer: ScanWriter,
-    deps: Dependencies,
-) -> Scan:
-    """The sweep by the workers of a Dask cluster. Raises DiagnosticError."""
-    from imdsctl.adapters.dask_sweep import dask_sweep
-    from imdsctl.adapters.database_engine import Database
-    from imdsctl.views.progress import listening
-
-    with listening(sys.stderr) as tell:
-        return await dask_sweep(
-            address,
-            aws,
-            selection,
-            visit,
-            writer,
-            services=asked.services,
-            database=Database(asked.database).shared_url,
-            profile=asked.profile,
-            now=deps.now,
-            tell=tell,
-        )
 
 
 async def _begin(

@@ -8,22 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from imdsctl.domain.shown import shown_lines
-
-
-class Guarded:
-    """A text stream through which no escape sequence passes but the program's own. All else is the stream's."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Write `text`, with what a terminal would obey spelt out; gives how much of it was taken."""
-        self._stream.write(shown_lines(text))
-        return len(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+from imdsctl.views.terminal import Guarded
 
 
 @contextmanager

@@ -185,7 +185,10 @@ def _showing(tracer: Tracer, asked: TraceOptions) -> Iterator[Callable[[], None]
     from rich.live import Live
     from rich.text import Text
 
-    with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as live:
+    from imdsctl.views.terminal import canvas, still_guarded
+
+    console = Console(file=canvas(sys.stdout))
+    with Live(console=console, auto_refresh=False, transient=True) as live, still_guarded():
         yield _every(REFRESH_SECONDS, lambda: live.update(Text.from_ansi(_text(tracer, colour=True)), refresh=True))
 
 

@@ -93,7 +93,12 @@ def command(
     ] = None,
     webhook: Annotated[
         str | None,
-        typer.Option("--webhook", metavar="URL", help="POST drift, unknowns and repairs there, as JSON."),
+        typer.Option(
+            "--webhook",
+            metavar="URL",
+            envvar="IMDSCTL_WEBHOOK",
+            help="POST drift, unknowns, repairs there, as JSON.",
+        ),
     ] = None,
     accounts: options.Accounts = None,
     regions: options.Regions = None,

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from imdsctl.codify.statement_words import Flaw
-from imdsctl.codify.vocabulary import closest
+from imdsctl.codify.vocabulary import Flaw, closest
 from imdsctl.policy.declarative import (
     ASSIGN,
     CHILD_CONTROL,
@@ -96,11 +95,16 @@ def _flaw(problem: Problem, value: Mapping[str, Any]) -> Flaw:
             meant = closest(snake, _NAMES, 0.8)
         if last == METADATA_DEFAULTS and len(where) == 1:
             remedy, corrected = f"put it into `{ROOT_ELEMENT}`", {ROOT_ELEMENT: dict(value)}
+        elif last in _VALUES:
+            remedy = f"put it into `{METADATA_DEFAULTS}`"
+            corrected = {ROOT_ELEMENT: {METADATA_DEFAULTS: {last: _at(value, where)}}}
+        elif last.startswith("@"):
+            remedy, corrected = f"write `{closest(last, _OPERATORS, 0.6) or ASSIGN}`", None
         else:
             remedy, corrected = (f"write `{meant}`" if meant else "take it out"), None
         return Flaw("declarative-element", problem.path, problem.message, remedy, corrected=corrected)
     if problem.code == "unknown-operator":
-        meant = closest(last, _OPERATORS, 0.6)
+        meant = "@@none` or `@@all" if last == CHILD_CONTROL else closest(last, _OPERATORS, 0.6)
         return Flaw("declarative-element", problem.path, problem.message, f"write `{meant}`" if meant else "")
     if problem.code == "invalid-value" and len(where) >= 3:
         setting = where[2]

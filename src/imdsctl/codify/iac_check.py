@@ -8,17 +8,19 @@ from dataclasses import dataclass, replace
 
 from imdsctl.codify.findings import CodeFinding
 from imdsctl.codify.iac_cloudformation import of_launch_template, of_template
-from imdsctl.codify.iac_clusters import of_manifest, of_packer
+from imdsctl.codify.iac_clusters import of_manifest, of_packer, with_variables
 from imdsctl.codify.iac_judge import Judge
 from imdsctl.codify.iac_model import Language, Resource
-from imdsctl.codify.iac_modules import NO_VALUES, TerraformFile, Values, of_folders
+from imdsctl.codify.iac_modules import NO_VALUES, Values, of_folders
+from imdsctl.codify.iac_overrides import TerraformFile
+from imdsctl.codify.iac_rests import rests_on
 from imdsctl.codify.iac_terraform import of_plan
-from imdsctl.codify.iac_tree import Node, text
+from imdsctl.codify.iac_tree import Node, filled_in_later, text
 from imdsctl.codify.iac_world import World
 from imdsctl.domain.diagnostics import Diagnostic
 
 HINT = re.compile(
-    r"AWS::|aws_|LaunchTemplateData|MetadataOptions|amazon-(ebs|instance)|EC2NodeClass|InstanceGroup|ClusterConfig"
+    r"AWS::|aws_|LaunchTemplateData|MetadataOptions|amazon-(ebs|instance)|EC2NodeClass|AWSNodeTemplate|InstanceGroup|ClusterConfig"
     r"|resource_changes|planned_values|\"ImageId\"|\"InstanceType\""
 )
 """A text without any of these has nothing to be checked, however it is written."""
@@ -50,6 +52,8 @@ class CheckedCode:
     unread: tuple[Diagnostic, ...]
     recognized: tuple[str, ...]
     resources: int
+    rests_on: tuple[str, ...] = ()
+    """What else would change an answer of which nothing else speaks: sentences."""
 
 
 def check_code(sources: Iterable[Source], world: World, values: Values = NO_VALUES) -> CheckedCode:
@@ -68,23 +72,29 @@ def check_code(sources: Iterable[Source], world: World, values: Values = NO_VALU
             continue
         for document in source.documents:
             try:
-                found = _resources(source, document)
+                made = _resources(source, document)
             except (AttributeError, TypeError, ValueError, RecursionError):
                 place = f"{source.file}:{document.line}"
                 unread.append(Diagnostic("code-unreadable", "parts of it have another form than expected", place))
                 continue
-            if isinstance(found, Diagnostic):
-                unread.append(found)
-            elif found is not None:
-                resources.extend(_as_written(each, source.language) for each in found)
+            if isinstance(made, Diagnostic):
+                unread.append(made)
+            elif made is not None:
+                resources.extend(_as_written(each, source.language) for each in made)
                 recognized.append(source.file)
-    written, failed = of_folders(terraform, values)
-    resources += written
-    unread += failed
+    written = of_folders(terraform, values)
+    resources += written.resources
+    unread += written.failed
     judge = Judge(tuple(resources), world, texts)
-    findings = {finding: None for each in resources for finding in judge.findings(each)}
+    findings: dict[CodeFinding, None] = {}
+    silent: list[Resource] = []
+    for each in resources:
+        found = dict.fromkeys(judge.findings(each))
+        findings |= found
+        silent += [] if found else [each]
+    rests = tuple(rests_on(judge, silent, written, world))
     ordered = sorted(findings, key=lambda each: (each.file, each.line, each.column, each.rule.id))
-    return CheckedCode(tuple(ordered), tuple(unread), tuple(dict.fromkeys(recognized)), len(resources))
+    return CheckedCode(tuple(ordered), tuple(unread), tuple(dict.fromkeys(recognized)), len(resources), rests)
 
 
 def _as_written(each: Resource, language: Language) -> Resource:
@@ -106,10 +116,11 @@ def _resources(source: Source, root: Node) -> tuple[Resource, ...] | Diagnostic 
             summary = "no `resource_changes`: a state, or a plan that was cut"
             return Diagnostic("code-unreadable", summary, f"{file}:{root.line}", "show a plan file, not a state")
         return tuple(of_plan(file, root))
+    if "builders" in keys:
+        return tuple(of_packer(file, filled_in_later(with_variables(root))))
+    root = filled_in_later(root)
     if "Resources" in keys:
         return tuple(of_template(file, root))
-    if "builders" in keys:
-        return tuple(of_packer(file, root))
     if "apiVersion" in keys and "kind" in keys:
         return tuple(of_manifest(file, root)) or None
     return tuple(of_launch_template(file, root)) if _LAUNCH_TEMPLATE & keys.keys() else None

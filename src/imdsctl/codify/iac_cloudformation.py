@@ -9,8 +9,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from imdsctl.codify.iac_model import PASCAL, Resource, Role, Spelling, containers_in, named, options_of, texts
-from imdsctl.codify.iac_terraform import EMR, OPTIONAL, emr_setting, version_setting
-from imdsctl.codify.iac_tree import Node, Unknown, child, entries, members, text, words
+from imdsctl.codify.iac_terraform import (
+    EMR,
+    OPTIONAL,
+    beanstalk,
+    child_all,
+    emr_setting,
+    version_setting,
+)
+from imdsctl.codify.iac_tree import Node, Unknown, child, entries, mapped, members, text, words
 
 OPTIONS = Spelling("MetadataOptions", PASCAL)
 _NOTEBOOK = Spelling(
@@ -22,15 +29,19 @@ SETTING = "MetadataOptions: {HttpTokens: required}"
 
 def settled(node: Node) -> Node:
     """The tree with every intrinsic function as an unknown value that knows the names in it."""
-    if isinstance(node.value, tuple):
-        return replace(node, value=tuple(map(settled, node.value)))
-    if not isinstance(node.value, dict):
-        return node
-    if len(node.value) == 1:
-        name, inner = next(iter(node.value.items()))
-        if name.startswith("Fn::") or name == "Ref":
-            return replace(node, value=Unknown(tuple(_names(name, inner)), " ".join(words(inner))))
-    return replace(node, value={name: settled(each) for name, each in node.value.items()})
+    return mapped(node, _intrinsic)
+
+
+def _intrinsic(node: Node) -> Node | None:
+    if not isinstance(node.value, dict) or len(node.value) != 1:
+        return None
+    name, inner = next(iter(node.value.items()))
+    if name == "Ref" and inner.value == "AWS::NoValue":
+        return replace(node, value=None)
+    if not name.startswith("Fn::") and name != "Ref":
+        return None
+    why = f"{name} `{inner.value}`" if isinstance(inner.value, str) else f"{name}, which is not followed here"
+    return replace(node, value=Unknown(tuple(_names(name, inner)), " ".join(words(inner)), why=why))
 
 
 def _names(function: str, inner: Node) -> Iterator[str]:
@@ -44,7 +55,16 @@ def _names(function: str, inner: Node) -> Iterator[str]:
 
 def of_template(file: str, root: Node) -> Iterator[Resource]:
     """The resources of a template."""
-    for name, each in members(child(root, "Resources")):
+    yield from _resources_of(file, child(root, "Resources"))
+
+
+def _resources_of(file: str, resources: Node | None) -> Iterator[Resource]:
+    for name, each in members(resources):
+        if name.startswith("Fn::ForEach::"):
+            # The loop's name, what it goes over, and the resources: once for all of them.
+            for body in entries(each)[2:]:
+                yield from _resources_of(file, body)
+            continue
         properties = child(each, "Properties") or Node({}, each.line, each.column)
         place = Node(None, each.line, each.column)
         inside = child(each, "Properties")
@@ -96,6 +116,8 @@ def _resource(base: Resource, body: Node) -> Iterator[Resource]:
         setting = "InstanceMetadataOptions: {HttpTokens: required}"
         made = replace(base, role=Role.SERVICE, said=options_of(block), built_in=OPTIONAL, setting=setting)
         yield replace(made, spelling=_BUILDER, block=block)
+    elif kind in ("ElasticBeanstalk::Environment", "ElasticBeanstalk::ConfigurationTemplate"):
+        yield beanstalk(base, entries(child_all(body, "OptionSettings")), "OptionName", "Value")
     elif kind == "EMR::SecurityConfiguration":
         setting = "InstanceMetadataServiceConfiguration: {MinimumInstanceMetadataServiceVersion: 2}"
         said = emr_setting(child(body, "SecurityConfiguration"))
@@ -118,13 +140,27 @@ def template_data(base: Resource, body: Node) -> Resource:
     return replace(
         base,
         role=Role.TEMPLATE,
-        said=options_of(child(body, "MetadataOptions")),
+        said=_included(body, child(body, "MetadataOptions")),
         spelling=OPTIONS,
         inside=Node(None, body.line, body.column),
         block=child(body, "MetadataOptions"),
         image=child(body, "ImageId"),
         containers=containers_in(child(body, "UserData")),
     )
+
+
+_MACRO = "Fn::Transform"
+
+
+def _included(body: Node, block: Node | None) -> dict[str, Node]:
+    """The options; what a macro beside them may put in is unknown."""
+    said = options_of(block)
+    for where in (body, block):
+        macro = where.value.get(_MACRO) if where is not None and isinstance(where.value, dict) else None
+        if macro is not None:
+            unknown = replace(macro, value=Unknown(why=f"{_MACRO}, which a run resolves"))
+            said = {**options_of(unknown), **said}
+    return said
 
 
 def of_launch_template(file: str, root: Node) -> Iterator[Resource]:

@@ -1,16 +1,18 @@
 """Manifests of clusters: Karpenter, kops, eksctl, and Packer's templates.
 
-Source: Karpenter, "NodeClasses" (v1: absent `metadataOptions` are HttpTokens required, hop limit 1; v1beta1: hop limit
-2); kops, "Instance Group Resource"; eksctl, "Config file schema"; Packer, "Amazon EBS builder".
+Source: Karpenter, "NodeClasses" (v1: absent `metadataOptions` are HttpTokens required, hop limit 1; v1beta1, and the
+AWSNodeTemplate before it: hop limit 2); kops, "Instance Group Resource"; eksctl, "Config file schema"; Packer, "Amazon
+EBS builder", "User Variables".
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
 from imdsctl.codify.iac_model import CAMEL, SNAKE, Resource, Role, Spelling, named, options_of
-from imdsctl.codify.iac_tree import Node, child, entries, members, text
+from imdsctl.codify.iac_tree import Node, child, entries, mapped, members, text
 from imdsctl.domain.options import HttpTokens, MetadataOptions, Switch
 
 _KARPENTER = Spelling("metadataOptions", CAMEL)
@@ -31,7 +33,7 @@ def of_manifest(file: str, root: Node) -> Iterator[Resource]:
     if kind == "List":
         for each in entries(root.value.get("items")):
             yield from of_manifest(file, each)
-    elif kind == "EC2NodeClass" and version.startswith("karpenter"):
+    elif kind in ("EC2NodeClass", "AWSNodeTemplate") and version.startswith("karpenter"):
         hop = 1 if version.endswith("/v1") else 2
         silent = MetadataOptions(_REQUIRED, hop, Switch.ENABLED)
         block = child(spec, "metadataOptions")
@@ -73,6 +75,23 @@ def _eksctl(base: Resource, group: Node) -> Resource:
 
 def _true(node: Node | None) -> bool:
     return node is not None and node.value is True
+
+
+_USER = re.compile(r"\{\{\s*user\s+[`'\"]([^`'\"]+)[`'\"]\s*\}\}")
+
+
+def with_variables(root: Node) -> Node:
+    """A JSON template of Packer with the defaults of its user variables, where a text is nothing but one."""
+    defaults = dict(members(child(root, "variables")))
+
+    def filled(node: Node) -> Node | None:
+        found = _USER.fullmatch(node.value) if isinstance(node.value, str) else None
+        default = defaults.get(found[1]) if found else None
+        if found is None or default is None or default.value is None or "{{" in str(default.value):
+            return None
+        return replace(node, value=default.value, origin=f"the default of the variable `{found[1]}`")
+
+    return mapped(root, filled)
 
 
 def of_packer(file: str, root: Node) -> Iterator[Resource]:

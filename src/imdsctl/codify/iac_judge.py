@@ -81,6 +81,15 @@ class Judge:
         elif not invalid:
             yield from self._launched(resource)
 
+    def left_to_region(self, resource: Resource) -> bool:
+        """Does the Region default decide about HttpTokens for it, and no template of the code?"""
+        if resource.role in (Role.DEFAULTS, Role.IMAGE) or self._template(resource) is not None:
+            return False
+        layers = self._layers(resource, None)
+        if self._possible(resource, layers, "http_endpoint").only(Switch.DISABLED):
+            return False
+        return Layer.ACCOUNT_DEFAULT in self._possible(resource, layers, "http_tokens").layers
+
     def _invalid(self, resource: Resource) -> Iterator[CodeFinding]:
         for name, node in resource.said.items():
             if node.unknown or (resource.role is Role.DEFAULTS and node.value in _NO_PREFERENCE):
@@ -298,8 +307,9 @@ def _by_name(resources: Iterable[Resource]) -> dict[tuple[str, str], Resource]:
 
 
 def _said(resource: Resource) -> tuple[object, ...]:
-    image = text(resource.image)
-    return (resource.role, image, *sorted((name, repr(node.value)) for name, node in resource.said.items()))
+    # No list or object is a value; with aliases in it, it may be too large to be written out.
+    values = {n: "" if isinstance(node.value, (dict, tuple)) else node.value for n, node in resource.said.items()}
+    return (resource.role, text(resource.image), *sorted((name, repr(value)) for name, value in values.items()))
 
 
 def _number(name: str, value: Any) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from imdsctl.codify.iac_clusters import of_packer
 from imdsctl.codify.iac_model import Language, Resource, Role
+from imdsctl.codify.iac_overrides import TerraformFile, over, overridden, overrides
 from imdsctl.codify.iac_terraform import child_all, expanded, of_source
 from imdsctl.codify.iac_tree import Node, Unknown, child, entries, members, text
 from imdsctl.codify.iac_values import Fails, Scope, settled, typed
@@ -28,16 +29,6 @@ _HEADINGS = ("source", "version", "providers", "depends_on", "count", "for_each"
 
 
 @dataclass(frozen=True, slots=True)
-class TerraformFile:
-    """A file of a folder. Not `judged`: it only says what names mean."""
-
-    file: str
-    folder: str
-    root: Node
-    judged: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Values:
     """Values of variables: by folder the files that Terraform reads by itself, and those that are named for the
     command (they win). Of each the name and the content, the one that wins last."""
@@ -47,6 +38,17 @@ class Values:
 
 
 NO_VALUES = Values()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the folders launch, and what of them could not be judged. `defaults` are the origins of values that a run
+    may be given other ones for; `left_out` is what is not made, with the origin of the value that says so."""
+
+    resources: tuple[Resource, ...]
+    failed: tuple[Diagnostic, ...]
+    defaults: frozenset[str]
+    left_out: tuple[tuple[str, str], ...]
 
 
 @dataclass
@@ -79,17 +81,21 @@ def _labelled(root: Node, kind: str) -> Iterator[tuple[str, Node]]:
                     yield name, each
 
 
-def of_folders(files: Sequence[TerraformFile], values: Values) -> tuple[list[Resource], list[Diagnostic]]:
-    """Everything that these folders launch, and what of them could not be judged."""
+def of_folders(files: Sequence[TerraformFile], values: Values) -> Written:
+    """Everything that these folders launch."""
     folders: dict[str, _Folder] = {}
-    for each in sorted(files, key=lambda each: each.judged):
+    for each in sorted(overridden(files), key=lambda each: (overrides(each.file), each.judged)):
         folder = folders.setdefault(each.folder, _Folder())
         folder.files.append(each)
-        folder.variables |= {name: (each.file, body) for name, body in _labelled(each.root, "variable")}
+        for name, body in _labelled(each.root, "variable"):
+            before = folder.variables.get(name) if overrides(each.file) else None
+            folder.variables[name] = (each.file, over(before[1], body) if before else body)
         for block in entries(child_all(each.root, "locals")):
             folder.locals |= {name: (each.file, node) for name, node in members(block)}
         folder.outputs |= dict(_labelled(each.root, "output"))
-        folder.calls |= {name: (each, body) for name, body in _labelled(each.root, "module")}
+        for name, body in _labelled(each.root, "module"):
+            under = folder.calls.get(name) if overrides(each.file) else None
+            folder.calls[name] = (each, over(under[1], body) if under else body)
     run = _Run(folders, values)
     called = {
         found for each in folders.values() for file, body in each.calls.values() if (found := _called(file, body))
@@ -101,7 +107,7 @@ def of_folders(files: Sequence[TerraformFile], values: Values) -> tuple[list[Res
     for name in folders:
         if name not in run.seen:
             run.root(name)
-    return run.resources, run.failed
+    return Written(tuple(run.resources), tuple(run.failed), frozenset(run.defaults), tuple(dict.fromkeys(run.left_out)))
 
 
 def _called(file: TerraformFile, body: Node) -> str | None:
@@ -117,6 +123,8 @@ class _Run:
         self.seen: set[str] = set()
         self.resources: list[Resource] = []
         self.failed: list[Diagnostic] = []
+        self.defaults: set[str] = set()
+        self.left_out: list[tuple[str, str]] = []
         self._modules = 0
 
     def root(self, name: str) -> None:
@@ -197,7 +205,8 @@ class _Module:
         self._values: dict[tuple[str, str], Node | None] = {}
         self._calls: dict[str, list[_Module]] = {}
         self._open: set[tuple[str, str]] = set()
-        self.scope = Scope(self._look, f"{folder_name}#{address}" if address else folder_name)
+        name = f"{folder_name}#{address}" if address else folder_name
+        self.scope = Scope(self._look, name, left_out=run.left_out)
 
     def _look(self, root: str, name: str) -> Node | None:
         key = (root, name)
@@ -239,6 +248,8 @@ class _Module:
         if value is None and default is not None:
             origin = f"the default of var.{name} in {file}:{body.line}"
             value = default
+            if not self.address:
+                self._run.defaults.add(origin)
         if value is None:
             lacking = f"the call of {self.address.rstrip('.')} does not give" if self.address else "has no default"
             return Node(Unknown(why=f"var.{name}, which {lacking}"))
@@ -257,10 +268,7 @@ class _Module:
         target = _target(file.folder, body)
         if target is None or target not in self._run.folders:
             return
-        for key, one in expanded(body, self.scope):
-            count = child(one, "count")
-            if count is not None and count.value == 0:
-                continue
+        for key, one in expanded(body, self.scope, f"{self.address}module.{name}"):
             address = f"{self.address}module.{name}{key}."
             given: dict[str, tuple[str, Node]] = {}
             for argument, node in members(one):

@@ -6,7 +6,7 @@ Source: Terraform, "JSON Output Format"; the AWS provider's documentation of the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from imdsctl.codify.iac_model import SNAKE, Resource, Role, Spelling, containers_in, named, options_of, texts
@@ -70,12 +70,28 @@ def _emr(block: Node | None) -> dict[str, Node]:
     return said | ({"http_put_response_hop_limit": hop} if hop is not None else {})
 
 
+_BEANSTALK = "DisableIMDSv1 = true (namespace aws:autoscaling:launchconfiguration)"
+_DISABLED = {"true": "required", "false": "optional"}
+
+
+def beanstalk(base: Resource, options: Iterable[Node], name: str, value: str) -> Resource:
+    """An Elastic Beanstalk environment: what it says in one of its options, each of a name and a value. What silence
+    means depends on its platform."""
+    made = replace(base, role=Role.SERVICE, silence_unknown=True, setting=_BEANSTALK, spelling=Spelling("", {}))
+    for each in options:
+        found = child(each, value)
+        if text(child(each, name)) == "DisableIMDSv1" and found is not None:
+            said = (
+                found if found.unknown else replace(found, value=_DISABLED.get(str(found.value).lower(), found.value))
+            )
+            spelling = Spelling("", {"http_tokens": value}, "true")
+            return replace(made, said={"http_tokens": said}, block=each, spelling=spelling)
+    return made
+
+
 def resource(scope: str, file: str, kind: str, address: str, body: Node) -> Iterator[Resource]:
     """What one resource says. `body` are its arguments."""
     base = Resource(scope, address, kind, Role.LAUNCH, file, body, setting=SETTING, inside=body)
-    count = child(body, "count")
-    if count is not None and count.value == 0:
-        return
     if kind in _ROLES:
         block = child(body, "metadata_options")
         defaults = _ROLES[kind] is Role.DEFAULTS
@@ -110,6 +126,8 @@ def resource(scope: str, file: str, kind: str, address: str, body: Node) -> Iter
         said = emr_setting(child(body, "configuration"))
         made = replace(base, role=Role.SERVICE, said=said, silence_unknown=True, setting=setting)
         yield replace(made, spelling=replace(EMR, json=True), inside=None)
+    elif kind in ("aws_elastic_beanstalk_environment", "aws_elastic_beanstalk_configuration_template"):
+        yield beanstalk(base, entries(child_all(body, "setting")), "name", "value")
     else:
         yield from _users(replace(base, setting=""), body)
 
@@ -164,18 +182,26 @@ def of_source(scope: Scope, file: str, root: Node, prefix: str = "") -> Iterator
         for kind, by_name in members(block):
             for name, body in members(by_name):
                 for each in entries(body):
-                    for key, one in expanded(each, scope):
+                    for key, one in expanded(each, scope, f"{prefix}{kind}.{name}"):
                         for made in resource(scope.name, file, kind, f"{prefix}{kind}.{name}{key}", one):
                             yield replace(made, aliases=(*made.aliases, f"{kind}.{name}{key}", f"{kind}.{name}"))
 
 
-def expanded(body: Node, scope: Scope) -> Iterator[tuple[str, Node]]:
+def expanded(body: Node, scope: Scope, address: str) -> Iterator[tuple[str, Node]]:
     """What a block comes to: key (as in an address) and body of each of its instances."""
-    over = child(body, "for_each")
-    pairs = pairs_of(settled(over, scope)) if over is not None else None
-    if pairs is None or len(pairs) > INSTANCES_MAX:
-        yield "", settled(body, scope)
+    said = child(body, "for_each")
+    over = settled(said, scope) if said is not None else None
+    pairs = pairs_of(over) if over is not None else None
+    if over is None or pairs is None or len(pairs) > INSTANCES_MAX:
+        one = settled(body, scope)
+        count = child(one, "count")
+        if count is not None and count.value == 0:
+            scope.left_out.append((address, count.origin))
+        else:
+            yield "", one
         return
+    if not pairs:
+        scope.left_out.append((address, over.origin))
     for key, value in pairs:
         bound = Node({"key": key, "value": value})
         yield f'["{key.value}"]', settled(body, scope.binding(each=bound))

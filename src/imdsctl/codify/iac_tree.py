@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from imdsctl.codify.json_places import Document
@@ -99,6 +99,39 @@ def of_json(document: Document) -> Node:
         return Node(value, line, column)
 
     return build(document.value, "")
+
+
+def mapped(node: Node, change: Callable[[Node], Node | None]) -> Node:
+    """The tree with what `change` makes of its nodes (None: look below). What aliases share is looked at once."""
+    made: dict[int, Any] = {}
+
+    def walk(each: Node) -> Node:
+        changed = change(each)
+        if changed is not None:
+            return changed
+        value = each.value
+        if not isinstance(value, (dict, tuple)):
+            return each
+        if id(value) not in made:
+            below = {name: walk(one) for name, one in value.items()} if isinstance(value, dict) else None
+            made[id(value)] = tuple(map(walk, value)) if below is None else below
+        return replace(each, value=made[id(value)])
+
+    return walk(node)
+
+
+def filled_in_later(node: Node) -> Node:
+    """The tree with texts that hold `{{...}}` as unknown: Helm's expressions, Packer's, CloudFormation's dynamic
+    references."""
+
+    def unknown(each: Node) -> Node | None:
+        value = each.value
+        if not isinstance(value, str) or "{{" not in value:
+            return None
+        shown = value if len(value) <= 80 else "{{...}}"
+        return replace(each, value=Unknown(words=value, why=f"`{shown}`, which is filled in later"))
+
+    return mapped(node, unknown)
 
 
 def words(node: Node) -> Iterator[str]:

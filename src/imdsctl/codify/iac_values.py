@@ -43,6 +43,8 @@ class Scope:
     bound: Mapping[str, Node] = field(default_factory=dict)
     depth: int = 0
     budget: list[int] = field(default_factory=lambda: [VALUES_MAX])
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    """What `count` or `for_each` says not to make: its address, and where that value comes from."""
 
     def binding(self, **bound: Node) -> Scope:
         """The same with more names."""
@@ -135,7 +137,7 @@ def _evaluate(code: Code, node: Node, scope: Scope) -> Node:
         case "get":
             return _get(code, inner)
         case "index":
-            of, key = (settled(each, inner, part=True) for each in code.parts)
+            of, key = settled(code.parts[0], inner, part=True), settled(code.parts[1], inner)
             return key if key.unknown and not of.unknown else of if of.unknown else _member(of, key.value)
         case "if":
             return _choice(code, inner)

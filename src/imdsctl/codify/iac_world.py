@@ -26,6 +26,8 @@ class World:
     container_floor: int | None = 2
     source: str = "the intent"
     """Where the Region default was taken from, for the reasons."""
+    seen: bool = False
+    """It was seen in an account, not wished for."""
 
 
 def of_intent(intent: Intent) -> World:
@@ -56,4 +58,5 @@ def of_scan(region: RegionSeen, intent: Intent) -> World:
         templates,
         here.container_hop_limit_at_least,
         f"the scan of {region.target}",
+        seen=True,
     )

@@ -17,9 +17,8 @@ from imdsctl.codify.findings import CodeFinding
 from imdsctl.codify.json_places import Document
 from imdsctl.codify.policy_file import File, Read, finding
 from imdsctl.codify.samples import Sample, Where, changes, defaults, launches, templates, trial, where
-from imdsctl.codify.statement_words import Flaw
 from imdsctl.codify.trial_outcomes import covers
-from imdsctl.codify.vocabulary import DEFAULTS, NEW_VERSION, OPTIONS, RUN, TEMPLATE_DEFAULT
+from imdsctl.codify.vocabulary import DEFAULTS, NEW_VERSION, OPTIONS, RUN, TEMPLATE_DEFAULT, Flaw
 from imdsctl.policy.declarative import METADATA_DEFAULTS, ROOT_ELEMENT
 from imdsctl.policy.patterns import like, pieces_of
 

@@ -22,8 +22,8 @@ from imdsctl.codify.policy_file import File, Kind, Read, end_of_line, finding
 from imdsctl.codify.policy_rules import RULE
 from imdsctl.codify.policy_sets import shadowed, together
 from imdsctl.codify.statement_effects import effect_words, effects
-from imdsctl.codify.statement_words import Flaw, misspelt
-from imdsctl.codify.vocabulary import Vocabulary, closest
+from imdsctl.codify.statement_words import misspelt
+from imdsctl.codify.vocabulary import Flaw, Vocabulary, closest
 from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.policy.document import VERSION, PolicyKind, parse_policy
 from imdsctl.policy.limits import MANAGED_POLICY_CHARACTERS_MAX, check_declarative_size, check_iam_size, check_scp_size

@@ -10,7 +10,7 @@ from typing import Any
 from imdsctl.codify.findings import CodeFinding
 from imdsctl.codify.json_places import Document
 from imdsctl.codify.policy_rules import RULE
-from imdsctl.codify.statement_words import Flaw
+from imdsctl.codify.vocabulary import Flaw
 
 
 class Kind(StrEnum):

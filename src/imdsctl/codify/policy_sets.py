@@ -11,8 +11,7 @@ from imdsctl.codify.findings import CodeFinding
 from imdsctl.codify.json_places import Document
 from imdsctl.codify.policy_file import File, Read, finding
 from imdsctl.codify.samples import Sample, launches, trial, where
-from imdsctl.codify.statement_words import Flaw
-from imdsctl.codify.vocabulary import RUN
+from imdsctl.codify.vocabulary import RUN, Flaw
 from imdsctl.policy.declarative import METADATA_DEFAULTS, ROOT_ELEMENT
 from imdsctl.policy.patterns import like, pieces_of
 

@@ -12,10 +12,21 @@ from typing import Any
 
 from imdsctl.codify import statements
 from imdsctl.codify.samples import SHORT, Sample, Trial, changes, defaults, deliveries, launches, trial, where
-from imdsctl.codify.statement_words import Flaw
 from imdsctl.codify.statements import Test
 from imdsctl.codify.trial_outcomes import GRIDS, INSTANCES, covers, judged, only
-from imdsctl.codify.vocabulary import ASKED, CONFIGURATION, DEFAULTS, KEYS, KEYS_OF, OPTIONS, ROLE_DELIVERY, RUN, TOKENS
+from imdsctl.codify.vocabulary import (
+    ASKED,
+    CONFIGURATION,
+    DEFAULTS,
+    IMAGE,
+    KEYS,
+    KEYS_OF,
+    OPTIONS,
+    ROLE_DELIVERY,
+    RUN,
+    TOKENS,
+    Flaw,
+)
 from imdsctl.policy.patterns import like, pieces_of
 
 
@@ -141,7 +152,8 @@ def _delivery(statement: Mapping[str, Any], tried: Trial, denying: bool) -> Iter
     passes_old, passes_new, passes_nobody = (not tried.denies(each) for each in (old, new, nobody))
     right = copy.deepcopy(dict(statement))
     if denying:
-        statements.without(right, test)
+        for each in filter(_delivers, statements.about_imds(statement)):
+            statements.without(right, each)
         statements.with_condition(right, "NumericLessThan", ROLE_DELIVERY, "2.0")
         if not passes_nobody:
             yield Flaw(
@@ -204,6 +216,9 @@ def _own_key(statement: Mapping[str, Any], test: Test, names: list[str], lacking
         DEFAULTS.lower(): f"{ASKED}{parameter}",
         OPTIONS.lower(): f"{ASKED}{parameter}",
     }
+    if key.startswith(ASKED) and len(lacking) == len(names) and not {RUN.lower(), CONFIGURATION.lower()} & set(names):
+        has = next(each for each in (OPTIONS, DEFAULTS, IMAGE) if not _lacks(each.lower(), key))
+        return None, f"only {has} has it: name that action"
     if len(names) == 1 and names[0] in wanted and wanted[names[0]].lower() in KEYS:
         right = copy.deepcopy(dict(statement))
         new = wanted[names[0]]
@@ -222,7 +237,8 @@ def _own_key(statement: Mapping[str, Any], test: Test, names: list[str], lacking
         right = copy.deepcopy(dict(statement))
         kept = [each for each in right["Action"] if each.lower() not in lacking]
         right["Action"] = kept if len(kept) > 1 else kept[0]
-        return right, "take the action out; what it launches is authorized as ec2:RunInstances"
+        launches = "" if key.startswith(ASKED) else "; what it launches is authorized as ec2:RunInstances"
+        return right, f"take the action out{launches}"
     return None, "what it launches is authorized as ec2:RunInstances: put the condition there"
 
 

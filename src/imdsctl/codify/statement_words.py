@@ -7,40 +7,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from imdsctl.codify import statements
-from imdsctl.codify.statements import Test, strings
+from imdsctl.codify.statement_principals import nobody
+from imdsctl.codify.statements import Test
 from imdsctl.codify.vocabulary import (
     KEYS,
     PARTITIONS,
     RESOURCE_TYPES,
     ROLE_DELIVERY,
+    TOKENS,
     WITHOUT_OPERATION,
+    Flaw,
     Key,
     Vocabulary,
     closest,
     key_meant,
+    no_key,
 )
 from imdsctl.policy.operators import OPERATORS, InvalidValue, read_number
 from imdsctl.policy.patterns import like, pieces_of, resource_like
 from imdsctl.policy.variables import literal
-
-
-@dataclass(frozen=True, slots=True)
-class Flaw:
-    """Something wrong at a path below a statement. `mended`: the copy was put right; the correction is certain."""
-
-    rule: str
-    path: str
-    message: str
-    remedy: str = ""
-    mended: bool = False
-    corrected: Any = None
-    """A correction of its own, where the mended copy of the statement is not it."""
-
 
 ELEMENTS = ("Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Principal", "NotPrincipal", "Condition")
 
@@ -53,11 +42,14 @@ def misspelt(statement: dict[str, Any], words: Vocabulary) -> Iterator[Flaw]:
     yield from _resources(statement)
     yield from _operators(statement)
     yield from _keys(statement)
+    for test in list(statements.tests(statement)):
+        if test.base == "Null":
+            yield from _null(statement, test)
     for test in list(statements.about_imds(statement)):
         yield from _type(statement, test)
     for test in list(statements.about_imds(statement)):
         yield from _values(statement, test)
-    yield from _exemptions(statement)
+    yield from nobody(statement)
 
 
 def _elements(statement: dict[str, Any]) -> Iterator[Flaw]:
@@ -235,6 +227,8 @@ def _operators(statement: dict[str, Any]) -> Iterator[Flaw]:
 def _operator_meant(quantifier: str, colon: str, rest: str) -> str | None:
     suffix = "IfExists" if rest.lower().endswith("ifexists") else ""
     base = rest[: len(rest) - len(suffix)] if suffix else rest
+    if base.lower().startswith("ifexists"):
+        base, suffix = base[len("IfExists") :], "IfExists"
     meant = {"notequals": "StringNotEquals", "equals": "StringEquals", "numericgreater": "NumericGreaterThan"}.get(
         base.lower()
     ) or closest(base, _OPERATOR_WORDS, 0.8)
@@ -250,12 +244,15 @@ def _keys(statement: dict[str, Any]) -> Iterator[Flaw]:
     asked = statements.actions(statement)
     for test in list(statements.tests(statement)):
         meant = key_meant(test.key, asked)
-        if meant is None:
+        if meant is None and not no_key(test.key):
             continue
         always = "always matches, for every call" if test.matches_absent else "never matches"
         message = (
             f"`{test.key}` is not a condition key: it is absent from every request, so that {test.operator} {always}"
         )
+        if meant is None:
+            yield Flaw("unknown-key", test.path, message, f"see the keys that there are, such as `{TOKENS}`")
+            continue
         statements.renamed(statement, test, key=meant)
         yield Flaw("unknown-key", test.path, message, f"write `{meant}`", mended=True)
 
@@ -284,6 +281,21 @@ def _type(statement: dict[str, Any], test: Test) -> Iterator[Flaw]:
     )
 
 
+def _null(statement: dict[str, Any], test: Test) -> Iterator[Flaw]:
+    """Null asks whether the key is absent, and takes nothing but that."""
+    written = statement["Condition"][test.operator][test.key]
+    right = []
+    for value in test.values:
+        text = str(value).lower()
+        meant = {"yes": "true", "1": "true", "no": "false", "0": "false"}.get(text)
+        right.append(meant or value)
+        if text not in ("true", "false"):
+            message = f"Null takes `true` (the key is absent) or `false`, not `{value}`"
+            hint = f"write `{meant}`" if meant else "write `true` or `false`"
+            yield Flaw("impossible-value", test.path, message, hint, mended=meant is not None)
+    statement["Condition"][test.operator][test.key] = statements.same_shape(written, right)
+
+
 _LARGER = {"NumericLessThan", "NumericLessThanEquals", "NumericGreaterThan", "NumericGreaterThanEquals"}
 
 
@@ -295,7 +307,8 @@ def _values(statement: dict[str, Any], test: Test) -> Iterator[Flaw]:
     right: list[Any] = []
     for index, value in enumerate(test.values):
         text = str(value).lower() if isinstance(value, bool) else str(value)
-        if "${" in text or _possible(key, test, text):
+        # Where the key does have the value, the operator is what is wrong, and that is said.
+        if "${" in text or (not key.numeric and text in key.values) or _possible(key, test, text):
             right.append(value)
             continue
         meant = _value_meant(key, test, text)
@@ -358,38 +371,3 @@ def _range(key: Key) -> str:
     if key.numeric and key.name != ROLE_DELIVERY:
         return f"a whole number from {key.values[0]} to {key.values[-1]}"
     return " or ".join(f"`{each}`" for each in key.values)
-
-
-def _exemptions(statement: dict[str, Any]) -> Iterator[Flaw]:
-    """Who is spared by the ARN that nobody has."""
-    for test in list(statements.tests(statement)):
-        if test.key.lower() != "aws:principalarn" or not test.negated:
-            continue
-        written = statement["Condition"][test.operator][test.key]
-        right = []
-        for index, value in enumerate(strings(written)):
-            meant = _role_of_session(value)
-            if meant:
-                path = f"{test.path}[{index}]" if isinstance(written, list) else test.path
-                message = f"`{value}` is a session; its aws:PrincipalArn is its role's IAM ARN: nobody is exempt"
-                yield Flaw("exempts-nobody", path, message, f"write `{meant}`", mended=True)
-            right.append(meant or value)
-        if right:
-            statement["Condition"][test.operator][test.key] = statements.same_shape(written, right)
-        if test.base in ("StringNotEquals", "StringNotEqualsIgnoreCase") and any("*" in each for each in right):
-            meant = test.operator.replace(test.base, "ArnNotLike")
-            statements.renamed(statement, test, operator=meant)
-            message = (
-                f"`{test.base}` takes `*` for a plain character: no role has such an ARN, so that nobody is exempt"
-            )
-            yield Flaw("exempts-nobody", test.path, message, f"write `{meant}`", mended=True)
-
-
-_SESSION = re.compile(r"arn:(?P<partition>[^:]*):sts::(?P<account>[^:]*):assumed-role/(?P<role>[^/]+)(?:/.*)?")
-
-
-def _role_of_session(arn: str) -> str | None:
-    found = _SESSION.fullmatch(arn)
-    if found is None:
-        return None
-    return f"arn:{found['partition']}:iam::{found['account']}:role/{found['role']}"

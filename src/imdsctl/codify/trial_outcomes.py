@@ -24,9 +24,8 @@ from imdsctl.codify.samples import (
     trial,
     where,
 )
-from imdsctl.codify.statement_words import Flaw
 from imdsctl.codify.statements import Test
-from imdsctl.codify.vocabulary import ASKED, CONFIGURATION, DEFAULTS, IMAGE, KEYS, OPTIONS, RUN
+from imdsctl.codify.vocabulary import ASKED, CONFIGURATION, DEFAULTS, IMAGE, KEYS, OPTIONS, RUN, Flaw
 from imdsctl.policy.patterns import like, pieces_of
 
 INSTANCES = "arn:aws:ec2:*:*:instance/*"
@@ -98,8 +97,10 @@ def judged(
             "turn the operator around" if meant else "say what is to be denied", corrected=meant,
         )  # fmt: skip
         return
-    if action in (RUN, CONFIGURATION) and "HttpTokens" in concerned:
-        yield from _said(about, grid, denied)
+    if action in (RUN, CONFIGURATION):
+        if "HttpTokens" in concerned:
+            yield from _said(about, grid, denied)
+        yield from _any_hop_limit(about, grid, denied)
     if action in (OPTIONS, DEFAULTS, IMAGE):
         yield from _silent(statement, about, grid, denied, concerned)
     if action in (OPTIONS, DEFAULTS) and not statements.exempts(statement):
@@ -121,6 +122,16 @@ def _said(about: Sequence[Test], grid: list[Sample], denied: Mapping[int, bool])
     elif test.base != "Null" and not any(denied[id(sample)] for sample in wrong):
         message = f"it denies only who says nothing. Proven: {wrong[0].words} passes, whatever else it says"
         yield Flaw("no-effect", test.path, message, "leave out the value that is to be denied")
+
+
+def _any_hop_limit(about: Sequence[Test], grid: list[Sample], denied: Mapping[int, bool]) -> Iterator[Flaw]:
+    """Launches that say a hop limit are all denied, the lowest one too."""
+    test = next((test for test in about if KEYS[test.key.lower()].numeric and test.base != "Null"), None)
+    said = [sample for sample in grid if sample.asked["HttpPutResponseHopLimit"] is not None]
+    if test is not None and all(denied[id(sample)] for sample in said):
+        lowest = next(sample for sample in said if only(sample, HttpPutResponseHopLimit="1"))
+        message = f"Proven: every launch that says a hop limit is denied, {lowest.words} too"
+        yield Flaw("locks-out", test.path, message, "name the hop limits that are to be denied alone")
 
 
 def _everything(
@@ -196,7 +207,7 @@ def _nothing(statement: Mapping[str, Any], about: Sequence[Test], action: str) -
 def _flipped(grid: list[Sample], denied: Mapping[int, bool], concerned: list[str]) -> tuple[str, Sample, Sample] | None:
     """Two calls that differ in one parameter: the right one is denied, the wrong one passes."""
     for name in concerned:
-        if name not in _RIGHT:
+        if name not in _RIGHT or name not in grid[0].asked:
             continue
         by: dict[Any, dict[str | None, Sample]] = {}
         for sample in grid:
@@ -270,8 +281,17 @@ def _silent(
         return
     right = copy.deepcopy(dict(statement))
     for each in about:
+        if each.base == "Null" and each.matches_absent:
+            statements.without(right, each)
+    for each in about:
         if each.negated and each.key.lower().startswith(ASKED.lower()):
             statements.with_condition(right, "Null", each.key, "false")
+    null = next((each for each in about if each.base == "Null" and each.matches_absent), None)
+    if null is not None:
+        message = f"Null `true` holds where the key is absent. Proven: {hit.words}, and nothing else, is denied"
+        remedy = f'write `"Null": {{"{null.key}": "false"}}`'
+        yield Flaw("reversed", null.path, message, remedy, corrected=right)
+        return
     yield Flaw(
         "negated-without-null",
         test.path,

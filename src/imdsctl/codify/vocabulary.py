@@ -6,10 +6,12 @@ SageMaker and Image Builder; IAM User Guide, "AWS global condition context keys"
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType
+from typing import Any
 
 from imdsctl.domain.options import HOP_LIMIT_MAX, HOP_LIMIT_MIN
 
@@ -28,6 +30,19 @@ class Vocabulary:
     """What is read from botocore's models: the operations of some services, by IAM prefix."""
 
     operations: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Something wrong at a path below a statement. `mended`: the copy was put right; the correction is certain."""
+
+    rule: str
+    path: str
+    message: str
+    remedy: str = ""
+    mended: bool = False
+    corrected: Any = None
+    """A correction of its own, where the mended copy of the statement is not it."""
 
 
 _TOKENS = ("optional", "required")
@@ -77,15 +92,17 @@ NEW_VERSION, TEMPLATE_DEFAULT = "ec2:CreateLaunchTemplateVersion", "ec2:ModifyLa
 KEYS_OF: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         RUN.lower(): _OF_INSTANCE,
-        OPTIONS.lower(): _OF_INSTANCE | _OF_CHANGE,
-        DEFAULTS.lower(): _OF_CHANGE,
+        **{f"ec2:{name}instances": _OF_INSTANCE for name in ("start", "stop", "reboot", "terminate")},
+        OPTIONS.lower(): _OF_INSTANCE | _OF_CHANGE - {f"{ASKED}HttpTokensEnforced", f"{ASKED}ImdsSupport"},
+        DEFAULTS.lower(): _OF_CHANGE - {f"{ASKED}HttpProtocolIpv6", f"{ASKED}ImdsSupport"},
+        "ec2:modifyinstanceattribute": _OF_INSTANCE | {"ec2:Attribute"},
         CONFIGURATION.lower(): _OF_CONFIGURATION,
         "sagemaker:createnotebookinstance": _OF_NOTEBOOK,
         "sagemaker:updatenotebookinstance": _OF_NOTEBOOK,
         "imagebuilder:createinfrastructureconfiguration": _OF_IMAGE_BUILD,
         "imagebuilder:updateinfrastructureconfiguration": _OF_IMAGE_BUILD,
-        IMAGE.lower(): _OF_CHANGE,
-        "ec2:modifylaunchtemplate": _OF_CHANGE,
+        IMAGE.lower(): frozenset({"ec2:Attribute", f"{ASKED}ImdsSupport"}),
+        "ec2:modifylaunchtemplate": frozenset({"ec2:Attribute"}),
         "ec2:createfleet": frozenset(),
         "ec2:requestspotfleet": frozenset(),
         "ec2:requestspotinstances": frozenset(),
@@ -176,18 +193,14 @@ the request, so that they are taken to be on the one whose options are meant."""
 PARTITIONS = ("aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f", "aws-eusc")
 
 _PARAMETERS = {
-    "httptokens": "HttpTokens",
-    "metadatahttptokens": "HttpTokens",
-    "httpputresponsehoplimit": "HttpPutResponseHopLimit",
-    "metadatahttpputresponsehoplimit": "HttpPutResponseHopLimit",
-    "hoplimit": "HttpPutResponseHopLimit",
-    "metadatahoplimit": "HttpPutResponseHopLimit",
-    "metadatahttphoplimit": "HttpPutResponseHopLimit",
-    "httpendpoint": "HttpEndpoint",
-    "metadatahttpendpoint": "HttpEndpoint",
     "httptokensenforced": "HttpTokensEnforced",
-    "metadatahttptokensenforced": "HttpTokensEnforced",
+    "httptokens": "HttpTokens",
+    "httpputresponsehoplimit": "HttpPutResponseHopLimit",
+    "hoplimit": "HttpPutResponseHopLimit",
+    "httpendpoint": "HttpEndpoint",
 }
+"""Parameters by how their names end in what is taken for a key: letters only, without capitals."""
+_CALLERS = {f"aws:{name}": "aws:PrincipalArn" for name in ("arn", "callerarn", "principal", "rolearn", "userarn")}
 
 
 def closest(word: str, among: Iterable[str], cutoff: float = 0.8) -> str | None:
@@ -204,16 +217,28 @@ def key_meant(name: str, actions: Iterable[str]) -> str | None:
     stem = lower.partition("/")[0]
     if lower in KEYS or lower in EC2_KEYS or stem in EC2_KEYS or stem in {each.lower() for each in GLOBAL_KEYS}:
         return None
+    if lower in _CALLERS:
+        return _CALLERS[lower]
     prefix, _, rest = lower.partition(":")
-    parameter = _PARAMETERS.get(rest.replace("attribute", "", 1).lstrip("/:.").rpartition("/")[2])
+    letters = re.sub(r"[^a-z]", "", rest)
+    parameter = next((each for end, each in _PARAMETERS.items() if letters.endswith(end)), None)
     if parameter and prefix in ("ec2", "aws", "autoscaling"):
         return _of_parameter(parameter, list(actions), wrote_attribute="attribute" in rest)
     if lower.startswith("ec2:attribute/"):
         return closest(lower, [name for name in _OF_CHANGE if name != "ec2:Attribute"], 0.9)
     if prefix == "aws":
         meant = closest(stem, GLOBAL_KEYS, 0.85)
-        return None if meant is None else meant + name[len(stem) :]
+        return meant + name[len(stem) :] if meant else closest(f"ec2:{rest}", (ROLE_DELIVERY,), 0.9)
     return closest(lower, [key.name for key in _ALL], 0.87)
+
+
+def no_key(name: str) -> bool:
+    """Is a name about IMDS, by the sound of it, and no key?"""
+    lower = name.lower()
+    stem = lower.partition("/")[0]
+    if lower in KEYS or stem in EC2_KEYS:
+        return False
+    return stem.startswith(("ec2:", "aws:", "autoscaling:")) and ("imds" in stem or "metadata" in stem)
 
 
 def _of_parameter(parameter: str, actions: list[str], *, wrote_attribute: bool) -> str:

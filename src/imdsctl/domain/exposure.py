@@ -24,6 +24,8 @@ class Exposure:
 
     verdict: Verdict
     reason: str
+    quoted: tuple[str, ...] = ()
+    """What in `reason` is not ours: names that users gave, and AWS's own words."""
 
 
 def instance_exposure(options: MetadataOptions) -> Exposure:

@@ -7,7 +7,7 @@ The rules carry the ids of AWS's own controls where there are such (Security Hub
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -156,6 +156,8 @@ class Finding:
     """What it belongs to: an Auto Scaling group, a cluster, a template; empty when nothing says so."""
     accepted: str = ""
     """Owner and end of the exception that it is registered under; empty when it is not."""
+    quoted: tuple[str, ...] = ()
+    """What in `reason` is not ours: names that users gave, and AWS's own words."""
 
     @property
     def id(self) -> str:
@@ -225,7 +227,16 @@ def _nobody(target: Target, resource: str, tags: tuple[tuple[str, str], ...]) ->
 
 
 def _unseen(account_id: str, target: Target | None, unseen: Unseen) -> Finding:
-    return Finding(UNSEEN, target, account_id, unseen.what, Verdict.UNKNOWN, unseen.reason, name=unseen.code)
+    return Finding(
+        UNSEEN,
+        target,
+        account_id,
+        unseen.what,
+        Verdict.UNKNOWN,
+        unseen.reason,
+        name=unseen.code,
+        quoted=(unseen.reason,),
+    )
 
 
 def _judged(region: RegionSeen, evidence: Evidence | None, accepts: Accepts) -> Iterator[Finding]:
@@ -242,7 +253,17 @@ def _judged(region: RegionSeen, evidence: Evidence | None, accepts: Accepts) -> 
     ) -> Finding:
         accepted = "" if exposure.verdict is Verdict.ENFORCED else accepts(target, resource, tags)
         return Finding(
-            rule, target, target.account_id, resource, exposure.verdict, exposure.reason, name, seen, workload, accepted
+            rule,
+            target,
+            target.account_id,
+            resource,
+            exposure.verdict,
+            exposure.reason,
+            name,
+            seen,
+            workload,
+            accepted,
+            exposure.quoted,
         )
 
     if region.defaults is not None:
@@ -266,11 +287,11 @@ def _judged(region: RegionSeen, evidence: Evidence | None, accepts: Accepts) -> 
         exposure = template_exposure(region, template)
         version = f"version {template.version}: {exposure.reason}"
         resource = f"{template.template_id}:{template.version}"
-        said = Exposure(exposure.verdict, version)
+        said = replace(exposure, reason=version)
         yield found(LAUNCH_TEMPLATE, resource, said, template.template_name, template.tags)
     for configuration in region.configurations:
         exposure = configuration_exposure(region, configuration)
-        said = Exposure(exposure.verdict, exposure.reason if configuration.in_use else f"unused: {exposure.reason}")
+        said = exposure if configuration.in_use else replace(exposure, reason=f"unused: {exposure.reason}")
         yield found(LAUNCH_CONFIGURATION, configuration.name, said, configuration.name)
     for group in region.groups:
         yield found(AUTO_SCALING_GROUP, group.name, group_exposure(region, group), name_of(group.tags), group.tags)
@@ -278,7 +299,7 @@ def _judged(region: RegionSeen, evidence: Evidence | None, accepts: Accepts) -> 
         yield found(FLEET, fleet.fleet_id, fleet_exposure(region, fleet), name_of(fleet.tags), fleet.tags)
     for service in region.services:
         exposure = service_exposure(region, service)
-        said = Exposure(exposure.verdict, f"{service.kind}: {exposure.reason}")
+        said = replace(exposure, reason=f"{service.kind}: {exposure.reason}")
         yield found(SERVICE, service.resource, said, service.name, service.tags)
     for image in region.images:
         if image.owned:

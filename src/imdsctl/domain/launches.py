@@ -49,15 +49,13 @@ def source_exposure(region: RegionSeen, source: LaunchSource) -> Exposure:
     if source.configuration is not None:
         configuration = next((each for each in region.configurations if each.name == source.configuration), None)
         if configuration is None:
-            return Exposure(Verdict.UNKNOWN, f"launch configuration {source.configuration} was not seen")
+            return _unseen("launch configuration", source.configuration)
         return configuration_exposure(region, configuration)
     if source.template_id is not None or source.template_name is not None:
         template = template_version(region, source)
         if template is None:
-            name = source.template_id or source.template_name
-            return Exposure(
-                Verdict.UNKNOWN, f"launch template {name} version {source.version or DEFAULT_VERSION} was not seen"
-            )
+            name = source.template_id or source.template_name or ""
+            return _unseen("launch template", name, f" version {source.version or DEFAULT_VERSION}")
         return _from_template(region, template, source.image_id or template.image_id)
     if source.image_id is None:
         return Exposure(Verdict.UNKNOWN, "it does not say from which image it launches")
@@ -87,17 +85,13 @@ def service_exposure(region: RegionSeen, service: ServiceSeen) -> Exposure:
     if service.group_names:
         groups = {each.name: each for each in region.groups}
         parts += [
-            group_exposure(region, groups[name])
-            if name in groups
-            else Exposure(Verdict.UNKNOWN, f"Auto Scaling group {name} was not seen")
+            group_exposure(region, groups[name]) if name in groups else _unseen("Auto Scaling group", name)
             for name in service.group_names
         ]
     if service.instance_ids:
         instances = {each.instance_id: each for each in region.instances}
         parts += [
-            instance_exposure(instances[name].options)
-            if name in instances
-            else Exposure(Verdict.UNKNOWN, f"instance {name} was not seen")
+            instance_exposure(instances[name].options) if name in instances else _unseen("instance", name)
             for name in service.instance_ids
         ]
     return _worst(parts, service.reason or "it does not say what its instances get")
@@ -132,6 +126,10 @@ def why_unseen(region: RegionSeen, what: str) -> str:
     return next((each.reason for each in region.unseen if each.what == what), "not read")
 
 
+def _unseen(kind: str, name: str, which: str = "") -> Exposure:
+    return Exposure(Verdict.UNKNOWN, f"{kind} {name}{which} was not seen", (name,))
+
+
 def _worst(parts: Iterable[Exposure], nothing: str) -> Exposure:
     found = tuple(parts)
     if not found:
@@ -162,7 +160,8 @@ def _judged(
         said = launch.over(template) if template is not SAYS_NOTHING else launch
         if said.http_tokens is HttpTokens.REQUIRED or said.http_endpoint is Switch.DISABLED:
             return _launch(launch, template, AccountDefaults(), None)
-        return Exposure(Verdict.UNKNOWN, f"the Region's default was not read: {why_unseen(region, 'defaults')}")
+        why = why_unseen(region, "defaults")
+        return Exposure(Verdict.UNKNOWN, f"the Region's default was not read: {why}", (why,))
     if image_id is None:
         return _launch(launch, template, defaults, None)
     image = image or region.image(image_id)
@@ -172,9 +171,8 @@ def _judged(
     plain = _launch(launch, template, defaults, None)
     if plain.verdict is _launch(launch, template, defaults, "v2.0").verdict:
         return plain
-    if image_id.startswith("ami-"):
-        return Exposure(Verdict.UNKNOWN, f"image {image_id} was not found, and nothing stronger decides")
-    return Exposure(Verdict.UNKNOWN, f"image {image_id} is a name to look up at launch, and nothing stronger decides")
+    what = "was not found" if image_id.startswith("ami-") else "is a name to look up at launch"
+    return Exposure(Verdict.UNKNOWN, f"image {image_id} {what}, and nothing stronger decides", (image_id,))
 
 
 @lru_cache(maxsize=RESOLUTIONS_REMEMBERED_MAX)

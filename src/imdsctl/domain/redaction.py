@@ -15,14 +15,18 @@ from imdsctl.domain.findings import STACK, Finding
 from imdsctl.domain.observations import Account, Target
 from imdsctl.domain.roll_up import NOUNS
 
-_ARN = re.compile(r"arn:[a-z-]*:[^\s`'\"),;]+")
-_ACCOUNT = re.compile(r"(?<!\d)\d{12}(?!\d)")
-_RESOURCE = re.compile(
-    r"\b(i|lt|ami|r|sir|sfr|fleet|mi|vol|snap|eni|vpc|subnet|sg|ou|r|p|o)-[0-9a-z]{4,}(?:-[0-9a-z]{4,})*\b"
-)
-_ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b|[\w.+-]+@[\w-]+\.[\w.-]+")
-_NAMED = re.compile(r"`[^`]*`")
+_ARN = r"arn:[a-z-]*:[^\s`'\")]+"
+_NAMED = r"`[^`]*`"
+_ACCOUNT = r"(?<!\d)\d{12}(?!\d)"
+_RESOURCE = r"\b(?:i|lt|ami|sir|sfr|fleet|mi|vol|snap|eni|vpc|subnet|sg|ou|r|p|o)-[0-9a-z]{4,}(?:-[0-9a-z]{4,})*\b"
+_ADDRESS = r"\b\d{1,3}(?:\.\d{1,3}){3}\b|[\w.+-]+@[\w-]+\.[\w.-]+"
+_TELLING = re.compile(f"{_ARN}|{_ADDRESS}|(?P<named>{_NAMED})|(?P<account>{_ACCOUNT})|(?P<resource>{_RESOURCE})")
+_KIND = re.compile(r"(i|lt|ami|sir|sfr|fleet|mi|vol|snap|eni|vpc|subnet|sg|ou|r|p|o)-[0-9a-z]{4,}")
 _HIDDEN = "(hidden)"
+_OURS = re.compile(r"$|no (datapoints|evidence)|running, yet|launched \d|[a-z-]+ when it was scanned")
+"""How the reasons begin that are not AWS's for there being no evidence (`domain.metric_evidence`)."""
+_ONE = re.compile(r"(instance|template|launch configuration|policy) (?!tags$|versions in use$).", re.DOTALL)
+"""What could not be seen is one thing with its name, not a part of the scan ("template tags")."""
 
 
 class Redactor:
@@ -30,13 +34,8 @@ class Redactor:
 
     def __init__(self, accounts: Iterable[Account], key: bytes) -> None:
         self._key = key
-        accounts = tuple(accounts)
         shuffled = sorted({account.account_id for account in accounts}, key=self._digest)
         self._numbers = {account_id: number for number, account_id in enumerate(shuffled, 1)}
-        names = {account.name for account in accounts if len(account.name) > 2}
-        names |= {part for account in accounts for part in account.ou_path.split("/") if len(part) > 2}
-        longest_first = sorted(names, key=lambda name: (-len(name), name))
-        self._names = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def account_id(self, account_id: str) -> str:
         """`account-0007`; one that is not in the scan gets a pseudonym too."""
@@ -54,29 +53,44 @@ class Redactor:
 
     def resource(self, resource: str) -> str:
         """An id keeps its kind (`i-`); a name keeps nothing."""
-        kind = _RESOURCE.match(resource)
+        kind = _KIND.match(resource)
         return f"{kind.group(1)}-{self._digest(resource)}" if kind else f"name-{self._digest(resource)}"
 
-    def text(self, text: str) -> str:
-        """A sentence, of AWS's or ours, without anything that tells whose it is."""
-        text = _ARN.sub(_HIDDEN, text)
-        text = _NAMED.sub(lambda found: f"`{self.resource(found.group()[1:-1])}`", text)
-        text = _ACCOUNT.sub(lambda found: self.account_id(found.group()), text)
-        text = _RESOURCE.sub(lambda found: self.resource(found.group()), text)
-        text = _ADDRESS.sub(_HIDDEN, text)
-        return self._names.sub(_HIDDEN, text) if self._names else text
+    def text(self, text: str, quoted: Iterable[str] = ()) -> str:
+        """A sentence of ours without anything that tells whose it is; `quoted` is what in it is not ours."""
+        longest_first = sorted({each for each in quoted if each}, key=lambda each: (-len(each), each))
+        if not longest_first:
+            return _TELLING.sub(self._instead, text)
+        parts = re.split(f"({'|'.join(map(re.escape, longest_first))})", text)
+        return "".join(
+            self._quoted(part) if number % 2 else _TELLING.sub(self._instead, part) for number, part in enumerate(parts)
+        )
+
+    def _quoted(self, part: str) -> str:
+        # A name of one word is a thing that stands elsewhere in the report; a sentence is AWS's.
+        return _HIDDEN if len(part.split()) > 1 else self.resource(part)
+
+    def _instead(self, found: re.Match[str]) -> str:
+        match found.lastgroup:
+            case "named":
+                return f"`{self.resource(found.group()[1:-1])}`"
+            case "account":
+                return self.account_id(found.group())
+            case "resource":
+                return self.resource(found.group())
+        return _HIDDEN
 
     def finding(self, finding: Finding) -> Finding:
         """A finding, with its verdict, its figures and its Region."""
         evidence = finding.evidence
         target = self.target(finding.target)
-        resource = finding.resource if finding.rule.id in _PLACES else self.resource(finding.resource)
+        resource = self._part(finding.resource) if finding.rule.id in _PLACES else self.resource(finding.resource)
         if evidence is not None and target is not None:
             evidence = replace(
                 evidence,
                 target=target,
                 instance_id=self.resource(evidence.instance_id),
-                reason=self.text(evidence.reason),
+                reason=evidence.reason if _OURS.match(evidence.reason) else _HIDDEN,
             )
         workload = finding.workload
         if workload:
@@ -87,15 +101,20 @@ class Redactor:
             target=target,
             account_id=self.account_id(finding.account_id),
             resource=resource,
-            reason=self.text(finding.reason),
+            reason=self.text(finding.reason, finding.quoted),
+            quoted=(),
             name=finding.name if finding.rule.id == "unseen" else "",
             evidence=evidence,
             workload=workload,
             accepted=_HIDDEN if finding.accepted else "",
         )
 
+    def _part(self, what: str) -> str:
+        one = _ONE.match(what)
+        return f"{one.group(1)} {self.resource(what[len(one.group(1)) + 1 :])}" if one else what
+
     def _digest(self, text: str) -> str:
-        return blake2b(text.encode(), key=self._key[:64], digest_size=4).hexdigest()
+        return blake2b(text.encode("utf-8", "surrogatepass"), key=self._key[:64], digest_size=8).hexdigest()
 
 
 _NOUNS = (*NOUNS.values(), STACK)

@@ -37,7 +37,9 @@ def redacted(report: Report, redactor: Redactor) -> Report:
             tuple(redactor.account(account) for account in coverage.accounts),
             coverage.regions,
             {
-                (redactor.account_id(account_id), region): replace(cell, reason=redactor.text(cell.reason))
+                (redactor.account_id(account_id), region): replace(
+                    cell, reason=redactor.text(cell.reason, [cell.reason] if cell.count.unknown else ())
+                )
                 for (account_id, region), cell in coverage.cells.items()
             },
             coverage.by_kind,

@@ -40,7 +40,8 @@ NOT_REACHED = "NotReached"
 def region_default_exposure(region: RegionSeen) -> Exposure:
     """The verdict on the Region's default, `unknown` when it was not read."""
     if region.defaults is None:
-        return Exposure(Verdict.UNKNOWN, why_unseen(region, "defaults"))
+        why = why_unseen(region, "defaults")
+        return Exposure(Verdict.UNKNOWN, why, (why,))
     return region_exposure(region.defaults)
 
 
@@ -262,11 +263,28 @@ class ScanSummary:
         return self.defaults.exposed + self.counts.exposed
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One target in numbers, with everything of it that could not be judged."""
+
+    summary: TargetSummary
+    unknowns: tuple[Unknown, ...] = ()
+
+
 @dataclass(slots=True)
 class Summing:
     """Sums a scan up, target by target, in any order."""
 
-    _targets: dict[Target, tuple[TargetSummary, tuple[Unknown, ...]]] = field(default_factory=dict)
+    _targets: dict[Target, Judged] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> tuple[Judged, ...]:
+        """What was added so far, for another sum to `take`."""
+        return tuple(self._targets.values())
+
+    def take(self, judged: Judged) -> None:
+        """A target that was judged elsewhere, as `add` takes one."""
+        self._targets[judged.summary.target] = judged
 
     def add(self, region: RegionSeen) -> TargetSummary:
         """Take one target; a target that comes again replaces what was said of it before."""
@@ -277,7 +295,7 @@ class Summing:
         unknowns: tuple[Unknown, ...] = ()
         if uncertain or any(each.unknown for each in surfaces):
             unknowns = tuple(_unknowns(region))
-        self._targets[region.target] = (summary, unknowns)
+        self.take(Judged(summary, unknowns))
         return summary
 
     def summary(self, accounts: Iterable[Account], unseen: Sequence[AccountUnseen]) -> ScanSummary:
@@ -285,9 +303,12 @@ class Summing:
         order = {each.account_id: number for number, each in enumerate(accounts)}
         ordered = sorted(
             self._targets.values(),
-            key=lambda each: (order.get(each[0].target.account_id, len(order)), each[0].target.region),
+            key=lambda each: (
+                order.get(each.summary.target.account_id, len(order)),
+                each.summary.target.region,
+            ),
         )
-        targets = tuple(summary for summary, _ in ordered)
+        targets = tuple(each.summary for each in ordered)
         outside = (
             Unknown(each.account_id if each.region is None else f"{each.account_id}/{each.region}", each.unseen)
             for each in unseen
@@ -297,7 +318,7 @@ class Summing:
             targets,
             Count.of(each.default.verdict for each in targets),
             _total([each.counts for each in targets]),
-            (*outside, *(unknown for _, unknowns in ordered for unknown in unknowns)),
+            (*outside, *(unknown for each in ordered for unknown in each.unknowns)),
             tuple(each for each in unseen if each.unseen.code in NOT_INSPECTABLE),
         )
 

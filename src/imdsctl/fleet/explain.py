@@ -19,7 +19,8 @@ from imdsctl.domain.observations import ImageSeen, InstanceSeen, RegionSeen, Sca
 from imdsctl.domain.options import AWS_NAMES, AccountDefaults, MetadataOptions
 from imdsctl.domain.precedence import IMAGE_IMDS_V2, Layer, Resolution, image_options, resolve
 from imdsctl.fleet.ports import Aws, Credentials, Unreachable
-from imdsctl.fleet.target_reader import INSTANCES, TEMPLATE_VERSIONS, PublicImages, TargetReader, is_image_id
+from imdsctl.fleet.target_asks import INSTANCES, TEMPLATE_VERSIONS
+from imdsctl.fleet.target_reader import PublicImages, TargetReader, is_image_id
 from imdsctl.fleet.targets import Caller, check_regions, code_of, enter, home_region, said, who_am_i
 from imdsctl.wire.errors import ServiceError
 

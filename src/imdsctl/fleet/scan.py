@@ -99,6 +99,12 @@ async def sweep(
     )
 
 
+def unreached(account_id: str, region: str | None = None) -> AccountUnseen:
+    """What is said of an account, or a Region of it, that a sweep did not come to before it was stopped."""
+    what = "account" if region is None else "Region"
+    return AccountUnseen(account_id, region, Unseen(what, "the scan was stopped before it came here", NOT_REACHED))
+
+
 def header_of(selection: Selection, visit: Visit, *, scan_id: str, started: datetime) -> ScanHeader:
     """What a scan begins with."""
     return ScanHeader(scan_id, started, (*visit.accounts, *visit.inactive), selection.scope())
@@ -193,9 +199,9 @@ class _Sweep:
         found = []
         for account_id, regions in self._left.items():
             if regions is None:
-                found.append(AccountUnseen(account_id, None, Unseen("account", _STOPPED, NOT_REACHED)))
+                found.append(unreached(account_id))
             else:
-                found += [AccountUnseen(account_id, each, Unseen("Region", _STOPPED, NOT_REACHED)) for each in regions]
+                found += [unreached(account_id, each) for each in regions]
         return found
 
     async def _account(self, account: Account) -> None:
@@ -258,6 +264,3 @@ class _Sweep:
     def _skip(self, unseen: AccountUnseen) -> None:
         self._unseen.append(unseen)
         self._tell(AccountSkipped(unseen))
-
-
-_STOPPED = "the scan was stopped before it came here"

@@ -1,4 +1,4 @@
-"""A sweep in parts: which accounts go together, what one part is asked to do, and how the parts become one scan again.
+"""A sweep in parts: which accounts go together, what one part is asked to do, and what it answers.
 
 Parts are cut along the order of the accounts, so that what they report, put one after the other, is what one sweep
 over all accounts reports.
@@ -6,43 +6,53 @@ over all accounts reports.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
 
 from imdsctl.domain.diagnostics import Diagnostic
-from imdsctl.domain.observations import Account, AccountUnseen, RegionSeen, Scan, ScanEnd, ScanHeader, Target
+from imdsctl.domain.observations import Account, RegionSeen, Scan, ScanEnd, ScanHeader, Target
+from imdsctl.domain.verdicts import NOT_REACHED, Judged
 from imdsctl.fleet.events import AccountEntered, AccountSkipped, Event, Listener, TargetRead
-from imdsctl.fleet.organization_policies import PoliciesSeen
 from imdsctl.fleet.ports import ScanWriter
 from imdsctl.fleet.selection import Selection
 from imdsctl.fleet.targets import Caller
 
 ACCOUNTS_PER_SHARD_MAX = 25
 """What is read again when a worker is lost; large enough that starting a shard costs little beside it."""
-NO_POLICIES = PoliciesSeen()
 SHARDS_PER_WORKER_MIN = 4
 """Accounts differ in size: with several shards each, workers end at about the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardDoor:
+    """A profile (None: the usual one) that accounts are entered with, and who its credentials have to be."""
+
+    profile: str | None
+    caller: Caller
 
 
 @dataclass(frozen=True, slots=True)
 class ShardOrder:
     """What a worker is asked to do. It holds no secret: a worker's credentials are its own.
 
-    `header` names this shard's accounts only. `caller` is who the worker has to be. `database` is where the scan is
-    kept when the worker can reach that (without a password), else None: then the worker gives back what it saw.
+    `header` names this shard's accounts only. They are entered through the first of `doors`, but for those that
+    `through` names. `database` is where the scan is kept when the worker can reach that (without a password), else
+    None: then the worker gives back what it saw. `sweep` and `number` name the order among those of other sweeps.
     """
 
     header: ScanHeader
     selection: Selection
-    caller: Caller
+    doors: tuple[ShardDoor, ...]
+    through: tuple[tuple[str, int], ...] = ()
+    """Account id and the place of its door among `doors`."""
     roles: tuple[tuple[str, str], ...] = ()
     """Account id and role, for accounts that are entered by another role than the selection's."""
     services: bool = True
-    profile: str | None = None
     database: str | None = None
     done: tuple[Target, ...] = ()
     """Targets that an earlier run of the scan has read."""
+    sweep: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +60,11 @@ class ShardDone:
     """What a worker answers. `failed` says why there is no result."""
 
     end: ScanEnd | None = None
+    """Of a shard that was stopped it names what was not reached."""
     regions: tuple[RegionSeen, ...] = ()
     """What was seen, when the worker does not reach the database."""
+    judged: tuple[Judged, ...] = ()
+    """What was seen in numbers."""
     entered: tuple[AccountEntered, ...] = ()
     read: tuple[TargetRead, ...] = ()
     failed: tuple[Diagnostic, ...] = ()
@@ -64,7 +77,8 @@ class ShardDone:
         for read in self.read:
             listener(read)
         for unseen in self.end.unseen if self.end else ():
-            listener(AccountSkipped(unseen))
+            if unseen.unseen.code != NOT_REACHED:
+                listener(AccountSkipped(unseen))
 
 
 def split(accounts: Collection[Account], workers: int) -> tuple[tuple[Account, ...], ...]:
@@ -72,29 +86,6 @@ def split(accounts: Collection[Account], workers: int) -> tuple[tuple[Account, .
     everybody = tuple(accounts)
     size = min(ACCOUNTS_PER_SHARD_MAX, max(1, len(everybody) // (max(workers, 1) * SHARDS_PER_WORKER_MIN)))
     return tuple(everybody[start : start + size] for start in range(0, len(everybody), size))
-
-
-def joined(
-    finished: datetime,
-    ends: Iterable[ScanEnd],
-    *,
-    before: tuple[AccountUnseen, ...] = (),
-    policies: PoliciesSeen = NO_POLICIES,
-    calls: int = 0,
-) -> ScanEnd:
-    """The end of the whole scan from those of its shards, in the order of the shards.
-
-    `before` is what was known to be unseen before the sweep began; `policies` and `calls` were read and made outside
-    the shards.
-    """
-    parts = tuple(ends)
-    return ScanEnd(
-        finished,
-        (*before, *(each for end in parts for each in end.unseen), *policies.unseen),
-        policies.policies,
-        policies.effective,
-        calls + sum(end.calls for end in parts),
-    )
 
 
 class ShardWriter:

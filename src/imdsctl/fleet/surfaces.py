@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 from imdsctl.domain.options import AccountDefaults, MetadataOptions
 from imdsctl.domain.plan import Change, Surface, Values
 from imdsctl.fleet.ports import Aws, Credentials
+from imdsctl.wire.errors import ServiceError
 from imdsctl.wire.service import Projection
 
 STOPPED_STATES = frozenset({"stopped", "stopping"})
@@ -78,6 +79,8 @@ def _says(values: Values, wanted: Values) -> bool:
     return all(values.get(name) == value for name, value in wanted.items())
 
 
+TEMPLATE_GONE = "InvalidLaunchTemplateId.NotFound"
+"""A template is asked for by its id, and of one that is gone AWS says so. Source: EC2 API Reference, "Error codes"."""
 REFRESH = "Refresh"
 """In what an Auto Scaling group says: the instance refresh that this plan began."""
 SETTLE_SECONDS_MAX = 120.0
@@ -173,7 +176,12 @@ class LaunchTemplates:
         }
 
     async def _read_one(self, ec2: Ec2, change: Change, plan_digest: str) -> Seen | None:
-        named = await self._versions(ec2, change, Versions=["$Default", "$Latest"])
+        try:
+            named = await self._versions(ec2, change, Versions=["$Default", "$Latest"])
+        except ServiceError as error:
+            if error.code == TEMPLATE_GONE:
+                return None
+            raise
         default = next((version for version in named if version.get("DefaultVersion")), None)
         if default is None:
             return None

@@ -33,97 +33,20 @@ from imdsctl.domain.observations import (
 )
 from imdsctl.domain.options import AWS_NAMES, AccountDefaults, InvalidOption, MetadataOptions
 from imdsctl.fleet import launch_sources, limits
+from imdsctl.fleet import target_asks as asks
 from imdsctl.fleet.launch_sources import TemplateVersionsNamed, tags_of
 from imdsctl.fleet.ports import Aws, Credentials, Unreachable
 from imdsctl.fleet.services import Reader
 from imdsctl.fleet.services.calls import ServiceCalls
 from imdsctl.fleet.targets import code_of, said
 from imdsctl.wire.errors import ServiceError
-from imdsctl.wire.service import Fixed
 
 TEMPLATE_ID_TAG = "aws:ec2launchtemplate:id"
 TEMPLATE_VERSION_TAG = "aws:ec2launchtemplate:version"
 """EC2 puts these two on an instance that came from a launch template."""
 
-_OPTIONS = dict.fromkeys(AWS_NAMES.values())
-INSTANCE = {
-    "InstanceId": None,
-    "State": {"Name": None},
-    "MetadataOptions": {**_OPTIONS, "State": None},
-    "ImageId": None,
-    "InstanceType": None,
-    "LaunchTime": None,
-    "Operator": {"Managed": None, "Principal": None},
-    "Tags": {"Key": None, "Value": None},
-}
-INSTANCES = {"Reservations": {"Instances": INSTANCE}, "NextToken": None}
-TEMPLATE_VERSION = {
-    "LaunchTemplateId": None,
-    "LaunchTemplateName": None,
-    "VersionNumber": None,
-    "DefaultVersion": None,
-    "LaunchTemplateData": {"ImageId": None, "MetadataOptions": _OPTIONS},
-}
-TEMPLATE_VERSIONS = {"LaunchTemplateVersions": TEMPLATE_VERSION, "NextToken": None}
-TEMPLATES = {"LaunchTemplates": {"LaunchTemplateId": None, "Tags": {"Key": None, "Value": None}}, "NextToken": None}
-IMAGES = {"Images": {"ImageId": None, "Name": None, "ImdsSupport": None, "Public": None}, "NextToken": None}
-DEFAULTS = {
-    "AccountLevel": dict.fromkeys(
-        (
-            "HttpTokens",
-            "HttpPutResponseHopLimit",
-            "HttpEndpoint",
-            "InstanceMetadataTags",
-            "HttpTokensEnforced",
-            "ManagedBy",
-            "ManagedExceptionMessage",
-        )
-    )
-}
 TemplateVersions: TypeAlias = dict[tuple[str, int], Mapping[str, Any]]
 """AWS's answers by template id and version number."""
-ALIVE = ("pending", "running", "stopping", "stopped")
-"""A terminated instance, or one on its way there, has no metadata service to judge."""
-
-_NOTHING_ASKED = Fixed()
-_INSTANCES_ASKED = Fixed(
-    {
-        "MaxResults": limits.INSTANCES_PER_PAGE,
-        "IncludeManagedResources": True,
-        "Filters": [{"Name": "instance-state-name", "Values": list(ALIVE)}],
-    }
-)
-_VERSIONS_ASKED = Fixed(
-    {
-        "Versions": ["$Default", "$Latest"],
-        "MaxResults": limits.TEMPLATE_VERSIONS_PER_PAGE,
-        "IncludeManagedResources": True,
-    }
-)
-_TEMPLATES_ASKED = Fixed({"MaxResults": limits.TEMPLATES_PER_PAGE, "IncludeManagedResources": True})
-_OWN_IMAGES_ASKED = Fixed(
-    {
-        "Owners": ["self"],
-        "MaxResults": limits.IMAGES_PER_PAGE,
-        "IncludeDisabled": True,
-        "IncludeDeprecated": True,
-    }
-)
-_CONFIGURATIONS_ASKED = Fixed({"MaxRecords": limits.AUTOSCALING_RECORDS_PER_PAGE})
-_GROUPS_ASKED = Fixed({"MaxRecords": limits.AUTOSCALING_RECORDS_PER_PAGE})
-_FLEETS_ASKED = Fixed(
-    {
-        "MaxResults": limits.FLEETS_PER_PAGE,
-        "Filters": [{"Name": "fleet-state", "Values": list(launch_sources.FLEET_STATES)}],
-    }
-)
-_SPOT_FLEETS_ASKED = Fixed({"MaxResults": limits.FLEETS_PER_PAGE})
-_SPOT_REQUESTS_ASKED = Fixed(
-    {
-        "MaxResults": limits.FLEETS_PER_PAGE,
-        "Filters": [{"Name": "state", "Values": list(launch_sources.SPOT_REQUEST_STATES)}],
-    }
-)
 
 
 async def read_target(
@@ -218,7 +141,7 @@ class TargetReader:
         async def read() -> None:
             nonlocal found
             answer = await self._aws.call(
-                self._credentials, "ec2", self._region, "GetInstanceMetadataDefaults", _NOTHING_ASKED, DEFAULTS
+                self._credentials, "ec2", self._region, "GetInstanceMetadataDefaults", asks.NOTHING_ASKED, asks.DEFAULTS
             )
             found = AccountDefaults.from_aws(answer.get("AccountLevel"))
 
@@ -230,7 +153,7 @@ class TargetReader:
         found: list[InstanceSeen] = []
 
         async def read() -> None:
-            async for page in self._pages("DescribeInstances", _INSTANCES_ASKED, INSTANCES):
+            async for page in self._pages("DescribeInstances", asks.INSTANCES_ASKED, asks.INSTANCES):
                 for reservation in page.get("Reservations", ()):
                     found.extend([self.instance(each) for each in reservation.get("Instances", ())])
 
@@ -268,7 +191,7 @@ class TargetReader:
         found: list[ConfigurationSeen] = []
 
         async def read() -> None:
-            asked = ("DescribeLaunchConfigurations", _CONFIGURATIONS_ASKED, launch_sources.CONFIGURATIONS)
+            asked = ("DescribeLaunchConfigurations", asks.CONFIGURATIONS_ASKED, launch_sources.CONFIGURATIONS)
             async for page in self._pages(*asked, service="autoscaling"):
                 for each in page.get("LaunchConfigurations", ()):
                     name = each["LaunchConfigurationName"]
@@ -283,7 +206,7 @@ class TargetReader:
         found: list[GroupSeen] = []
 
         async def read() -> None:
-            asked = ("DescribeAutoScalingGroups", _GROUPS_ASKED, launch_sources.GROUPS)
+            asked = ("DescribeAutoScalingGroups", asks.GROUPS_ASKED, launch_sources.GROUPS)
             async for page in self._pages(*asked, service="autoscaling"):
                 found.extend(launch_sources.group(each) for each in page.get("AutoScalingGroups", ()))
 
@@ -295,7 +218,7 @@ class TargetReader:
         found: list[FleetSeen] = []
 
         async def read() -> None:
-            async for page in self._pages("DescribeFleets", _FLEETS_ASKED, launch_sources.FLEETS):
+            async for page in self._pages("DescribeFleets", asks.FLEETS_ASKED, launch_sources.FLEETS):
                 found.extend(launch_sources.fleet(each) for each in page.get("Fleets", ()))
 
         await self._part("EC2 Fleets", read)
@@ -306,7 +229,7 @@ class TargetReader:
         found: list[FleetSeen] = []
 
         async def read() -> None:
-            asked = ("DescribeSpotFleetRequests", _SPOT_FLEETS_ASKED, launch_sources.SPOT_FLEETS)
+            asked = ("DescribeSpotFleetRequests", asks.SPOT_FLEETS_ASKED, launch_sources.SPOT_FLEETS)
             async for page in self._pages(*asked):
                 seen = (launch_sources.spot_fleet(each) for each in page.get("SpotFleetRequestConfigs", ()))
                 found.extend(each for each in seen if each is not None)
@@ -319,7 +242,7 @@ class TargetReader:
         found: list[FleetSeen] = []
 
         async def read() -> None:
-            asked = ("DescribeSpotInstanceRequests", _SPOT_REQUESTS_ASKED, launch_sources.SPOT_REQUESTS)
+            asked = ("DescribeSpotInstanceRequests", asks.SPOT_REQUESTS_ASKED, launch_sources.SPOT_REQUESTS)
             async for page in self._pages(*asked):
                 seen = (launch_sources.spot_request(each) for each in page.get("SpotInstanceRequests", ()))
                 found.extend(each for each in seen if each is not None)
@@ -343,7 +266,9 @@ class TargetReader:
         found: TemplateVersions = {}
 
         async def read() -> None:
-            async for page in self._pages("DescribeLaunchTemplateVersions", _VERSIONS_ASKED, TEMPLATE_VERSIONS):
+            async for page in self._pages(
+                "DescribeLaunchTemplateVersions", asks.VERSIONS_ASKED, asks.TEMPLATE_VERSIONS
+            ):
                 found.update(_by_version(page))
 
         await self._part("templates", read)
@@ -371,7 +296,7 @@ class TargetReader:
                     raw.update(await self._versions(template_id, missing))
 
         async def read_tags() -> None:
-            async for page in self._pages("DescribeLaunchTemplates", _TEMPLATES_ASKED, TEMPLATES):
+            async for page in self._pages("DescribeLaunchTemplates", asks.TEMPLATES_ASKED, asks.TEMPLATES):
                 tags.update((each["LaunchTemplateId"], tags_of(each)) for each in page.get("LaunchTemplates", ()))
 
         await self._part("template versions in use", read_used_versions)
@@ -395,7 +320,7 @@ class TargetReader:
             "IncludeManagedResources": True,
         }
         try:
-            async for page in self._pages("DescribeLaunchTemplateVersions", params, TEMPLATE_VERSIONS):
+            async for page in self._pages("DescribeLaunchTemplateVersions", params, asks.TEMPLATE_VERSIONS):
                 found.update(_by_version(page))
         except ServiceError as error:
             if not error.code.startswith("InvalidLaunchTemplateId."):
@@ -435,7 +360,7 @@ class TargetReader:
         found: dict[str, ImageSeen] = {}
 
         async def read() -> None:
-            async for page in self._pages("DescribeImages", _OWN_IMAGES_ASKED, IMAGES):
+            async for page in self._pages("DescribeImages", asks.OWN_IMAGES_ASKED, asks.IMAGES):
                 found.update((each["ImageId"], _image(each, owned=True)) for each in page.get("Images", ()))
 
         await self._part("images", read)
@@ -474,7 +399,7 @@ class TargetReader:
                 "IncludeDisabled": True,
                 "IncludeDeprecated": True,
             }
-            async for page in self._pages("DescribeImages", params, IMAGES):
+            async for page in self._pages("DescribeImages", params, asks.IMAGES):
                 for each in page.get("Images", ()):
                     image = _image(each, owned=False)
                     found[image.image_id] = image
@@ -494,7 +419,7 @@ class TargetReader:
         if not raw:
             return SAYS_NOTHING
         try:
-            return _shared_options(*[raw.get(each) for each in _OPTIONS])
+            return _shared_options(*[raw.get(each) for each in asks.OPTIONS])
         except InvalidOption as error:
             self.unseen.append(Unseen(f"{kind} {name}", str(error), "InvalidOption"))
             return SAYS_NOTHING

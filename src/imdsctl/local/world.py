@@ -32,6 +32,7 @@ from imdsctl.policy.declarative import EffectivePolicy
 from imdsctl.policy.document import Policy
 
 if TYPE_CHECKING:
+    from imdsctl.local.ec2.resources import Image
     from imdsctl.local.ec2.state import RegionState
 
 ROLE_NAME = "OrganizationAccountAccessRole"
@@ -158,6 +159,8 @@ class World:
         self.fragment: Callable[[str, Mapping[str, Any]], bytes] | None = None
         # Regions with Auto Scaling groups, in which things happen by themselves that look beyond the Region.
         self.self_acting: dict[tuple[str, str], RegionState] = {}
+        # Images that somebody else may see, by Region and id: nobody should have to look through all accounts for them.
+        self.shared_images: dict[str, dict[str, Image]] = {}
         self.fragments = Fragments()
         self._generate = generate
         self._first_defaults = first_defaults

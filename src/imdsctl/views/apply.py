@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import orjson
-
 from imdsctl.domain.diagnostics import Diagnostic
-from imdsctl.domain.shown import shown
+from imdsctl.domain.json_text import json_bytes
+from imdsctl.domain.shown import ERASED, shown
 from imdsctl.domain.waves import EVERYTHING
 from imdsctl.fleet.apply_gates import figure_text
 from imdsctl.fleet.apply_report import (
@@ -92,12 +91,12 @@ class ProgressLines:
             self._write(self._clear())
 
     def _clear(self) -> str:
-        return "\r\x1b[K" if self._moving else ""
+        return ERASED if self._moving else ""
 
 
 def event_json(event: Event) -> bytes:
     """An event as one line of JSON."""
-    return orjson.dumps({"format_version": FORMAT_VERSION, **_event(event)})
+    return json_bytes({"format_version": FORMAT_VERSION, **_event(event)})
 
 
 def _event(event: Event) -> dict[str, Any]:
@@ -141,7 +140,7 @@ def report_json(report: Report) -> bytes:
         "gate": gate,
         "rolled_back": None if report.rolled_back is None else _counts(report.rolled_back),
     }
-    return orjson.dumps(body)
+    return json_bytes(body)
 
 
 def _counts(report: Report) -> dict[str, int]:

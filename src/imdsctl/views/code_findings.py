@@ -12,11 +12,14 @@ import orjson
 from imdsctl import __version__
 from imdsctl.codify.findings import CodeFinding
 from imdsctl.domain.diagnostics import Diagnostic
+from imdsctl.domain.json_text import json_bytes
 from imdsctl.domain.shown import shown
 from imdsctl.views.json import FORMAT_VERSION
 
 
-def findings_text(findings: Sequence[CodeFinding], *, files: int, unread: int, what: str) -> Iterator[str]:
+def findings_text(
+    findings: Sequence[CodeFinding], *, files: int, unread: int, what: str, rests_on: Sequence[str] = ()
+) -> Iterator[str]:
     """A paragraph a finding, then a line that counts. `what` are the files: `policy`."""
     for each in findings:
         yield f"{shown(each.file)}:{each.line}:{each.column}: {each.severity}: {each.rule.title} [{each.rule.id}]"
@@ -28,13 +31,21 @@ def findings_text(findings: Sequence[CodeFinding], *, files: int, unread: int, w
             text = each.corrected if isinstance(each.corrected, str) else json.dumps(each.corrected, indent=2)
             yield from (f"    {shown(line)}" for line in text.splitlines())
         yield ""
+    yield from (f"note: {shown(each)}." for each in rests_on)
     seen = f"{files} file{'' if files == 1 else 's'} checked"
     found = f"{len(findings)} finding{'' if len(findings) == 1 else 's'}" if findings else "nothing found"
     partial = f"; partial: {unread} could not be read" if unread else ""
     yield f"{what}: {seen}, {found}{partial}"
 
 
-def findings_json(findings: Sequence[CodeFinding], *, files: int, unread: Sequence[Diagnostic], kind: str) -> str:
+def findings_json(
+    findings: Sequence[CodeFinding],
+    *,
+    files: int,
+    unread: Sequence[Diagnostic],
+    kind: str,
+    rests_on: Sequence[str] | None = None,
+) -> str:
     """One JSON document."""
     body: dict[str, Any] = {
         "imdsctl_version": __version__,
@@ -59,4 +70,6 @@ def findings_json(findings: Sequence[CodeFinding], *, files: int, unread: Sequen
         ],
         "unread": [{"code": each.code, "summary": each.summary, "subject": each.subject} for each in unread],
     }
-    return orjson.dumps(body, option=orjson.OPT_INDENT_2).decode() + "\n"
+    if rests_on is not None:
+        body["rests_on"] = rests_on
+    return json_bytes(body, orjson.OPT_INDENT_2).decode() + "\n"

@@ -10,6 +10,7 @@ from typing import Any
 from imdsctl import __version__
 from imdsctl.domain.diff import PLACE, Difference, Happened, Option
 from imdsctl.domain.history import Kind, ScanRecord, coverage
+from imdsctl.domain.json_text import json_bytes
 from imdsctl.domain.shown import shown
 from imdsctl.domain.verdicts import Count
 from imdsctl.views.diagnostics import painted
@@ -179,8 +180,6 @@ def diff_json(
     before: ScanRecord, after: ScanRecord, differences: Iterable[Difference], tally: Counter[Happened]
 ) -> Iterator[str]:
     """One JSON object, in pieces: the differences may be many. `tally` is read when they have passed."""
-    import orjson
-
     head = {
         "imdsctl_version": __version__,
         "format_version": FORMAT_VERSION,
@@ -188,12 +187,12 @@ def diff_json(
         "before": _record_json(before),
         "after": _record_json(after),
     }
-    yield orjson.dumps(head).decode()[:-1] + ',\n"differences": ['
+    yield json_bytes(head).decode()[:-1] + ',\n"differences": ['
     separator = "\n"
     for each in differences:
-        yield separator + orjson.dumps(_difference_json(each)).decode()
+        yield separator + json_bytes(_difference_json(each)).decode()
         separator = ",\n"
-    yield '\n],\n"totals": ' + orjson.dumps({str(each): tally[each] for each in Happened}).decode() + "}\n"
+    yield '\n],\n"totals": ' + json_bytes({str(each): tally[each] for each in Happened}).decode() + "}\n"
 
 
 def _difference_json(each: Difference) -> dict[str, Any]:

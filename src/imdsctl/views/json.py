@@ -31,8 +31,10 @@ def document(kind: str, **members: Any) -> str:
     """One JSON object with its kind and versions first, indented, ending in a line feed."""
     import orjson
 
+    from imdsctl.domain.json_text import json_bytes
+
     head = {"imdsctl_version": __version__, "format_version": FORMAT_VERSION, "kind": kind}
-    return orjson.dumps({**head, **members}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    return json_bytes({**head, **members}, orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def scan_json(scan: Scan, summary: ScanSummary, *, complete: bool = True) -> Iterator[str]:
@@ -84,7 +86,9 @@ def scan_json(scan: Scan, summary: ScanSummary, *, complete: bool = True) -> Ite
 def _indented(value: Any) -> str:
     import orjson
 
-    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    from imdsctl.domain.json_text import json_bytes
+
+    text = json_bytes(value, orjson.OPT_INDENT_2).decode()
     return "\n    " + text.replace("\n", "\n    ")
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from imdsctl.fleet.events import AccountEntered, AccountsFound, AccountSkipped, Event, Listener, TargetRead, ignore
+from imdsctl.views.terminal import canvas, still_guarded
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -56,7 +57,8 @@ def _drawing(stream: TextIO) -> Iterator[Progress | None]:
         TextColumn("{task.fields[note]}"),
     )
     # A redraw costs CPU: four a second look alive.
-    with Progress(*columns, console=Console(file=stream), transient=True, refresh_per_second=4) as progress:
+    console = Console(file=canvas(stream))
+    with Progress(*columns, console=console, transient=True, refresh_per_second=4) as progress, still_guarded():
         yield progress
 
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from imdsctl import __version__
+from imdsctl.domain.json_text import json_bytes
 from imdsctl.domain.readiness import REFUSED, TOKENS, V1, V2, Caller, Readiness, Usage, Use, Verdict, Why
 from imdsctl.views.diagnostics import painted
 from imdsctl.views.json import FORMAT_VERSION
@@ -124,7 +123,7 @@ def _reason(why: Why, name: str, calls: int, report: Report) -> str:
 
 def run_json(report: Report) -> str:
     """One object on one line."""
-    return orjson.dumps(run_object(report)).decode() + "\n"
+    return json_bytes(run_object(report)).decode() + "\n"
 
 
 def run_object(report: Report) -> dict[str, Any]:

@@ -262,10 +262,10 @@ def explanation_text(explanation: Explanation, *, colour: bool = False) -> str:
     source = "" if explanation.live else f", as scan {explanation.source} saw it"
     head = f"{explanation.kind} " if explanation.subject != "a launch" else ""
     parts = [
-        f"{head}{painted(explanation.subject, 'bold', colour)} in {explanation.target}{source}\n"
-        f"{verdict}: {explanation.exposure.reason}",
+        f"{head}{painted(shown(explanation.subject), 'bold', colour)} in {explanation.target}{source}\n"
+        f"{verdict}: {shown(explanation.exposure.reason)}",
         _layers_table(explanation, colour),
-        "\n".join(f"  {layer}: {text}" for layer, text in explanation.sources.items()),
+        "\n".join(f"  {layer}: {shown(text)}" for layer, text in explanation.sources.items()),
         _enforcement(explanation),
     ]
     if explanation.held is not None:
@@ -274,7 +274,7 @@ def explanation_text(explanation: Explanation, *, colour: bool = False) -> str:
         words = ", ".join(f"{name} {held.get(name, 'unset')} -> {value}" for name, value in changed.items())
         parts.append(f"A relaunch would change {words}." if changed else "A relaunch would get the same options.")
     if explanation.notes:
-        parts.append("\n".join(f"note: {note}" for note in explanation.notes))
+        parts.append("\n".join(f"note: {shown(note)}" for note in explanation.notes))
     return "\n\n".join(parts)
 
 

@@ -10,6 +10,7 @@ import orjson
 
 from imdsctl import __version__
 from imdsctl.domain.diagnostics import Diagnostic, Severity
+from imdsctl.domain.json_text import json_bytes
 from imdsctl.host.calls import Kind, Outcome
 from imdsctl.host.processes import Process
 from imdsctl.host.trace import Health
@@ -152,7 +153,7 @@ def lost_packets(health: Health) -> Diagnostic | None:
 def trace_json(table: TraceTable, health: Health, *, final: bool) -> str:
     """Everything that was counted so far, as one line."""
     total = table.total()
-    return orjson.dumps(
+    return json_bytes(
         {
             "imdsctl_version": __version__,
             "format_version": FORMAT_VERSION,
@@ -171,7 +172,7 @@ def trace_json(table: TraceTable, health: Health, *, final: bool) -> str:
                 for reason, tally in table.unattributed.items()
             ],
         },
-        option=orjson.OPT_APPEND_NEWLINE,
+        orjson.OPT_APPEND_NEWLINE,
     ).decode()
 
 

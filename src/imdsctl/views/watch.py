@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from imdsctl.domain.drift import Drift
+from imdsctl.domain.json_text import json_bytes
 from imdsctl.domain.plan import Change, change_to_plain
 from imdsctl.domain.shown import shown
 from imdsctl.domain.trail_events import Actor
@@ -46,7 +45,7 @@ def is_quiet(event: WatchEvent) -> bool:
 
 def watch_json(event: WatchEvent) -> str:
     """One event as a line of JSON."""
-    return orjson.dumps(watch_plain(event)).decode() + "\n"
+    return json_bytes(watch_plain(event)).decode() + "\n"
 
 
 def watch_plain(event: WatchEvent, *, most: int | None = None) -> dict[str, Any]:

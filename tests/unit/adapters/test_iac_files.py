@@ -299,6 +299,94 @@ def test_properties_of_another_form_never_end_the_check(kind: str, value: str, t
     assert any(each.rule.id == "invalid-value" and each.file.endswith("b.tf") for each in checked.findings)
 
 
+VARIABLE = 'variable "tokens" {\n  default = "required"\n}\n'
+INSTANCE = 'resource "aws_instance" "web" {\n  ami = "ami-0a"\n  metadata_options {\n    http_tokens = %s\n  }\n}\n'
+
+
+def test_a_clean_answer_says_on_which_default_of_a_variable_it_rests(tmp_path: Path) -> None:
+    (tmp_path / "main.tf").write_text(VARIABLE + "locals {\n  t = var.tokens\n}\n" + INSTANCE % "local.t")
+    checked, _ = check(tmp_path)
+    assert checked.findings == ()
+    assert checked.rests_on == (
+        f"aws_instance.web: the answer is that of the default of var.tokens in {tmp_path}/main.tf:1, and another value "
+        "may change it (--var-file)",
+    )
+
+
+@pytest.mark.parametrize("name", ["terraform.tfvars", "x.auto.tfvars", "terraform.tfvars.json", "x.auto.tfvars.json"])
+def test_a_value_that_is_given_is_no_default(name: str, tmp_path: Path) -> None:
+    (tmp_path / "main.tf").write_text(VARIABLE + INSTANCE % "var.tokens")
+    given = '{"tokens": "required"}' if name.endswith("json") else 'tokens = "required"\n'
+    (tmp_path / name).write_text(given)
+    assert check(tmp_path)[0].rests_on == ()
+    (tmp_path / name).write_text(given.replace("required", "optional"))
+    assert [each.rule.id for each in check(tmp_path)[0].findings] == ["imdsv1-allowed"]
+
+
+def test_the_default_of_a_module_that_is_called_is_what_a_run_takes(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "main.tf").write_text(VARIABLE + INSTANCE % "var.tokens")
+    (tmp_path / "main.tf").write_text('module "m" {\n  source = "./m"\n}\n')
+    assert (check(tmp_path)[0].findings, check(tmp_path)[0].rests_on) == ((), ())
+
+
+@pytest.mark.parametrize("switch", ["count = var.on ? 1 : 0", 'for_each = var.on ? toset(["a"]) : []'])
+def test_what_a_default_leaves_out_is_told(switch: str, tmp_path: Path) -> None:
+    body = INSTANCE.replace("{\n  ami", f"{{\n  {switch}\n  ami", 1) % '"optional"'
+    (tmp_path / "main.tf").write_text('variable "on" {\n  default = false\n}\n' + body)
+    checked, _ = check(tmp_path)
+    assert checked.findings == ()
+    assert checked.rests_on == (
+        f"aws_instance.web: not made with the default of var.on in {tmp_path}/main.tf:1, and not judged; another value "
+        "may make it (--var-file)",
+    )
+
+
+def test_what_a_scan_saw_is_no_wish(tmp_path: Path) -> None:
+    (tmp_path / "main.tf").write_text('resource "aws_instance" "web" {\n  ami = "ami-0a"\n}\n')
+    seen = RegionSeen(TARGET, AccountDefaults.from_aws({"HttpTokens": "required"}))
+    assert check(tmp_path, world=of_scan(seen, Intent()))[0].rests_on == ()
+    assert len(check(tmp_path)[0].rests_on) == 1
+
+
+def test_an_override_file_is_where_its_value_is_to_be_corrected(tmp_path: Path) -> None:
+    (tmp_path / "main.tf").write_text(INSTANCE % '"required"')
+    (tmp_path / "z_override.tf").write_text('resource "aws_instance" "web" {\n  ami = "ami-0b"\n}\n')
+    assert check(tmp_path)[0].findings == ()
+    (tmp_path / "z_override.tf").write_text(INSTANCE % '"optional"')
+    (finding,) = check(tmp_path)[0].findings
+    assert (finding.file, finding.line) == (str(tmp_path / "z_override.tf"), 4)
+
+
+def test_an_overriding_block_replaces_the_whole_block(tmp_path: Path) -> None:
+    (tmp_path / "main.tf").write_text(INSTANCE % '"required"')
+    over = 'resource "aws_instance" "web" {\n  metadata_options {\n    http_endpoint = "enabled"\n  }\n}\n'
+    (tmp_path / "override.tf").write_text(over)
+    (finding,) = check(tmp_path, world=World())[0].findings
+    assert finding.rule.id == "imds-unknown"
+    assert "the launch says nothing" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ('{ a = "required" }[terraform.workspace]', "terraform.workspace, which only a run knows"),
+        ('["required"][count.index]', "count.index, which only a run knows"),
+    ],
+)
+def test_the_reason_is_the_part_that_is_unknown(expression: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "main.tf").write_text(f"locals {{\n  t = {expression}\n}}\n" + INSTANCE % "local.t")
+    (finding,) = check(tmp_path)[0].findings
+    assert finding.message.endswith(f"because HttpTokens depends on {reason}")
+
+
+def test_a_parameter_of_a_template_is_named(tmp_path: Path) -> None:
+    body = '{"Type": "AWS::EC2::Instance", "Properties": {"MetadataOptions": {"HttpTokens": {"Ref": "Tokens"}}}}'
+    (tmp_path / "stack.json").write_text(f'{{"Resources": {{"Web": {body}}}}}')
+    (finding,) = check(tmp_path)[0].findings
+    assert finding.message.endswith("because HttpTokens depends on Ref `Tokens`")
+
+
 def test_what_is_no_infrastructure_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "chart.yaml").write_text("a: {{ .Values.x }}\n")
     (tmp_path / "package.json").write_text("{ // editors\n}")
@@ -311,10 +399,24 @@ def test_a_path_that_is_not_there() -> None:
         code_files([Path("no-such-folder")])
 
 
-def test_aliases_that_multiply_cost_nothing(tmp_path: Path) -> None:
-    lines = ["a0: &a0 {x: AWS::}"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30)]
-    (tmp_path / "bomb.yaml").write_text("\n".join([*lines, "Resources: *a29"]))
-    assert check(tmp_path)[0].findings == ()
+@pytest.mark.parametrize(
+    ("use", "rules"),
+    [
+        ("Resources: *a29 # AWS::", []),
+        ("Resources: {A: {Type: 'AWS::EC2::Instance', Properties: {UserData: *a29, MetadataOptions: *a29}}}", []),
+        ("Resources: {A: {Type: 'AWS::EC2::Instance', Properties: *a29}}", []),
+        (
+            "apiVersion: karpenter.k8s.aws/v1\nkind: EC2NodeClass\n"
+            "spec: {metadataOptions: {httpTokens: *a29, httpPutResponseHopLimit: 2}, userData: *a29}",
+            ["invalid-value"],
+        ),
+    ],
+)
+def test_aliases_that_multiply_cost_nothing(use: str, rules: list[str], tmp_path: Path) -> None:
+    lines = ["a0: &a0 {x: y}"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30)]
+    (tmp_path / "bomb.yaml").write_text("\n".join([*lines, use]))
+    checked, unread = check(tmp_path)
+    assert ([each.rule.id for each in checked.findings], unread) == (rules, [])
 
 
 def test_a_template_of_six_megabytes_in_bounded_time(tmp_path: Path) -> None:

@@ -178,3 +178,33 @@ def test_a_template_of_six_megabytes(form: str, tmp_path: Path, capsys: pytest.C
     (tmp_path / f"large.{form}").write_text(text)
     assert command(["check", str(tmp_path)], NOTHING) == 1
     assert "check: 1 file checked, 1 finding\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("scan", "--role", "hunter2\udcff"),
+        ("scan", "--db", "postgresql+psycopg://me:hunter2\udcff@host/name"),
+        ("report", "--scan", "hunter2\udcff"),
+        ("explain", "hunter2\udcff"),
+        ("policy", "check", "hunter2\udcff", "--json"),
+        ("watch", "--webhook", "https://host/hunter2\udcff"),
+    ],
+)
+def test_words_that_are_not_utf_8_are_refused_and_not_repeated(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(words, NOTHING) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error[usage]: what was given as `")
+    assert "hunter2" not in said, "it may be a URL with a password"
+
+
+def test_a_file_may_have_a_name_of_any_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bad-\udcff.tf"
+    file.write_text(TYPO)
+    assert command(["check", str(file), "--json"], NOTHING) == 1
+    (finding, *_) = json.loads(capsys.readouterr().out)["findings"]
+    assert finding["file"] == str(file)
+    assert command(["check", str(file), "--sarif"], NOTHING) == 1
+    assert "bad-%FF.tf" in capsys.readouterr().out

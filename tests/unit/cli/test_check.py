@@ -20,6 +20,7 @@ from imdsctl.fleet.memory_store import MemoryStore
 FILES = Path(__file__).parents[2] / "cases" / "iac" / "files"
 OPTIONAL = str(FILES / "bad-instance-optional.tf")
 UNKNOWN = str(FILES / "bad-instance-variable.tf")
+REQUIRED = str(FILES / "good-instance-required.tf")
 SILENT = str(FILES / "good-instance-silent.tf")
 WHERE = ("--account", "111122223333", "--region", "eu-west-1")
 
@@ -40,9 +41,22 @@ def run(*arguments: str, dependencies: Dependencies = NOTHING) -> int:
     return command(["check", *arguments], dependencies)
 
 
+REGION = (
+    "note: 1 launch or template says nothing about HttpTokens: the answer is that of a Region default of `required`, "
+    "as the intent wants it. With --account and --region it is as a scan saw it.\n"
+)
+
+
 def test_clean(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(SILENT) == 0
+    assert run(REQUIRED) == 0
     assert capsys.readouterr().out == "check: 1 file checked, nothing found\n"
+
+
+def test_an_answer_that_rests_on_a_wish_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(SILENT) == 0
+    assert capsys.readouterr().out == f"{REGION}check: 1 file checked, nothing found\n"
+    assert run(SILENT, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["rests_on"] == [REGION.removeprefix("note: ").removesuffix(".\n")]
 
 
 def test_a_finding_says_file_line_and_reason(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +78,7 @@ def test_what_cannot_be_read_makes_it_partial(tmp_path: Path, capsys: pytest.Cap
     torn.write_text('{"Resources": {"A": {"Type": "AWS::EC2::Instance"')
     assert run(str(torn), SILENT, "--fail-on", "exposed") == 1
     out, err = capsys.readouterr()
-    assert out == "check: 2 files checked, nothing found; partial: 1 could not be read\n"
+    assert out == f"{REGION}check: 2 files checked, nothing found; partial: 1 could not be read\n"
     assert f"{torn}:1:50" in err
 
 

@@ -14,7 +14,9 @@ from imdsctl.adapters.artifact_uris import artifact_uri
 from imdsctl.cli.app import run
 from imdsctl.cli.dependencies import Dependencies
 from imdsctl.codify.findings import CodeFinding, CodeRule, Severity
-from imdsctl.views.reports.code import RESULTS_MAX, code_sarif
+from imdsctl.domain.diagnostics import Diagnostic
+from imdsctl.views.reports.code import code_sarif
+from imdsctl.views.reports.sarif import RESULTS_MAX
 
 CASES = Path(__file__).parents[2] / "cases"
 RULE = CodeRule("a-rule", Severity.WARNING, "a title", "a reason")
@@ -83,11 +85,16 @@ def test_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_more_results_than_code_scanning_takes() -> None:
     many = [CodeFinding(RULE, Severity.NOTE, "a.tf", n, 1, "said") for n in range(1, RESULTS_MAX + 2)]
     worst = CodeFinding(RULE, Severity.ERROR, "a.tf", 1, 1, "worse")
-    log = json.loads(code_sarif([*many, worst], [RULE], (), check="check", uri=str))
+    told: list[Diagnostic] = []
+    log = json.loads(code_sarif([*many, worst], [RULE], (), check="check", uri=str, tell=told.append))
     run_ = log["runs"][0]
     assert breaches(log) == []
     assert (len(run_["results"]), run_["results"][0]["level"]) == (RESULTS_MAX, "error")
-    assert "2 findings are left out" in run_["invocations"][0]["toolExecutionNotifications"][0]["message"]["text"]
+    [said] = run_["invocations"][0]["toolExecutionNotifications"]
+    assert said["message"]["text"].startswith("2 of 25,002 findings are not in the SARIF log, the least serious: ")
+    assert [(each.code, each.severity, each.summary) for each in told] == [
+        ("results-left-out", "warning", said["message"]["text"])
+    ]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +111,9 @@ def test_more_results_than_code_scanning_takes() -> None:
 )
 def test_the_rules_find_what_breaks_them(where: str, value: Any, breach: str) -> None:
     log = json.loads(
-        code_sarif([CodeFinding(RULE, Severity.ERROR, "a.tf", 2, 3, "said")], [RULE], (), check="c", uri=str)
+        code_sarif(
+            [CodeFinding(RULE, Severity.ERROR, "a.tf", 2, 3, "said")], [RULE], (), check="c", uri=str, tell=nothing
+        )
     )
     assert breaches(log) == []
     broken = copy.deepcopy(log)

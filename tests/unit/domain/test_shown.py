@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imdsctl.domain.shown import shown, shown_lines
+from imdsctl.domain.shown import ERASED, shown, shown_lines
 
 HOSTILE = [
     "\x1b[2J",
@@ -19,6 +19,9 @@ HOSTILE = [
     "a\x00b",
     "\u2066x\u2069",
     "\ud800",
+    "a\rforged",
+    "a\r\x1b[Kforged",
+    "\uffff",
 ]
 
 
@@ -35,8 +38,9 @@ def test_a_name_cannot_forge_a_line() -> None:
 
 
 def test_our_own_lines_and_colours_pass() -> None:
-    line = "\x1b[31mexposed\x1b[0m\t12\n\r\x1b[K"
+    line = "\r\x1b[K\x1b[31mexposed\x1b[0m\t12\r\n\n"
     assert shown_lines(line) == line
+    assert shown_lines(f"{line}{line}") == f"{line}\\u000d\\u001b[K{line.removeprefix(ERASED)}", "in its place only"
 
 
 def test_ordinary_names_stay_as_they_are() -> None:

@@ -1,4 +1,4 @@
-"""A sweep cut into shards, and the shards' ends put together again."""
+"""A sweep cut into shards: what goes into one, and what comes out of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 from imdsctl.domain.observations import Account, AccountUnseen, RegionSeen, ScanEnd, ScanHeader, Target, Unseen
 from imdsctl.fleet.events import AccountEntered, AccountsFound, AccountSkipped, Event, TargetRead
 from imdsctl.fleet.memory_store import MemoryStore
+from imdsctl.fleet.scan import unreached
 from imdsctl.fleet.selection import Selection
-from imdsctl.fleet.shards import ACCOUNTS_PER_SHARD_MAX, ShardDone, ShardOrder, ShardWriter, joined, split
+from imdsctl.fleet.shards import ACCOUNTS_PER_SHARD_MAX, ShardDone, ShardDoor, ShardOrder, ShardWriter, split
 from imdsctl.fleet.targets import Caller
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -30,18 +31,9 @@ def test_every_account_is_in_one_shard_in_its_order(count: int, workers: int, sh
     assert all(0 < len(shard) <= ACCOUNTS_PER_SHARD_MAX for shard in cut)
 
 
-def unseen(account_id: str, region: str | None = None) -> AccountUnseen:
-    return AccountUnseen(account_id, region, Unseen("account", "denied"))
-
-
-def test_the_ends_of_shards_are_one_end_in_the_order_of_the_accounts() -> None:
-    ends = [ScanEnd(NOON, (unseen("1"), unseen("2", "r")), calls=3), ScanEnd(NOON, (unseen("3"),), calls=4)]
-    assert joined(NOON, ends, before=(unseen("0"),), calls=5) == ScanEnd(
-        NOON, (unseen("0"), unseen("1"), unseen("2", "r"), unseen("3")), calls=12
-    )
-
-
-ORDER = ShardOrder(ScanHeader("s", NOON, accounts(1)), Selection(), Caller("1", "arn:aws:iam::1:root"))
+ORDER = ShardOrder(
+    ScanHeader("s", NOON, accounts(1)), Selection(), (ShardDoor(None, Caller("1", "arn:aws:iam::1:root")),)
+)
 SEEN = RegionSeen(Target("000000000000", "eu-west-1"))
 
 
@@ -68,6 +60,7 @@ def test_what_happened_in_a_shard_is_told_as_a_sweep_would_tell_it() -> None:
     for event in (AccountsFound(1), *told):
         writer.hear(event)
     heard: list[Event] = []
-    done = ShardDone(ScanEnd(NOON, (unseen("2"),)), entered=tuple(writer.entered), read=tuple(writer.read))
-    done.tell(heard.append)
-    assert heard == [*told, AccountSkipped(unseen("2"))]
+    denied = AccountUnseen("2", None, Unseen("account", "denied"))
+    end = ScanEnd(NOON, (denied, unreached("3"), unreached("4", "eu-west-1")))
+    ShardDone(end, entered=tuple(writer.entered), read=tuple(writer.read)).tell(heard.append)
+    assert heard == [*told, AccountSkipped(denied)]

@@ -18,14 +18,17 @@ from botocore.validate import ParamValidator
 from junitparser import JUnitXml
 from py_ocsf_models.events.findings.compliance_finding import ComplianceFinding
 from tests.sarif_rules import breaches
+from tests.unit.views.named_scan import IDS, named_evidence, named_scan
 
 from imdsctl.domain.coverage import TrendPoint, coverage_of
+from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.domain.evidence import Evidence, InstanceEvidence
 from imdsctl.domain.exposure import Verdict
 from imdsctl.domain.findings import RULES, findings
 from imdsctl.domain.observations import (
     Account,
     AccountUnseen,
+    GroupSeen,
     ImageSeen,
     InstanceSeen,
     RegionSeen,
@@ -42,7 +45,7 @@ from imdsctl.views.reports.cloud import asff_text, ocsf_text
 from imdsctl.views.reports.html import html_text
 from imdsctl.views.reports.junit import junit_text
 from imdsctl.views.reports.rows import csv_lines, json_lines
-from imdsctl.views.reports.sarif import sarif_text
+from imdsctl.views.reports.sarif import RESULTS_MAX, sarif_text
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 SHOP, BANK, GONE = "111111111111", "222222222222", "333333333333"
@@ -117,7 +120,15 @@ def make(*, enforced: bool = False, evidence: Evidence | None = EVIDENCE, scan: 
 
 
 Write = Callable[[Report], Iterator[str]]
-FORMATS: tuple[Write, ...] = (html_text, csv_lines, json_lines, sarif_text, ocsf_text, asff_text, junit_text)
+TOLD: list[Diagnostic] = []
+
+
+def sarif(report: Report) -> Iterator[str]:
+    TOLD.clear()
+    return sarif_text(report, TOLD.append)
+
+
+FORMATS: tuple[Write, ...] = (html_text, csv_lines, json_lines, sarif, ocsf_text, asff_text, junit_text)
 
 
 def text(write: Write, report: Report) -> str:
@@ -174,7 +185,7 @@ def test_a_build_server_reads_a_case_for_everything_that_was_looked_at() -> None
 
 
 def test_a_code_scanner_reads_rules_and_results() -> None:
-    log = json.loads(text(sarif_text, make()))
+    log = json.loads(text(sarif, make()))
     assert breaches(log) == []
     [run] = log["runs"]
     rules = run["tool"]["driver"]["rules"]
@@ -185,6 +196,42 @@ def test_a_code_scanner_reads_rules_and_results() -> None:
         assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].startswith("aws/")
         assert (result["level"] == "none") == (result["kind"] != "fail")
     assert len({result["partialFingerprints"]["imdsctl/v1"] for result in run["results"]}) == len(run["results"])
+
+
+def test_more_results_than_code_scanning_takes_are_cut_from_the_end_and_said() -> None:
+    """GitHub refuses a file with more than 25,000 results in a run, whole."""
+    home = Target(SHOP, "eu-west-1")
+    many = tuple(instance(f"0{number:05x}") for number in range(RESULTS_MAX))
+    region = RegionSeen(home, AccountDefaults(), instances=many, unseen=(Unseen("images", "no", "AccessDenied"),))
+    last = many[-1].instance_id
+    used = replace(EVIDENCE, instances={(home, last): InstanceEvidence(home, last, no_token=1.0)})
+    log = json.loads(text(sarif, make(scan=replace(SCAN, regions=(region,)), evidence=used)))
+    assert breaches(log) == []
+    [run] = log["runs"]
+    [said] = run["invocations"][0]["toolExecutionNotifications"]
+    assert "2 of 25,002 findings are not in the SARIF log" in said["message"]["text"]
+    assert [(each.code, each.summary) for each in TOLD] == [("results-left-out", said["message"]["text"])]
+    results = run["results"]
+    assert len(results) == RESULTS_MAX
+    assert results[0]["partialFingerprints"]["imdsctl/v1"].endswith(last), "what uses IMDSv1 comes first"
+    assert {each["ruleId"] for each in results} == {"imdsctl/instance"}, "the Region default and the unknown come last"
+
+
+def test_fewer_results_are_all_there_and_nothing_is_said() -> None:
+    log = json.loads(text(sarif, make(enforced=True)))
+    assert len(log["runs"][0]["results"]) == len(list(make(enforced=True).findings()))
+    assert TOLD == []
+
+
+@pytest.mark.parametrize(
+    "name", ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", " =1", "\u00a0=1", "\uff1d1", "\uff0b1"]
+)
+def test_a_spreadsheet_takes_no_name_for_a_formula(name: str) -> None:
+    region = replace(next(iter(SCAN.regions)), groups=(GroupSeen(name),), instances=(instance("0a1", Name=name),))
+    scan = replace(SCAN, accounts=(Account(SHOP, name, ou_path=name),), regions=(region,), unseen=())
+    rows = csv.reader(io.StringIO(text(csv_lines, make(scan=scan)), newline=""))
+    # A tab at the start is spelt out: what begins with a backslash is no formula.
+    assert all(cell.lstrip()[:1] not in tuple("=+-@\uff1d\uff0b") for row in rows for cell in row if cell)
 
 
 def test_a_spreadsheet_runs_nothing() -> None:
@@ -224,35 +271,92 @@ def test_the_page_runs_and_loads_nothing_whatever_a_name_says() -> None:
     assert "Share enforced over time" in str(page.tags)
 
 
+HOSTILE = {
+    "escape sequences": "\x1b[2J\x1b]0;owned\x07",
+    "C1 controls": "a\x9b31m\x85b",
+    "directions": "a\u202eb\u2066c",
+    "lines": "a\nb\r\nc\u2028d",
+    "HTML": "<img src=x onerror=alert(1)>\"'&",
+    "CDATA": "]]><x/>&amp;<!--",
+    "what is no character": "a\ufffe\uffffb\0",
+    "lone surrogates": "a\ud800b\udfff",
+    "backticks": "a`b`c`",
+    "a formula": "=cmd|' /C calc'!A0",
+    "ten thousand characters": "x" * 10_000,
+}
+
+
+def named(name: Callable[[str], str], **accepted: str) -> Report:
+    scan, evidence = named_scan(name), named_evidence(name)
+    register = (lambda *_: accepted["accepted"]) if accepted else None
+    report = make(scan=scan, evidence=evidence)
+    return replace(report, findings=partial(findings, scan, evidence, enforced=True, accepts=register))
+
+
+def parse(write: Write, written: str) -> None:
+    """Whoever reads such a report reads it whole, and finds no markup of somebody else's in it."""
+    if write is html_text:
+        page = Page()
+        page.feed(written)
+        assert not {"img", "x", "script"} & {tag for tag, _ in page.tags}
+    elif write is junit_text:
+        JUnitXml.fromstring(written.encode())
+        assert "<x/>" not in written
+    elif write is csv_lines:
+        assert {len(row) for row in csv.reader(io.StringIO(written, newline=""))} == {17}
+    elif write is json_lines:
+        assert all(json.loads(line) for line in written.removesuffix("\n").split("\n"))
+    else:
+        found = json.loads(written)
+        if write is sarif:
+            assert breaches(found) == []
+        if write is asff_text:
+            longest = max(len(each["Id"]) for each in found)
+            assert longest <= 512, "Security Hub refuses longer ones"
+            assert len({each["Id"] for each in found}) == len(found)
+
+
+@pytest.mark.parametrize("text_of_theirs", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("write", FORMATS)
-def test_nothing_hostile_reaches_any_format_raw(write: Write) -> None:
-    written = text(write, make(enforced=True))
-    assert "\x1b" not in written
-    if write is not json_lines:  # JSON for programs keeps the text as it is, in JSON's own escapes
-        assert "\u202e" not in written
+def test_nothing_hostile_reaches_any_format_raw(write: Write, text_of_theirs: str) -> None:
+    report = named(lambda kind: f"{kind} {text_of_theirs}", accepted=f"{text_of_theirs}, until tomorrow")
+    for each in (report, replace(report, findings=named(lambda kind: f"{kind}{text_of_theirs}").findings)):
+        written = text(write, each)
+        written.encode()
+        parse(write, written)
+        # JSON for programs keeps the text as it is; a terminal gets it through `cli.terminal`.
+        hostile = "\x1b\0\x07\ud800\udfff" if write is json_lines else "\x1b\x9b\x85\0\u202e\u2066\u2028\ud800\ufffe"
+        assert not set(hostile) & set(written)
 
 
 @pytest.mark.parametrize("write", FORMATS)
-def test_a_redacted_report_tells_nobody_whose_it_is(write: Write) -> None:
-    report = redacted(make(enforced=True), Redactor(SCAN.accounts, b"k" * 32))
-    written = text(write, report)
-    for told in (
-        SHOP,
-        BANK,
-        GONE,
-        "shop-prod",
-        "i-0a1",
-        "lt-0b1",
-        "ami-0c1",
-        "HYPERLINK",
-        "alert",
-        "role/x",
-        "Root/Prod",
-    ):
-        assert told not in written, told
-    assert "eu-west-1" in written
-    if write is not html_text:
-        assert written.count("\n") == text(write, make(enforced=True)).count("\n")
+@pytest.mark.parametrize("space", [" ", "-", "`"])
+def test_a_redacted_report_tells_nobody_whose_it_is(write: Write, space: str) -> None:
+    """Not by a name or an id of any kind, in any column, nor in what AWS said."""
+
+    def secret(kind: str) -> str:
+        return f"hush{space}{kind.replace(' ', space)}{space}hush"
+
+    for report in (named(secret), named(secret, accepted="hush, until tomorrow")):
+        written = text(write, redacted(report, Redactor(report.coverage.accounts, b"k" * 32)))
+        assert "hush" not in written, written[written.index("hush") - 80 : written.index("hush") + 80]
+        assert not [each for each in IDS if each in written]
+        assert "eu-west-1" in written
+        parse(write, written)
+        if write not in (html_text, junit_text):
+            assert written.count("\n") == text(write, report).count("\n"), "nothing is left out"
+
+
+def test_what_a_redacted_report_says_of_one_thing_it_says_of_the_same_everywhere() -> None:
+    report = named(lambda kind: kind.replace(" ", "-"))
+    redactor = Redactor(report.coverage.accounts, b"k" * 32)
+    found = {before.resource: redactor.finding(before) for before in report.findings()}
+    assert found["i-0abc2222"].workload == f"Auto Scaling group {redactor.resource('group')}"
+    assert found["group-two"].reason == f"launch template {redactor.resource('lost-template')} version 7 was not seen"
+    assert found["instance i-0abc7777"].resource == f"instance {redactor.resource('i-0abc7777')}"
+    assert found["template tags"].resource == "template tags"
+    assert found["images"].reason == "(hidden)"
+    assert found["images"].name == "AccessDenied"
 
 
 def test_pseudonyms_hold_within_a_report_and_differ_between_two() -> None:

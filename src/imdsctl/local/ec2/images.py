@@ -58,11 +58,9 @@ def visible_images(call: Call) -> Iterator[Image]:
     state = region_state(call)
     yield from state.images.values()
     yield from public_images(call.region).values()
-    for account_id, region, other in call.world.touched():
-        if region == call.region and account_id != call.account_id:
-            for image in other.images.values():
-                if image.public or call.account_id in image.launch_permissions:
-                    yield image
+    for image in call.world.shared_images.get(call.region, {}).values():
+        if image.owner_id != call.account_id and (image.public or call.account_id in image.launch_permissions):
+            yield image
 
 
 def find_image(call: Call, image_id: str) -> Image:
@@ -236,6 +234,7 @@ def deregister_image(call: Call) -> dict[str, Any]:
     image = own_image(call, call.params.get("ImageId"))
     state = region_state(call)
     del state.images[image.id]
+    call.world.shared_images.get(call.region, {}).pop(image.id, None)
     state.tags.pop(image.id, None)
     return {"Return": True}
 
@@ -471,7 +470,7 @@ def modify_image_attribute(call: Call) -> dict[str, Any]:
         check_imds_support("" if value is None else value)
         image.imds_support = value
     else:
-        _modify_launch_permission(image, params)
+        _modify_launch_permission(call, image)
     return {}
 
 
@@ -499,7 +498,8 @@ def _value(params: Mapping[str, Any], member: str) -> str | None:
     return value
 
 
-def _modify_launch_permission(image: Image, params: Mapping[str, Any]) -> None:
+def _modify_launch_permission(call: Call, image: Image) -> None:
+    params = call.params
     change = params.get("LaunchPermission") or {}
     add, remove = list(change.get("Add") or ()), list(change.get("Remove") or ())
     users = [{"UserId": user} for user in params.get("UserIds") or ()]
@@ -525,6 +525,11 @@ def _modify_launch_permission(image: Image, params: Mapping[str, Any]) -> None:
         public = public and each.get("Group") != "all"
         permissions.pop(each.get("UserId"), None)
     image.public, image.launch_permissions = public, tuple(permissions)
+    shared = call.world.shared_images.setdefault(call.region, {})
+    if public or permissions:
+        shared[image.id] = image
+    else:
+        shared.pop(image.id, None)
 
 
 OPERATIONS = {

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
-
-import orjson
 
 from imdsctl import __version__
 from imdsctl.domain.exposure import Verdict
 from imdsctl.domain.findings import Finding, Severity, evidence_text
+from imdsctl.domain.json_text import json_bytes
 from imdsctl.domain.report import Report
 from imdsctl.domain.shown import shown
 
@@ -22,6 +22,8 @@ OCSF_VERSION = "1.5.0"
 STANDARD = "IMDSv2 required"
 DESCRIPTION_CHARACTERS_MAX = 1024
 """Source: ASFF, `Description`."""
+ID_CHARACTERS_MAX = 512
+"""Source: ASFF, `Id`, and `Id` of `Resources`."""
 TITLE_CHARACTERS_MAX = 256
 NEXT_STEP_CHARACTERS_MAX = 512
 """Source: ASFF, `Remediation.Recommendation.Text`."""
@@ -69,13 +71,13 @@ def _asff(finding: Finding, seen: datetime) -> dict[str, Any]:
     at = f"{seen:%Y-%m-%dT%H:%M:%SZ}"
     resource: dict[str, Any] = {
         "Type": finding.rule.asff_type,
-        "Id": arn_of(finding),
+        "Id": _id(arn_of(finding)),
         "Partition": partition,
         "Region": region,
     }
     out: dict[str, Any] = {
         "SchemaVersion": "2018-10-08",
-        "Id": finding.id,
+        "Id": _id(finding.id),
         "ProductArn": f"arn:{partition}:securityhub:{region}:{finding.account_id}:product/{finding.account_id}/default",
         "ProductName": "imdsctl",
         "CompanyName": "imdsctl",
@@ -90,7 +92,7 @@ def _asff(finding: Finding, seen: datetime) -> dict[str, Any]:
         "Severity": {"Label": str(finding.severity)},
         "Title": finding.rule.title[:TITLE_CHARACTERS_MAX],
         "Description": _description(finding)[:DESCRIPTION_CHARACTERS_MAX],
-        "Remediation": {"Recommendation": {"Text": finding.next_step[:NEXT_STEP_CHARACTERS_MAX]}},
+        "Remediation": {"Recommendation": {"Text": shown(finding.next_step)[:NEXT_STEP_CHARACTERS_MAX]}},
         "Resources": [resource],
         "Compliance": {"Status": _ASFF_STATUS[finding.verdict]},
         "Workflow": {"Status": "SUPPRESSED" if finding.accepted else "NEW"},
@@ -99,6 +101,15 @@ def _asff(finding: Finding, seen: datetime) -> dict[str, Any]:
     if finding.rule.controls:
         out["Compliance"]["RelatedRequirements"] = [f"Security Hub {control}" for control in finding.rule.controls]
     return out
+
+
+def _id(text: str) -> str:
+    """An id that Security Hub takes, the same for the same text."""
+    text = shown(text)
+    if len(text) <= ID_CHARACTERS_MAX:
+        return text
+    digest = sha256(text.encode()).hexdigest()
+    return f"{text[: ID_CHARACTERS_MAX - len(digest) - 1]}~{digest}"
 
 
 def ocsf_text(report: Report) -> Iterator[str]:
@@ -140,7 +151,7 @@ def _ocsf(finding: Finding, seen: datetime, account_name: str) -> dict[str, Any]
             "account": {"uid": finding.account_id, "name": shown(account_name), "type": "AWS Account", "type_id": 10},
         },
         "finding_info": {
-            "uid": finding.id,
+            "uid": shown(finding.id),
             "title": finding.rule.title,
             "desc": finding.rule.why,
             "created_time": milliseconds,
@@ -153,10 +164,10 @@ def _ocsf(finding: Finding, seen: datetime, account_name: str) -> dict[str, Any]
             "status_id": status_id,
             "status": status,
         },
-        "remediation": {"desc": finding.next_step},
+        "remediation": {"desc": shown(finding.next_step)},
         "resources": [
             {
-                "uid": arn_of(finding),
+                "uid": shown(arn_of(finding)),
                 "name": shown(finding.name or finding.resource),
                 "type": finding.rule.noun,
                 "region": region,
@@ -176,6 +187,6 @@ def _description(finding: Finding) -> str:
 def _json_list(values: Iterator[dict[str, Any]]) -> Iterator[str]:
     separator = "[\n"
     for value in values:
-        yield separator + orjson.dumps(value).decode()
+        yield separator + json_bytes(value).decode()
         separator = ",\n"
     yield "[]\n" if separator == "[\n" else "\n]\n"

@@ -19,12 +19,11 @@ import orjson
 from imdsctl import __version__
 from imdsctl.codify.findings import CodeFinding, CodeRule, Fix, Severity
 from imdsctl.domain.diagnostics import Diagnostic
+from imdsctl.domain.json_text import json_bytes
 from imdsctl.domain.shown import shown
-from imdsctl.views.reports.sarif import SCHEMA
+from imdsctl.views.reports.sarif import SCHEMA, most_serious, notification
 
 _SCORES = {Severity.ERROR: "7.0", Severity.WARNING: "5.0", Severity.NOTE: "2.0"}
-RESULTS_MAX = 25_000
-"""GitHub refuses a whole file whose run has more."""
 _WORST_FIRST = list(Severity)
 _LINE = re.compile(r":\d+")
 
@@ -36,8 +35,12 @@ def code_sarif(
     *,
     check: str,
     uri: Callable[[str], str],
+    tell: Callable[[Diagnostic], None],
 ) -> str:
-    """One SARIF log with one run; `check` names the check in its category. `uri` is that of a file."""
+    """One SARIF log with one run, the most serious findings first; `check` names the check in its category.
+
+    `uri` is that of a file. `tell` hears how many findings are left out.
+    """
     numbers = {rule.id: number for number, rule in enumerate(rules)}
     driver = {
         "name": "imdsctl",
@@ -45,26 +48,18 @@ def code_sarif(
         "semanticVersion": __version__,
         "rules": list(map(_rule, rules)),
     }
-    notes = [_notification("error", each.code, f"{each.subject or ''}: {each.summary}") for each in unread]
-    if len(findings) > RESULTS_MAX:
-        left_out = len(findings) - RESULTS_MAX
-        why = f"{left_out:,} findings are left out, the least severe: code scanning takes {RESULTS_MAX:,} of one run"
-        notes.append(_notification("warning", "results-left-out", why))
-        findings = sorted(findings, key=lambda each: _WORST_FIRST.index(each.severity))[:RESULTS_MAX]
+    kept, cut = most_serious(findings, lambda each: _WORST_FIRST.index(each.severity), tell)
+    notes = [notification("error", each.code, f"{each.subject or ''}: {each.summary}") for each in unread]
     seen: Counter[str] = Counter()
     run = {
         "tool": {"driver": driver},
         "automationDetails": {"id": f"imdsctl/{check}/"},
-        "invocations": [{"executionSuccessful": not unread, "toolExecutionNotifications": notes}],
+        "invocations": [{"executionSuccessful": not unread, "toolExecutionNotifications": [*notes, *cut]}],
         "columnKind": "unicodeCodePoints",
-        "results": [_result(each, numbers, uri(each.file), seen) for each in findings],
+        "results": [_result(each, numbers, uri(each.file), seen) for each in kept],
     }
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
-    return orjson.dumps(log, option=orjson.OPT_INDENT_2).decode() + "\n"
-
-
-def _notification(level: str, code: str, said: str) -> dict[str, Any]:
-    return {"level": level, "message": {"text": shown(said)}, "descriptor": {"id": code}}
+    return json_bytes(log, orjson.OPT_INDENT_2).decode() + "\n"
 
 
 def _rule(rule: CodeRule) -> dict[str, Any]:

@@ -7,10 +7,9 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
 from imdsctl import __version__
 from imdsctl.domain.findings import Finding, evidence_text
+from imdsctl.domain.json_text import json_bytes
 from imdsctl.domain.report import Report
 from imdsctl.domain.shown import shown
 from imdsctl.views.json import FORMAT_VERSION, count_json
@@ -19,6 +18,9 @@ COLUMNS = (
     "account_id", "account_name", "ou", "region", "kind", "resource", "name", "workload", "verdict", "severity",
     "reason", "use", "evidence", "last_used", "accepted", "next_step", "controls",
 )  # fmt: skip
+
+
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def csv_lines(report: Report) -> Iterator[str]:
@@ -42,9 +44,9 @@ def csv_lines(report: Report) -> Iterator[str]:
 
 def _cell(value: Any) -> str:
     """A cell that a spreadsheet takes for text. A name that begins like a formula would be run by the one who opens the
-    file (OWASP, "CSV Injection")."""
+    file, in full-width letters and behind blanks too (OWASP, "CSV Injection")."""
     text = shown("" if value is None else str(value))
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 
 def json_lines(report: Report) -> Iterator[str]:
@@ -63,9 +65,9 @@ def json_lines(report: Report) -> Iterator[str]:
         "evidence_taken": report.evidence_taken,
         "look_back_days": report.look_back.days if report.look_back else None,
     }
-    yield orjson.dumps(head).decode() + "\n"
+    yield json_bytes(head).decode() + "\n"
     for finding in report.findings():
-        yield orjson.dumps({"kind": "finding", "id": finding.id, **finding_json(finding)}).decode() + "\n"
+        yield json_bytes({"kind": "finding", "id": finding.id, **finding_json(finding)}).decode() + "\n"
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:

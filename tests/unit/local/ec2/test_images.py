@@ -111,6 +111,24 @@ def test_an_image_is_seen_by_whom_it_is_shared_with(ec2: Any) -> None:
     assert len(ec2("DescribeImages", ImageIds=[image])["Images"]) == 1
     assert ec2("DescribeImages", Owners=["self"])["Images"] == []
     ec2.launch(ImageId=image)
+    ec2.account_id = "111122223333"
+    ec2("ModifyImageAttribute", ImageId=image, LaunchPermission={"Remove": [{"UserId": "444455556666"}]})
+    assert len(ec2("DescribeImages", ImageIds=[image])["Images"]) == 1, "the owner still sees it"
+    ec2.account_id = "444455556666"
+    assert ec2.code("DescribeImages", ImageIds=[image]) == "InvalidAMIID.NotFound"
+
+
+def test_a_public_image_is_seen_by_all_until_it_is_deregistered(ec2: Any) -> None:
+    image = register(ec2, "everybody's")
+    ec2("ModifyImageAttribute", ImageId=image, LaunchPermission={"Add": [{"Group": "all"}]})
+    found = {"Filters": [{"Name": "name", "Values": ["everybody's"]}]}
+    ec2.account_id = "444455556666"
+    assert [each["ImageId"] for each in ec2("DescribeImages", **found)["Images"]] == [image]
+    ec2.account_id = "111122223333"
+    assert [each["ImageId"] for each in ec2("DescribeImages", **found)["Images"]] == [image], "the owner sees it once"
+    ec2("DeregisterImage", ImageId=image)
+    ec2.account_id = "444455556666"
+    assert ec2("DescribeImages", **found)["Images"] == []
 
 
 def test_a_deregistered_image_is_gone_and_its_instances_stay(ec2: Any) -> None:

@@ -1,0 +1,8 @@
+variable "cfg" {
+  type = object({ tokens = optional(string, "optional") })
+  default = {}
+}
+resource "aws_instance" "a" {
+  ami = "x"
+  metadata_options { http_tokens = var.cfg.tokens }
+}

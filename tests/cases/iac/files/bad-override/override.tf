@@ -1,0 +1,9 @@
+resource "aws_instance" "web" {
+  metadata_options {
+    http_tokens = "optional"
+  }
+}
+
+module "hosts" {
+  tokens = "optional"
+}
