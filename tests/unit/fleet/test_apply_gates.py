@@ -409,7 +409,7 @@ def test_a_run_that_is_stopped_in_its_rollback_goes_on_with_it() -> None:
 # Auto Scaling groups
 
 
-def refreshing(ec2: Any) -> Plan:
+def refreshing(ec2: Any, *old: str) -> Plan:
     target = Target(A, REGION)
     ec2.groups[A, REGION] = {"web": Group([I0, I1])}
     change = Change(
@@ -418,7 +418,7 @@ def refreshing(ec2: Any) -> Plan:
         surface=Surface.AUTO_SCALING_GROUP,
         target=target,
         resource="web",
-        before={},
+        before={"Instances": list(old or (I0, I1))},
         after={"Preferences": {"MinHealthyPercentage": 50}},
         reason="its instances answer IMDSv1",
         wave="first",
@@ -434,6 +434,14 @@ def test_a_refresh_is_followed_to_its_end_and_its_new_instances_are_watched() ->
     assert carry_out(refreshing(ec2), ec2, gauge=gauge).done
     assert dict(ec2.writes)["StartInstanceRefresh"]["Preferences"] == {"MinHealthyPercentage": 50}
     assert gauge.asked[0][1] == {I0, I1}
+
+
+def test_a_group_whose_old_instances_are_gone_is_not_refreshed() -> None:
+    """Somebody else replaced them, or it scaled in and out: a refresh would disturb what is right."""
+    ec2 = fleet(A)
+    plan = refreshing(ec2, "i-gone")
+    assert outcomes(carry_out(plan, ec2, gauge=quiet())) == {Outcome.ALREADY}
+    assert ec2.writes == []
 
 
 def test_a_refresh_of_somebody_else_is_not_disturbed() -> None:
