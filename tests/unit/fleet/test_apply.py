@@ -35,6 +35,7 @@ from imdsctl.fleet.apply_changes import CHANGES_PER_READ_MAX
 from imdsctl.fleet.apply_report import ChangeEnded, Event, Outcome
 from imdsctl.fleet.ports import Credentials, Unreachable
 from imdsctl.fleet.surfaces import SETTLE_SECONDS_MAX
+from imdsctl.views.apply import report_diagnostics
 
 
 def test_what_a_plan_says_is_done_and_nothing_is_left_to_plan() -> None:
@@ -141,6 +142,16 @@ def test_a_refusal_is_recorded_and_stops_before_the_next_wave() -> None:
     assert [entry.code for entry in journal.entries if isinstance(entry, Failed)] == ["UnauthorizedOperation"] * 2
     held = {result.change.stage for result in report.results if result.outcome is Outcome.HELD_BACK}
     assert held == {Stage.ENFORCEMENT}
+
+
+def test_a_permission_that_is_missing_is_named_with_what_prints_it() -> None:
+    ec2 = fleet(instances=1)
+    ec2.before_write = refusing(A, "ModifyInstanceMetadataOptions", refusal())
+    hints = {each.code: each.hint or "" for each in report_diagnostics(carry_out(planned(ec2), ec2), "p", "apply p")}
+    assert "`imdsctl iam-policy write`" in hints["apply-failed"]
+    ec2.before_write = refusing(A, "ModifyInstanceMetadataOptions", refusal("IncorrectInstanceState"))
+    hints = {each.code: each.hint or "" for each in report_diagnostics(carry_out(planned(ec2), ec2), "p", "apply p")}
+    assert "iam-policy" not in hints["apply-failed"]
 
 
 def test_the_same_command_tries_again_what_was_refused() -> None:
