@@ -116,7 +116,7 @@ def confirmed(confirm: int | None, count: int, file: Path, *, command: str, what
         raise DiagnosticError(
             Diagnostic(
                 "confirm-missing",
-                f"{said}, and nobody has confirmed it",
+                f"{said}, and nobody has confirmed that",
                 str(file),
                 f"read it, then run `{command} --confirm {count}`",
             ),

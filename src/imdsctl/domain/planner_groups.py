@@ -15,13 +15,24 @@ from imdsctl.domain.options import HttpTokens
 from imdsctl.domain.plan import Change, Stage, Surface, change_id
 from imdsctl.domain.planner_here import Here
 from imdsctl.domain.planner_instances import Instances
-from imdsctl.domain.planner_launches import State, allows_v1, group_title, unique
+from imdsctl.domain.planner_launches import DEFAULT, LATEST, State, allows_v1, group_title, unique
 
 _REQUIRED = {"HttpTokens": str(HttpTokens.REQUIRED)}
 _MODIFY = {
     FleetKind.EC2_FLEET: "modify-fleet --fleet-id",
     FleetKind.SPOT_FLEET: "modify-spot-fleet-request --spot-fleet-request-id",
 }
+
+_AS_IT_IS = (
+    "it launches $Default or $Latest of a launch template that this plan leaves as it is: the template's own entry, "
+    "deferred or exempt, says why"
+)
+
+
+def _follows(source: LaunchSource) -> bool:
+    """Whether a source launches whatever `$Default` or `$Latest` of its template is: then the template decides."""
+    named = source.template_id is not None or source.template_name is not None
+    return named and (source.version is None or source.version in (DEFAULT, LATEST))
 
 
 class Groups:
@@ -48,12 +59,7 @@ class Groups:
                     (group.name,),
                     group.tags,
                     reason=f"it launches {self._words(wrong)}, which gets IMDSv1",
-                    held=(
-                        "a launch template's version cannot be changed, and this group names it by number; next: "
-                        f"`{self._aws} autoscaling update-auto-scaling-group --auto-scaling-group-name "
-                        f"{quote(group.name)} --launch-template {self._successor(wrong[0])}`, and the same in its "
-                        "overrides"
-                    ),
+                    held=self._group_remedy(group, wrong),
                     radius=(f"{group.desired} desired, {len(group.instance_ids)} there now",),
                     evidence=self._use(group),
                 )
@@ -66,7 +72,7 @@ class Groups:
                     (fleet.fleet_id,),
                     fleet.tags,
                     reason=f"it launches {self._words(wrong)}, which gets IMDSv1",
-                    held=self._fleet_remedy(fleet, wrong[0]),
+                    held=self._fleet_remedy(fleet, wrong),
                     radius=(f"{fleet.kind}, {fleet.state}",),
                 )
 
@@ -154,7 +160,20 @@ class Groups:
         template = self.here.launches.template_id(source) or source.template_name
         return quote(f"LaunchTemplateId={template},Version=$Default")
 
-    def _fleet_remedy(self, fleet: FleetSeen, source: LaunchSource) -> str:
+    def _group_remedy(self, group: GroupSeen, wrong: list[LaunchSource]) -> str:
+        numbered = [each for each in wrong if not _follows(each)]
+        if not numbered:
+            return _AS_IT_IS
+        return (
+            "a launch template's version cannot be changed, and this group names it by number; next: "
+            f"`{self._aws} autoscaling update-auto-scaling-group --auto-scaling-group-name {quote(group.name)} "
+            f"--launch-template {self._successor(numbered[0])}`, and the same in its overrides"
+        )
+
+    def _fleet_remedy(self, fleet: FleetSeen, wrong: list[LaunchSource]) -> str:
+        source = next((each for each in wrong if not _follows(each)), None)
+        if source is None:
+            return _AS_IT_IS
         if self.here.launches.template_id(source):
             if command := _MODIFY.get(fleet.kind):
                 return (

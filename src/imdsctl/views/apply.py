@@ -35,6 +35,10 @@ LISTED_MAX = 10
 """Changes that are named one by one in a diagnostic before the rest is only counted."""
 
 
+DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
+"""AWS's codes for a permission that is missing, by EC2 and by other services."""
+
+
 class ProgressLines:
     """One line a wave and one for each change that went wrong; on a terminal a counter that moves."""
 
@@ -270,6 +274,8 @@ def _refused(report: Report, what: str, plan_file: str, command: str) -> list[Di
     if failed := report.of(Outcome.FAILED):
         why = f"{len(failed)} of {total} {what} were refused or could not be asked for" + _names(failed)
         hint = f"see to the reason, then run `{command}` again: it goes on from its journal"
+        if any(result.code in DENIED for result in failed):
+            hint += "; `imdsctl iam-policy write` prints what the role has to be allowed, which an SCP may deny"
         found.append(
             Diagnostic("apply-failed", why, plan_file, hint)
             if what == CHANGES

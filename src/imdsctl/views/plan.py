@@ -316,7 +316,10 @@ def _waves(
         yield f"Wave {number}{title}: {steps}; in {counted(accounts, 'account')}"
     if number:
         if any(change.evidence == NOT_GATHERED for change in plan.changes):
-            yield "Evidence of IMDSv1 use: not gathered; `imdsctl evidence` asks CloudWatch."
+            yield (
+                "Evidence of IMDSv1 use: not gathered for this scan; `imdsctl evidence` asks CloudWatch, `--scan ID` "
+                "takes one that has it."
+            )
         yield ""
 
 

@@ -35,6 +35,7 @@ from imdsctl.fleet.apply_changes import CHANGES_PER_READ_MAX
 from imdsctl.fleet.apply_report import ChangeEnded, Event, Outcome
 from imdsctl.fleet.ports import Credentials, Unreachable
 from imdsctl.fleet.surfaces import SETTLE_SECONDS_MAX
+from imdsctl.views.apply import report_diagnostics
 
 
 def test_what_a_plan_says_is_done_and_nothing_is_left_to_plan() -> None:
@@ -143,6 +144,16 @@ def test_a_refusal_is_recorded_and_stops_before_the_next_wave() -> None:
     assert held == {Stage.ENFORCEMENT}
 
 
+def test_a_permission_that_is_missing_is_named_with_what_prints_it() -> None:
+    ec2 = fleet(instances=1)
+    ec2.before_write = refusing(A, "ModifyInstanceMetadataOptions", refusal())
+    hints = {each.code: each.hint or "" for each in report_diagnostics(carry_out(planned(ec2), ec2), "p", "apply p")}
+    assert "`imdsctl iam-policy write`" in hints["apply-failed"]
+    ec2.before_write = refusing(A, "ModifyInstanceMetadataOptions", refusal("IncorrectInstanceState"))
+    hints = {each.code: each.hint or "" for each in report_diagnostics(carry_out(planned(ec2), ec2), "p", "apply p")}
+    assert "iam-policy" not in hints["apply-failed"]
+
+
 def test_the_same_command_tries_again_what_was_refused() -> None:
     ec2 = fleet()
     journal = MemoryJournal()
@@ -171,11 +182,13 @@ def test_keep_going_holds_back_only_the_region_that_failed() -> None:
     }
 
 
+@pytest.mark.parametrize("error", [Unreachable("ec2", "timed out", "try again"), refusal("InternalError", "server")])
 @pytest.mark.parametrize("arrived", [True, False])
-def test_a_lost_answer_is_read_back_not_guessed(arrived: bool) -> None:
+def test_a_lost_answer_is_read_back_not_guessed(arrived: bool, error: Exception) -> None:
+    """Nor is one of AWS's own failures: what it says it could not do, it may have done."""
     ec2 = fleet(instances=1)
     journal = MemoryJournal()
-    lost = refusing(A, "ModifyInstanceMetadataOptions", Unreachable("ec2", "timed out", "try again"))
+    lost = refusing(A, "ModifyInstanceMetadataOptions", error)
     if arrived:
         ec2.after_write = lost
     else:

@@ -26,7 +26,7 @@ from tests.unit.fleet.ec2_in_memory import (
 from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.evidence import InstanceEvidence
 from imdsctl.domain.intent import Intent
-from imdsctl.domain.journal import Approved, Failed, GateChecked, SoakBegan, WaveBegan, WaveEnded
+from imdsctl.domain.journal import Approved, Failed, GateChecked, SoakBegan, SoakFailed, WaveBegan, WaveEnded
 from imdsctl.domain.metric_asks import Price
 from imdsctl.domain.observations import Target
 from imdsctl.domain.plan import Change, Plan, Stage, Surface, plan_from_plain, plan_to_plain
@@ -270,6 +270,25 @@ def test_more_rejected_calls_than_the_cap_stop_before_the_next_wave(rejected: in
         assert ec2.instances[B, REGION][I0]["HttpTokens"] == "optional"
 
 
+def test_a_soak_counts_from_the_beginning_of_its_wave() -> None:
+    """The first instances of a large wave are changed long before its last."""
+    ec2, gauge, clock = fleet(A, B), quiet(), SlowClock()
+    plan = in_waves(ec2, gated(soak=HOUR, rejected_calls_max=0))
+    assert carry_out(plan, ec2, clock=clock, listener=clock, gauge=gauge).done
+    assert {since for _, _, since in gauge.asked} == {START}
+
+
+def test_what_a_later_run_changes_in_a_wave_that_was_through_is_watched_too() -> None:
+    ec2, journal, clock = fleet(A, B), MemoryJournal(), FakeClock()
+    plan = in_waves(ec2, gated(soak=HOUR))
+    ec2.instances[A, REGION][I0]["HttpPutResponseHopLimit"] = 5  # somebody else's change: left alone
+    assert Outcome.STALE in outcomes(carry_out(plan, ec2, journal, clock=clock))
+    ec2.instances[A, REGION][I0]["HttpPutResponseHopLimit"] = 1
+    before = clock.now()
+    assert carry_out(plan, ec2, journal, clock=clock).done
+    assert clock.now() - before >= HOUR
+
+
 def test_a_second_soak_counts_from_its_own_beginning() -> None:
     ec2 = fleet(A, B)
     plan = in_waves(ec2, gated(soak=HOUR, rejected_calls_max=0))
@@ -339,6 +358,21 @@ def test_a_plan_that_was_rolled_back_is_not_applied_again() -> None:
         carry_out(plan, ec2, journal, gauge=quiet())
 
 
+def test_a_wave_that_failed_is_rolled_back_though_the_run_died_before_and_all_is_quiet_now() -> None:
+    ec2 = fleet(A, B)
+    before = snapshot(ec2)
+    plan, journal = breaking(ec2), MemoryJournal()
+    carry_out(plan, ec2, journal, gauge=BROKEN)
+    failed = next(n for n, entry in enumerate(journal.entries, 1) if isinstance(entry, SoakFailed))
+    ec2, journal = fleet(A, B), MemoryJournal(killed_at=failed)
+    with pytest.raises((Killed, BaseExceptionGroup)):
+        carry_out(plan, ec2, journal, gauge=BROKEN)
+    assert ec2.instances[A, REGION][I0]["HttpTokens"] == "required"
+    report = carry_out(plan, ec2, MemoryJournal(journal.entries), gauge=quiet())
+    assert report.rolled_back is not None
+    assert snapshot(ec2) == before
+
+
 def test_killed_anywhere_in_wave_gate_and_rollback_the_same_command_comes_to_the_same_end() -> None:
     ec2 = fleet(A, B, instances=1)
     before = snapshot(ec2)
@@ -375,7 +409,7 @@ def test_a_run_that_is_stopped_in_its_rollback_goes_on_with_it() -> None:
 # Auto Scaling groups
 
 
-def refreshing(ec2: Any) -> Plan:
+def refreshing(ec2: Any, *old: str) -> Plan:
     target = Target(A, REGION)
     ec2.groups[A, REGION] = {"web": Group([I0, I1])}
     change = Change(
@@ -384,7 +418,7 @@ def refreshing(ec2: Any) -> Plan:
         surface=Surface.AUTO_SCALING_GROUP,
         target=target,
         resource="web",
-        before={},
+        before={"Instances": list(old or (I0, I1))},
         after={"Preferences": {"MinHealthyPercentage": 50}},
         reason="its instances answer IMDSv1",
         wave="first",
@@ -400,6 +434,14 @@ def test_a_refresh_is_followed_to_its_end_and_its_new_instances_are_watched() ->
     assert carry_out(refreshing(ec2), ec2, gauge=gauge).done
     assert dict(ec2.writes)["StartInstanceRefresh"]["Preferences"] == {"MinHealthyPercentage": 50}
     assert gauge.asked[0][1] == {I0, I1}
+
+
+def test_a_group_whose_old_instances_are_gone_is_not_refreshed() -> None:
+    """Somebody else replaced them, or it scaled in and out: a refresh would disturb what is right."""
+    ec2 = fleet(A)
+    plan = refreshing(ec2, "i-gone")
+    assert outcomes(carry_out(plan, ec2, gauge=quiet())) == {Outcome.ALREADY}
+    assert ec2.writes == []
 
 
 def test_a_refresh_of_somebody_else_is_not_disturbed() -> None:

@@ -327,7 +327,14 @@ def test_an_event_makes_only_its_target_be_read_and_names_who_did_it(fleet: Flee
     queue = Queue(
         [
             Delivery("a", events(record("ModifyInstanceMetadataOptions", instance(1).instance_id))),
-            Delivery("b", events(record("DescribeInstances"), record("RunInstances", errorCode="Client.Denied"))),
+            # Neither a read nor what AWS has refused makes it look there.
+            Delivery(
+                "b",
+                events(
+                    record("DescribeInstances", target=THERE),
+                    record("RunInstances", target=THERE, errorCode="Client.Denied"),
+                ),
+            ),
         ]
     )
     [only] = fleet.run(before, source=queue, interval=None, until_empty=True)
