@@ -192,6 +192,23 @@ def test_what_is_kept_is_bounded(offline: Any, monkeypatch: pytest.MonkeyPatch) 
     assert 8 <= sum(kept) <= 15
 
 
+def test_when_all_is_too_much_the_fullest_histories_lose_their_older_halves(
+    offline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trail, "EVENTS_TOTAL_MAX", 40)
+    calls = {"eu-west-1": 3, "eu-central-1": 16, "us-west-2": 22}
+    for region, number in calls.items():
+        for _ in range(number):
+            offline.client("ec2", region=region).describe_regions()
+    histories = {region: offline.world.trail.history(offline.management, region) for region in calls}
+    assert {region: len(each.events) for region, each in histories.items()} == {
+        "eu-west-1": 3,
+        "eu-central-1": 16,
+        "us-west-2": 11,
+    }
+    assert [position for position, _ in histories["us-west-2"].backwards()] == list(range(21, 10, -1))
+
+
 def test_of_a_large_call_only_the_short_parameters_are_kept(make_offline: Any, tmp_path: Path) -> None:
     offline = make_offline(tmp_path / "state")
     large = "x" * 2000
