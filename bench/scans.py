@@ -14,9 +14,11 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
+
+import botocore.session
 
 from bench.measure import Cores, Cost, cpu_seconds_of, run
 from bench.report import Line, NotMeasured, at_most, less
@@ -70,22 +72,34 @@ def weigh_scans(accounts: int, cores: Cores) -> tuple[list[Line], dict[str, Any]
 
 
 def weigh_sweeps(sizes: Sequence[int], cores: Cores) -> tuple[list[Line], list[dict[str, Any]]]:
-    """`imdsctl scan` over organizations of growing size, and per target beside its peers over the smallest.
+    """`imdsctl scan` of ever more accounts of one organization, and per target beside its peers over a small one.
+
+    All sizes meet the same server, that has nothing of theirs at hand: one that answers from what it keeps lets its
+    client work without a pause, and a target then costs less of it than where answers are waited for.
 
     Raises NotMeasured, ServerFailed.
     """
+    small, *_, whole = sorted(sizes)
     measured: list[dict[str, Any]] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="imdsctl-bench-") as name,
+        _organization(Path(name), whole + RESERVE, cores) as (directory, server),
+    ):
+        left = iter(_accounts(server))
+        for accounts in sorted(sizes, reverse=True):
+            only = [] if accounts == whole else ["--accounts", ",".join(islice(left, accounts))]
+            (directory / "sweep.sqlite").unlink()
+            command = [*sweep_command(directory), *only]
+            cost = weigh(command, server.env, cores, f"imdsctl scan of {accounts} accounts")
+            measured.insert(0, raw_cost(cost) | {"accounts": accounts, **sweep_totals(cost.stdout)})
     peers: dict[str, dict[str, Any]] = {}
-    for accounts in sizes:
-        with (
-            tempfile.TemporaryDirectory(prefix="imdsctl-bench-") as name,
-            _organization(Path(name), accounts + RESERVE, cores) as (directory, server),
-        ):
-            cost = weigh(sweep_command(directory), server.env, cores, f"imdsctl scan of {accounts} accounts")
-            measured.append(raw_cost(cost) | {"accounts": accounts, **sweep_totals(cost.stdout)})
-            for way in ("naive", "shared") if accounts == min(sizes) else ():
-                peer = weigh(boto3_command(way), server.env, cores, f"boto3_scan.py {way}")
-                peers[way] = raw_cost(peer) | {"counts": json.loads(peer.stdout)}
+    with (
+        tempfile.TemporaryDirectory(prefix="imdsctl-bench-") as name,
+        _organization(Path(name), small + RESERVE, cores) as (_, server),
+    ):
+        for way in ("naive", "shared"):
+            peer = weigh(boto3_command(way), server.env, cores, f"boto3_scan.py {way}")
+            peers[way] = raw_cost(peer) | {"counts": json.loads(peer.stdout)}
     section = f"sweep: accounts x {REGIONS} Regions x {INSTANCES} instances, all EC2 surfaces"
     lines = []
     for each in measured:
@@ -154,6 +168,15 @@ def _organization(directory: Path, accounts: int, cores: Cores) -> Iterator[tupl
     with local_aws(directory, cores.server, accounts=accounts, instances=INSTANCES) as server:
         weigh(sweep_command(directory), server.env, cores, "imdsctl scan (to touch the fleet)")
         yield directory, server
+
+
+def _accounts(server: Server) -> list[str]:
+    """The organization's active accounts, in AWS's order."""
+    session = botocore.session.Session()
+    session.set_credentials(server.env["AWS_ACCESS_KEY_ID"], server.env["AWS_SECRET_ACCESS_KEY"])
+    client = session.create_client("organizations", "us-east-1", endpoint_url=server.env["AWS_ENDPOINT_URL"])
+    pages = client.get_paginator("list_accounts").paginate()
+    return [each["Id"] for page in pages for each in page["Accounts"] if each["Status"] == "ACTIVE"]
 
 
 def sweep_totals(text: str) -> dict[str, int]:

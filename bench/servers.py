@@ -78,10 +78,18 @@ def local_aws(
     command += ["--accounts", str(accounts), "--instances", str(instances), *options]
     log = directory / "local.log"
     with running("imdsctl local", command, env=env, port=port, core=core, log=log) as (pid, seconds):
-        printed = subprocess.run(
-            imdsctl("local", "env"), env=env, cwd=REPOSITORY, capture_output=True, text=True, check=True
-        ).stdout
-        yield Server("imdsctl local", pid, port, seconds, env | exports(printed))
+        yield Server("imdsctl local", pid, port, seconds, env | exports(_local_env(env)))
+
+
+def _local_env(env: Mapping[str, str]) -> str:
+    """What `local env` prints; a server listens a moment before it can be found. Raises ServerFailed."""
+    began = time.perf_counter()
+    while True:
+        asked = subprocess.run(imdsctl("local", "env"), env=env, cwd=REPOSITORY, capture_output=True, text=True)
+        if asked.returncode == 0:
+            return asked.stdout
+        if time.perf_counter() - began > START_SECONDS_MAX:
+            raise ServerFailed(f"imdsctl local is not found: {asked.stderr.strip()}")
 
 
 def imdsctl(*arguments: str) -> list[str]:
