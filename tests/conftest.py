@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -44,6 +45,12 @@ LONGEST_FIRST = (
 """Files that take a good part of a minute: one that is begun last is what all other processes wait for."""
 SOURCE = TESTS.parent / "src"
 COMMAND_SECONDS_MAX = float(os.environ.get("IMDSCTL_COMMAND_SECONDS_MAX", "120"))
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is tested, and what a background job of a shell starts ignores it: so would all that the tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

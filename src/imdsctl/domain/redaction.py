@@ -18,10 +18,11 @@ from imdsctl.domain.roll_up import NOUNS
 _ARN = r"arn:[a-z-]*:[^\s`'\")]+"
 _NAMED = r"`[^`]*`"
 _ACCOUNT = r"(?<!\d)\d{12}(?!\d)"
-_RESOURCE = r"\b(?:i|lt|ami|sir|sfr|fleet|mi|vol|snap|eni|vpc|subnet|sg|ou|r|p|o)-[0-9a-z]{4,}(?:-[0-9a-z]{4,})*\b"
+_KINDS = "i|lt|ami|sir|sfr|fleet|mi|vol|snap|eni|vpc|subnet|sg|ou|r|p|o"
+_RESOURCE = rf"\b(?:{_KINDS})-[0-9a-z]{{4,}}(?:-[0-9a-z]{{4,}})*\b"
 _ADDRESS = r"\b\d{1,3}(?:\.\d{1,3}){3}\b|[\w.+-]+@[\w-]+\.[\w.-]+"
 _TELLING = re.compile(f"{_ARN}|{_ADDRESS}|(?P<named>{_NAMED})|(?P<account>{_ACCOUNT})|(?P<resource>{_RESOURCE})")
-_KIND = re.compile(r"(i|lt|ami|sir|sfr|fleet|mi|vol|snap|eni|vpc|subnet|sg|ou|r|p|o)-[0-9a-z]{4,}")
+_KIND = re.compile(rf"({_KINDS})-[0-9a-z]{{4,}}")
 _HIDDEN = "(hidden)"
 _OURS = re.compile(r"$|no (datapoints|evidence)|running, yet|launched \d|[a-z-]+ when it was scanned")
 """How the reasons begin that are not AWS's for there being no evidence (`domain.metric_evidence`)."""
