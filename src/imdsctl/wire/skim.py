@@ -27,9 +27,17 @@ _ENTITIES: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _LEAF: Final = re.compile(rf"\s*+<({_NAME})(?:/>|>([^<]*+)</\1>)|(\S)")
 
 
+_LEAF_TEXT: Final = re.compile(rf"<({_NAME})>([^<]*+)</\1>")
+
 CONTENTS_REMEMBERED_MAX: Final = 2048
 CONTENT_REMEMBERED_MAX: Final = 512
 """So many contents of one kind of element are remembered, each of so many characters at most."""
+STRETCHES_KNOWN_MAX: Final = 12
+STRETCHES_PASSED_OVER: Final = 24
+STRETCH_CHARACTERS_MAX: Final = 16_384
+"""So many stretches of one place are known by heart, each of so many characters at most. Of those that are not known
+every 24th is learned, so that it is the frequent ones that are: to learn one costs what reading it a hundred times
+does."""
 
 
 class Unusual(Exception):
@@ -64,7 +72,7 @@ def _entity(match: re.Match[str]) -> str:
 def structure(members: Mapping[str, Member]) -> Skim:
     """A reader of a structure, by tag."""
     if all(skim is None and not many for _, many, _, skim in members.values()):
-        return Leaves({tag: (name, parse) for tag, (name, _, parse, _) in members.items()})
+        return Leaves(members)
     return _mixed(members)
 
 
@@ -76,7 +84,7 @@ class Leaves:
 
     __slots__ = ("_known", "_read")
 
-    def __init__(self, members: Mapping[str, tuple[str, Callable[[str], Any] | None]]) -> None:
+    def __init__(self, members: Mapping[str, Member]) -> None:
         self._read = _leaves(members)
         self._known: dict[str, dict[str, Any]] = {}
 
@@ -103,97 +111,251 @@ class Leaves:
         return known.copy(), end + len(close)
 
 
-def _leaves(members: Mapping[str, tuple[str, Callable[[str], Any] | None]]) -> Skim:
+def _leaves(members: Mapping[str, Member]) -> Skim:
     """All children are taken in one go when they are texts, as they mostly are."""
-    step = _step(members)
     run = re.compile(rf"(?:\s*+<({_NAME})(?:/>|>[^<]*+</\1>))*+\s*+(?=</)")
+    one_by_one = _mixed(members)
 
     def read(text: str, position: int) -> tuple[dict[str, Any], int]:
-        result: dict[str, Any] = {}
         whole = run.match(text, position)
-        if whole is not None:
-            end = whole.end()
-            for tag, raw, _ in _LEAF.findall(text, position, end):
-                entry = members.get(tag)
-                if entry is not None:
-                    name, parse = entry
-                    value = raw if raw.isalnum() else text_of(raw)
-                    result[name] = value if parse is None else parse(value)
-            return result, end
-        while True:
-            match = step(text, position)
-            if match is None:
-                raise Unusual
-            tag, closed, raw = match.group(2, 3, 4)
-            if tag is None:
-                return result, match.end() - 2
-            if raw is None and not closed:
-                raise Unusual
-            name, parse = members[tag]
-            value = text_of(raw or "")
-            result[name] = value if parse is None else parse(value)
-            position = match.end()
+        if whole is None:
+            found: tuple[dict[str, Any], int] = one_by_one(text, position)
+            return found
+        result: dict[str, Any] = {}
+        end = whole.end()
+        for tag, raw, _ in _LEAF.findall(text, position, end):
+            entry = members.get(tag)
+            if entry is not None:
+                name, _many, parse, _skim = entry
+                value = raw if raw.isalnum() else text_of(raw)
+                result[name] = value if parse is None else parse(value)
+        return result, end
 
     return read
 
 
 def _mixed(members: Mapping[str, Member]) -> Skim:
     step = _step(members)
-    closes = {tag: f"</{tag}>" for tag in members}
+    stretches = _Stretches(members, step)
+    known = stretches.known
+    within = {
+        tag: (name, many, _inside(skim), f"</{tag}>")
+        for tag, (name, many, _, skim) in members.items()
+        if skim is not None
+    }
 
     def read(text: str, position: int) -> tuple[dict[str, Any], int]:
         result: dict[str, Any] = {}
+        behind = ""
         while True:
-            match = step(text, position)
-            if match is None:
-                raise Unusual
-            tag, closed, raw = match.group(2, 3, 4)
+            closed = None
+            for stretch in known[behind]:
+                by_heart, texts, tag = stretch
+                match = by_heart(text, position)
+                if match is not None:
+                    if stretch is not known[behind][0]:
+                        known[behind].remove(stretch)
+                        known[behind].insert(0, stretch)
+                    for group, name, parse in texts:
+                        raw = match[group]
+                        value: Any = raw if raw.isalnum() else text_of(raw)
+                        result[name] = value if parse is None else parse(value)
+                    break
+            else:
+                if behind in within or not behind:
+                    stretches.unknown(behind, text, position)
+                match = step(text, position)
+                if match is None:
+                    raise Unusual
+                leaf, raw, tag, closed = match.group("leaf", "raw", "tag", "closed")
+                if leaf is not None:
+                    name, many, parse, _ = members[leaf]
+                    value = text_of(raw or "")
+                    if parse is not None:
+                        value = parse(value)
+                    if many:
+                        result.setdefault(name, []).append(value)
+                    else:
+                        result[name] = value
+                    position, behind = match.end(), leaf
+                    continue
             position = match.end()
             if tag is None:
                 return result, position - 2
-            name, many, parse, skim = members[tag]
-            if skim is None:
-                if raw is None and not closed:
-                    raise Unusual
-                value: Any = text_of(raw) if raw else ""
-                if parse is not None:
-                    value = parse(value)
-            elif raw is None and not closed:
-                close = closes[tag]
-                if skim.__class__ is Leaves:
-                    value, position = skim.inside(text, position, close)
-                else:
-                    value, position = skim(text, position)
-                    if not text.startswith(close, position):
-                        raise Unusual
-                    position += len(close)
-            elif raw and not raw.isspace():
-                raise Unusual
+            name, many, inside, close = within[tag]
+            if closed:
+                value, _ = inside(close, 0, close)
             else:
-                value, _ = skim("</", 0)
+                value, position = inside(text, position, close)
             if many:
                 result.setdefault(name, []).append(value)
             else:
                 result[name] = value
+            behind = tag
 
     return read
 
 
-def _step(members: Mapping[str, object]) -> Callable[[str, int], re.Match[str] | None]:
-    """Passes over unwanted siblings, then takes a wanted one (2: its tag, 3: `/`, 4: its text) or `</`."""
-    wanted = "|".join(re.escape(tag) for tag in members)
-    unwanted = (
+Inside: TypeAlias = Callable[[str, int, str], "tuple[Any, int]"]
+"""Reads content up to the end tag that is given, from the position behind the start tag to that behind the end tag."""
+
+
+def _inside(skim: Skim) -> Inside:
+    if isinstance(skim, Leaves | _LeavesList):
+        return skim.inside
+
+    def inside(text: str, position: int, close: str) -> tuple[Any, int]:
+        value, position = skim(text, position)
+        if not text.startswith(close, position):
+            raise Unusual
+        return value, position + len(close)
+
+    return inside
+
+
+Match: TypeAlias = Callable[[str, int], "re.Match[str] | None"]
+
+
+def _step(members: Mapping[str, Member]) -> Match:
+    """Passes over unwanted siblings up to the group `gap`, then takes a wanted text, the start of anything else that is
+    wanted, or `</`."""
+    wanted = "|".join(map(re.escape, members))
+    leaves = "|".join(re.escape(tag) for tag, (*_, skim) in members.items() if skim is None) or "(?!)"
+    others = "|".join(re.escape(tag) for tag, (*_, skim) in members.items() if skim is not None) or "(?!)"
+    return re.compile(
         rf"(?:\s*+<(?!(?:{wanted})[>/\s])({_NAME})"
-        r"(?:/>|>[^<]*+(?:</\1>|<(?![!?]|\1[>/\s])[^<]*+(?:<(?![!?]|/?\1[>/\s])[^<]*+)*+</\1>)))*+"
-    )
-    return re.compile(rf"{unwanted}\s*+<(?:({wanted})(?:(/)>|>(?:([^<]*+)</\2>)?)|/)").match
+        r"(?:/>|>[^<]*+(?:</\1>|<(?![!?]|\1[>/\s])[^<]*+(?:<(?![!?]|/?\1[>/\s])[^<]*+)*+</\1>)))*+(?P<gap>)"
+        rf"\s*+<(?:(?P<leaf>{leaves})(?:/>|>(?P<raw>[^<]*+)</(?P=leaf)>)|(?P<tag>{others})(?:(?P<closed>/)>|>)|/)"
+    ).match
+
+
+Stretch: TypeAlias = "tuple[Match, tuple[tuple[int, str, Callable[[str], Any] | None], ...], str | None]"
+"""Matches to the end of the start tag of what is no text (the tag; None: of `</`). The texts on the way are groups."""
+
+
+class _Stretches:
+    """What stands between two members that are no texts, learned by heart.
+
+    What EC2 writes there is the same tags with other texts for nearly every instance, and most of a reply. To compare
+    it with tags that are known takes a quarter of the time that finding out where each element ends does.
+    """
+
+    __slots__ = ("_members", "_passed", "_step", "known")
+
+    def __init__(self, members: Mapping[str, Member], step: Match) -> None:
+        self._members = members
+        self._step = step
+        self._passed: dict[str, int] = {}
+        self.known: dict[str, list[Stretch]] = {tag: [] for tag in ("", *members)}
+        """By the tag of the member that it stands behind ("": at the start); what matched last is the first."""
+
+    def unknown(self, behind: str, text: str, position: int) -> None:
+        """None of those that are known stands here."""
+        self._passed[behind] = passed = self._passed.get(behind, 0) + 1
+        if passed % STRETCHES_PASSED_OVER == 0 and len(self.known[behind]) < STRETCHES_KNOWN_MAX:
+            stretch = self._stretch(text, position)
+            if stretch is not None:
+                self.known[behind].append(stretch)
+
+    def _stretch(self, text: str, start: int) -> Stretch | None:
+        """The one that stands here; None for one that is too long, or in which a text comes in several elements."""
+        pattern = ""
+        texts: list[tuple[int, str, Callable[[str], Any] | None]] = []
+        position = start
+        while match := self._step(text, position):
+            if match.end() - start > STRETCH_CHARACTERS_MAX:
+                break
+            pattern += _by_heart(text[position : match.end("gap")])
+            leaf, raw, tag, closed = match.group("leaf", "raw", "tag", "closed")
+            if leaf is None:
+                if closed:
+                    break
+                return re.compile(rf"{pattern}\s*+<{re.escape(f'{tag}>' if tag else '/')}").match, tuple(texts), tag
+            name, many, parse, _ = self._members[leaf]
+            if many or raw is None:
+                break
+            pattern += rf"\s*+<{re.escape(leaf)}>([^<]*+)</{re.escape(leaf)}>"
+            texts.append((len(texts) + 1, name, parse))
+            position = match.end()
+        return None
+
+
+def _by_heart(gap: str) -> str:
+    """A pattern of elements like these, with any other texts."""
+    pattern, end = "", 0
+    for leaf in _LEAF_TEXT.finditer(gap):
+        pattern += re.escape(gap[end : leaf.start(2)]) + "[^<]*+"
+        end = leaf.end(2)
+    return pattern + re.escape(gap[end:])
 
 
 def wrapped_list(tag: str, parse: Callable[[str], Any] | None, skim: Skim | None) -> Skim:
     """A reader of `<set><item>...</item></set>`'s content; `tag` is the item's."""
+    if isinstance(skim, Leaves):
+        return _LeavesList(tag, skim)
+    return _list(tag, parse, skim)
+
+
+class _LeavesList:
+    """A list of structures of which only texts are wanted: tags, above all."""
+
+    __slots__ = ("_close", "_item", "_known", "_open", "_plain", "_read")
+
+    def __init__(self, tag: str, item: Leaves) -> None:
+        self._open, self._close = f"<{tag}>", f"</{tag}>"
+        self._item = item
+        self._known: dict[str, dict[str, Any]] = {}
+        self._read = _list(tag, None, item)
+        self._plain = 1
+        """So many more lists were plain than were not, those of white space and of lists inside."""
+
+    def __call__(self, text: str, position: int) -> tuple[list[Any], int]:
+        found: tuple[list[Any], int] = self._read(text, position)
+        return found
+
+    def inside(self, text: str, position: int, close: str) -> tuple[list[Any], int]:
+        """The same for content that ends with `close`; gives the position behind that."""
+        end = text.find(close, position)
+        if end < 0:
+            raise Unusual
+        if self._plain > 0:
+            *items, rest = text[position:end].split(self._close)
+            found = None if rest else self._items(items)
+            if found is not None:
+                self._plain += 1
+                return found, end + len(close)
+            self._plain -= 1
+        found, end = self._read(text, position)
+        if not text.startswith(close, end):
+            raise Unusual
+        return found, end + len(close)
+
+    def _items(self, items: list[str]) -> list[Any] | None:
+        """The items that are written so; None when one of them is not the start tag and texts."""
+        result = []
+        for item in items:
+            known = self._known.get(item)
+            if known is None:
+                if not item.startswith(self._open):
+                    return None
+                try:
+                    known, end = self._item(f"{item}</", len(self._open))
+                except Unusual:
+                    return None
+                if end != len(item):
+                    return None
+                if len(item) <= CONTENT_REMEMBERED_MAX:
+                    if len(self._known) >= CONTENTS_REMEMBERED_MAX:
+                        self._known.clear()
+                    self._known[item] = known
+            result.append(known.copy())
+        return result
+
+
+def _list(tag: str, parse: Callable[[str], Any] | None, skim: Skim | None) -> Skim:
     step = re.compile(rf"\s*+<(?:({re.escape(tag)})(?:(/)>|>(?:([^<]*+)</\1>)?)|/)").match
     close = f"</{tag}>"
-    inside = skim.inside if isinstance(skim, Leaves) else None
+    inside = None if skim is None else _inside(skim)
 
     def read(text: str, position: int) -> tuple[list[Any], int]:
         result: list[Any] = []
@@ -205,24 +367,18 @@ def wrapped_list(tag: str, parse: Callable[[str], Any] | None, skim: Skim | None
             position = match.end()
             if found is None:
                 return result, position - 2
-            if skim is None:
+            if inside is None:
                 if raw is None and not closed:
                     raise Unusual
                 value: Any = text_of(raw or "")
                 if parse is not None:
                     value = parse(value)
             elif raw is None and not closed:
-                if inside is not None:
-                    value, position = inside(text, position, close)
-                else:
-                    value, position = skim(text, position)
-                    if not text.startswith(close, position):
-                        raise Unusual
-                    position += len(close)
+                value, position = inside(text, position, close)
             elif raw and not raw.isspace():
                 raise Unusual
             else:
-                value, _ = skim("</", 0)
+                value, _ = inside(close, 0, close)
             result.append(value)
 
     return read

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from imdsctl.adapters.models import load_service
 from imdsctl.wire.errors import WireError
 from imdsctl.wire.http import HttpResponse
-from imdsctl.wire.skim import Unusual
+from imdsctl.wire.skim import STRETCHES_KNOWN_MAX, STRETCHES_PASSED_OVER, Unusual
 
 TAG = {"Key": None, "Value": None}
 WANTED = {
@@ -47,18 +49,33 @@ def reply(instances: str = INSTANCE, head: str = '<?xml version="1.0" encoding="
     ).encode()
 
 
-def parsed(body: bytes, operation: str = "DescribeInstances", service: str = "ec2", wanted: Any = WANTED) -> Any:
+class Reader:
+    """The projection that is asked for: what the quick reader has learned is kept with it."""
+
+    wanted: Any = WANTED
+
+
+@pytest.fixture(scope="module", autouse=True, params=["nothing learned yet", "learned by heart"])
+def reader(request: pytest.FixtureRequest) -> None:
+    """Every test once with a reader that has read nothing, once with one that knows instances by heart."""
+    Reader.wanted = deepcopy(WANTED)
+    if request.param == "learned by heart":
+        for _ in range(STRETCHES_PASSED_OVER):
+            skimmed(reply(INSTANCE * STRETCHES_KNOWN_MAX))
+
+
+def parsed(body: bytes, operation: str = "DescribeInstances", service: str = "ec2", wanted: Any = None) -> Any:
     """What the real parser says."""
     wire: Any = load_service(service).operation(operation)._wire(None)
-    reader = wire._parser(wanted)
+    reader = wire._parser(wanted or WANTED)
     reader.feed(body)
     return reader.close()
 
 
-def skimmed(body: bytes, operation: str = "DescribeInstances", service: str = "ec2", wanted: Any = WANTED) -> Any:
+def skimmed(body: bytes, operation: str = "DescribeInstances", service: str = "ec2", wanted: Any = None) -> Any:
     """What the quick reader says. Raises Unusual."""
     wire: Any = load_service(service).operation(operation)._wire(None)
-    return wire._document(wanted).read(body)
+    return wire._document(wanted or Reader.wanted).read(body)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +87,21 @@ def skimmed(body: bytes, operation: str = "DescribeInstances", service: str = "e
         reply(head=""),
         reply(INSTANCE.replace("><", ">\n    <")),
         reply("<item></item><item/>"),
+        reply(INSTANCE.replace("<reason/>", "<reason>User initiated &lt;now&gt;</reason>")),
+        reply(INSTANCE.replace("<reason/>", "")),
+        reply(
+            INSTANCE.replace(
+                "<instanceState>", "<spot><instanceState><name>x</name></instanceState></spot><instanceState>"
+            )
+        ),
+        reply(INSTANCE.replace("i-1", "i-2").replace("2026-05-12", "2020-01-01").replace("applied", "pending")),
+        reply(INSTANCE.replace("<tagSet>", "<tagSet>\n").replace("</item></tagSet>", "</item>\n</tagSet>")),
+        reply(re.sub("<tagSet>.*</tagSet>", "<tagSet/>", INSTANCE)),
+        reply(re.sub("<tagSet>.*</tagSet>", "<tagSet></tagSet>", INSTANCE)),
+        reply(re.sub("<tagSet>.*</tagSet>", "<tagSet> <item/> </tagSet>", INSTANCE)),
+        reply(re.sub("<metadataOptions>.*</metadataOptions>", "<metadataOptions/>", INSTANCE)),
+        reply(INSTANCE.replace("<value/>", "<value/><more><tagSet><item>x</item></tagSet></more>")),
+        reply(INSTANCE.replace("<tagSet>", "<launchTime>2021-01-01T00:00:00Z</launchTime><tagSet>")),
         reply(INSTANCE.replace("<reason/>", "<tomorrow><deep><instanceId>i-9</instanceId></deep></tomorrow>")),
     ],
 )
@@ -89,6 +121,10 @@ def test_a_plain_document_is_read_as_the_parser_reads_it(body: bytes) -> None:
         ("<reason/>", "<reason><!-- </reason> --></reason>"),
         ("<reason/>", "<reason><reason>x</reason><instanceId>i-2</instanceId></reason>"),
         ("<tagSet>", "<tagSet>text"),
+        ("<tagSet>", "<tagSet a='b'>"),
+        ("</item></tagSet>", "</item>text</tagSet>"),
+        ("<operator><managed>false", "text<operator><managed>false"),
+        ("<value/>", "<value><tagSet/></value>"),
     ],
 )
 def test_anything_else_is_left_to_the_parser(what: str, instead: str) -> None:
@@ -104,6 +140,7 @@ def test_anything_else_is_left_to_the_parser(what: str, instead: str) -> None:
     [
         reply(head="<!DOCTYPE x [<!ENTITY e 'v'>]>"),
         reply(INSTANCE.replace("i-1", "&unknown;")),
+        reply(INSTANCE.replace("<value/>", "<value/></b>")),
         reply(INSTANCE.replace("<httpPutResponseHopLimit>2", "<httpPutResponseHopLimit>two")),
         b"<OtherResponse></OtherResponse>",
         b"\xff\xfe",
