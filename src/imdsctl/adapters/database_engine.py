@@ -12,6 +12,7 @@ import re
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -184,6 +185,11 @@ class Database:
         for secret in _secrets(self._given):
             text = text.replace(secret, "***")
         return text
+
+
+def load_library() -> None:
+    """Import SQLAlchemy, which takes a fifth of a second, in whatever thread has time for it."""
+    import_module("sqlalchemy.dialects.sqlite")
 
 
 @contextmanager

@@ -157,9 +157,7 @@ def run(asked: ScanOptions, deps: Dependencies) -> int:
     """Scan, keep the scan, print it, and give the exit code."""
     kept = "nothing was changed, a scan only reads, and what it has read is kept"
     with interruptible(kept, hint="`imdsctl scan --resume` goes on with it"):
-        store = deps.scans(asked.database)
-        store.prepare()
-        taken = options.run_async(take_summed(asked, deps, store))
+        taken = options.run_async(take_summed(asked, deps, deps.scans(asked.database)))
         _show(taken, asked)
     if not taken.complete:
         _report_stop(taken, asked)
@@ -230,10 +228,18 @@ def _rarely_collected() -> Iterator[None]:
 async def _begin(
     asked: ScanOptions, deps: Dependencies, store: ScanStore, doors: list[Aws]
 ) -> tuple[Visit, Selection, ScanWriter | None]:
-    """Whom to visit; and the writer, when it is that of an earlier run."""
+    """Whom to visit; and the writer, when it is that of an earlier run. The store is ready. Raises DiagnosticError."""
+    import asyncio
+
+    from imdsctl.adapters.database_engine import load_library
     from imdsctl.fleet.targets import find_accounts, find_accounts_through, go_on
 
+    async def prepare() -> None:
+        await asyncio.to_thread(load_library)
+        store.prepare()
+
     if asked.resume is not None:
+        await prepare()
         writer = store.resume(asked.resume or None)
         selection = Selection.from_scope(writer.header.scope, asked.selection.role)
         selection = replace(selection, listed=asked.selection.listed or selection.listed)
@@ -242,9 +248,14 @@ async def _begin(
             visit = replace(visit, doors=(await find_accounts_through(doors, selection)).doors)
         return visit, selection, writer
     if len(doors) > 1:
-        visit = await find_accounts_through(doors, asked.selection)
+        finding = find_accounts_through(doors, asked.selection)
     else:
-        visit = await find_accounts(doors[0], asked.selection)
+        finding = find_accounts(doors[0], asked.selection)
+    # The answers are far away: what is needed afterwards is loaded meanwhile. None of these calls costs anything.
+    async with asyncio.TaskGroup() as group:
+        found = group.create_task(finding)
+        group.create_task(prepare())
+    visit = found.result()
     if visit.notices:
         report(visit.notices)
     return visit, asked.selection, None

@@ -8,7 +8,7 @@ TARGETS_CONCURRENT_MAX = 144
 """Targets (account, Region) read at the same time at most, see `pace`; each has a call for every part under way."""
 CALLS_CONCURRENT_MAX = 400
 """Targets of which one thing is asked at the same time at most."""
-ORGANIZATION_CALLS_CONCURRENT_MAX = 4
+ORGANIZATION_CALLS_CONCURRENT_MAX = 8
 """Calls to Organizations at the same time. Source: Organizations quotas, ListAccountsForParent 5 a second, burst 8."""
 INSTANCES_PER_PAGE = 1000
 """Source: EC2 API Reference, DescribeInstances, MaxResults."""

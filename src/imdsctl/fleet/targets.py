@@ -118,26 +118,24 @@ async def find_accounts(aws: Aws, selection: Selection) -> Visit:
 
     Raises DiagnosticError with every unknown account, unit and Region together, and when nothing is left to visit.
     """
-    caller = await who_am_i(aws)
-    await check_regions(aws, caller, (*selection.regions, *selection.exclude_regions))
-    if selection.regions and set(selection.regions) <= set(selection.exclude_regions):
-        _refuse([Diagnostic("nothing-selected", "no Region is left to visit", hint="drop an exclusion")])
     if selection.current_account:
-        return _only(caller, selection, ())
-    # Neither needs the other, and both are many calls one after another.
+        return _only(await _caller_for(aws, selection), selection, ())
+    # None needs another, and two of them are many calls one after another.
+    listing = asyncio.ensure_future(_list_accounts(aws))
     reading_tree = asyncio.ensure_future(_tree_if_seen(aws, selection))
     try:
-        listed = await _list_accounts(aws)
-    except (ServiceError, Unreachable) as error:
-        if selection.listed:
-            return _as_listed(caller, selection)
-        return _without_organization(caller, selection, error)
-    else:
+        caller = await _caller_for(aws, selection)
+        try:
+            listed = await listing
+        except (ServiceError, Unreachable) as error:
+            if selection.listed:
+                return _as_listed(caller, selection)
+            return _without_organization(caller, selection, error)
         tree = await reading_tree
     finally:
-        if not reading_tree.done():
-            reading_tree.cancel()
-        await asyncio.gather(reading_tree, return_exceptions=True)
+        listing.cancel()
+        reading_tree.cancel()
+        await asyncio.gather(listing, reading_tree, return_exceptions=True)
     if tree is not None:
         listed = [replace(each, ou_path=tree.path(each.account_id)) for each in listed]
     if selection.listed:
@@ -148,6 +146,15 @@ async def find_accounts(aws: Aws, selection: Selection) -> Visit:
         by_organization=True,
         units={} if tree is None else {each.account_id: tree.above(each.account_id) for each in chosen},
     )
+
+
+async def _caller_for(aws: Aws, selection: Selection) -> Caller:
+    """The caller, when the Regions of the selection are Regions. Raises DiagnosticError."""
+    caller = await who_am_i(aws)
+    await check_regions(aws, caller, (*selection.regions, *selection.exclude_regions))
+    if selection.regions and set(selection.regions) <= set(selection.exclude_regions):
+        _refuse([Diagnostic("nothing-selected", "no Region is left to visit", hint="drop an exclusion")])
+    return caller
 
 
 async def find_accounts_through(doors: Sequence[Aws], selection: Selection) -> Visit:
