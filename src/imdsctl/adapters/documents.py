@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -21,11 +21,12 @@ from functools import cache
 from itertools import islice, repeat
 from operator import attrgetter
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import orjson
 
 from imdsctl.domain.json_text import json_bytes
+from imdsctl.domain.makers import maker
 
 T = TypeVar("T")
 
@@ -83,11 +84,11 @@ def _of_values(encode: Callable[[Any], Any] | None, decode: Callable[[Any], Any]
     """A codec whose column is a list of values, or a list of places in a list of different values."""
 
     def pack(values: Collection[Any]) -> Any:
-        different = dict.fromkeys(values)
-        if 4 * len(different) > 3 * len(values):  # too few repeat themselves
+        place: dict[Any, int] = {}
+        at = [place.setdefault(value, len(place)) for value in values]
+        if 4 * len(place) > 3 * len(at):  # too few repeat themselves
             return list(map(encode, values)) if encode else list(values)
-        place = {value: number for number, value in enumerate(different)}
-        return {"of": list(map(encode, different) if encode else different), "at": [place[value] for value in values]}
+        return {"of": list(map(encode, place) if encode else place), "at": at}
 
     def unpack(column: Any) -> Iterable[Any]:
         if type(column) is list:
@@ -125,21 +126,30 @@ def _compiled(kind: Any) -> _Codec:
     raise TypeError(f"no document can hold a {kind}")
 
 
+class _Codecs(dict[str, _Codec]):
+    """A dataclass's codecs by field, each compiled at its first use: a dataclass may hold itself."""
+
+    def __init__(self, kind: type[Any]) -> None:
+        self._hints = get_type_hints(kind)
+
+    def __missing__(self, name: str) -> _Codec:
+        codec = self[name] = _codec(self._hints[name])
+        return codec
+
+
 def _structure(kind: type[Any]) -> _Codec:
-    hints = get_type_hints(kind)
+    codecs = _Codecs(kind)
     members = [(each.name, _default(each)) for each in fields(kind)]
-    # Compiled at first use: a dataclass may hold itself.
-    codec_of = cache(lambda name: _codec(hints[name]))
 
     def encode(value: Any) -> dict[str, Any]:
         return {
-            name: codec_of(name).encode(held)
+            name: codecs[name].encode(held)
             for name, default in members
             if (held := getattr(value, name)) is not default and held != default
         }
 
     def decode(document: Mapping[str, Any]) -> Any:
-        return kind(**{name: codec_of(name).decode(held) for name, held in document.items()})
+        return kind(**{name: codecs[name].decode(held) for name, held in document.items()})
 
     return _of_values(encode, decode)
 
@@ -178,12 +188,11 @@ def _many(kind: Any) -> _Codec:
 
 
 def _table(kind: type[Any]) -> tuple[Callable[[Collection[Any]], Any], Callable[[Any], tuple[Any, ...]]]:
-    hints = get_type_hints(kind)
+    codecs = _Codecs(kind)
     members = [(each.name, _default(each)) for each in fields(kind)]
     names = [name for name, _ in members]
-    codec_of = cache(lambda name: _codec(hints[name]))
     get = attrgetter(*names)
-    make = _maker(kind, names)
+    make = maker(kind)
 
     def encode(values: Collection[Any]) -> Any:
         if not values:
@@ -192,7 +201,7 @@ def _table(kind: type[Any]) -> tuple[Callable[[Collection[Any]], Any], Callable[
         return {
             "rows": len(values),
             **{
-                name: codec_of(name).pack(column)
+                name: codecs[name].pack(column)
                 for (name, default), column in zip(members, zip(*rows, strict=True), strict=False)
                 if column.count(default) != len(column)
             },
@@ -205,7 +214,7 @@ def _table(kind: type[Any]) -> tuple[Callable[[Collection[Any]], Any], Callable[
         columns: list[Iterable[Any]] = []
         for name, default in members:
             if name in table:
-                column = tuple(codec_of(name).unpack(table[name]))
+                column = tuple(codecs[name].unpack(table[name]))
                 if len(column) != count:
                     raise ValueError(f"{name} has {len(column)} of {count} rows")
                 columns.append(column)
@@ -216,24 +225,6 @@ def _table(kind: type[Any]) -> tuple[Callable[[Collection[Any]], Any], Callable[
         return tuple(islice(map(make, *columns), count))
 
     return encode, decode
-
-
-def _maker(kind: type[Any], names: Sequence[str]) -> Callable[..., Any]:
-    """A function from the values of a frozen dataclass's fields, in order, to the dataclass.
-
-    Its own constructor goes through `object.__setattr__` for every field; with a million rows that costs five times as
-    much. A draft with the same slots is filled instead, and becomes the dataclass. (Domain: `plan.ChangeDraft`.)
-    """
-    lines = [
-        f"def make({', '.join(names)}):",
-        "    _row = _draft()",
-        *(f"    _row.{name} = {name}" for name in names),
-        "    _row.__class__ = _kind",
-        "    return _row",
-    ]
-    found: dict[str, Any] = {"_draft": type("Draft", (), {"__slots__": tuple(names)}), "_kind": kind}
-    exec("\n".join(lines), found)  # as `dataclasses` makes constructors: from the names of fields alone
-    return cast("Callable[..., Any]", found["make"])
 
 
 def _fixed(kinds: tuple[Any, ...]) -> _Codec:

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from os.path import isdir
 from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import unquote, urlsplit
@@ -483,7 +484,7 @@ class _Connection(asyncio.Protocol):
     # -- the parser calls these
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        key, text = _header_name(name), value.decode("latin-1")
         self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
     def on_headers_complete(self) -> None:
@@ -560,6 +561,11 @@ class _Connection(asyncio.Protocol):
             self._fail(_Lost("the time for the call was over before the reply was", answered=self._answered))
         else:
             self._timer = loop.call_at(min(quiet_until, self._over_at), self._look_at_time)
+
+
+@lru_cache(maxsize=256)
+def _header_name(name: bytes) -> str:
+    return name.decode("latin-1").lower()
 
 
 class _Tunnel(asyncio.Protocol):

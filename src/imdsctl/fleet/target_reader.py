@@ -3,8 +3,8 @@
 The parts that need no other are asked for at once, so that a far Region costs two or three times its distance: the
 Region's default; instances, managed and hidden ones included; launch configurations, Auto Scaling groups, EC2 Fleets,
 Spot Fleet and Spot requests; other services; launch templates (`$Default` and `$Latest`); the account's own images.
-Then come the template versions that something runs or launches from, and the images that anything names. Anything
-unexpected is a bug and stops the run.
+Then come the template versions that something runs or launches from and the images that anything names, and beside
+them the templates' tags. Anything unexpected is a bug and stops the run.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from imdsctl.domain.makers import maker
 from imdsctl.domain.observations import (
     SAYS_NOTHING,
     ConfigurationSeen,
@@ -47,6 +48,7 @@ TEMPLATE_VERSION_TAG = "aws:ec2launchtemplate:version"
 
 TemplateVersions: TypeAlias = dict[tuple[str, int], Mapping[str, Any]]
 """AWS's answers by template id and version number."""
+TemplateTags: TypeAlias = dict[str, tuple[tuple[str, str], ...]]
 
 
 async def read_target(
@@ -80,11 +82,16 @@ async def read_target(
     fleets = [each for task in launchers for each in task.result()]
     others = [each for task in others_read for each in task.result()]
     sources = [source for parts in (groups.result(), fleets, others) for each in parts for source in each.sources]
-    templates = await reader().templates(versions.result(), instances.result(), sources)
-    images = await reader().images(
-        own_images.result(), _image_ids(instances.result(), templates, configurations.result(), sources), public_images
-    )
-    used = {each.configuration for each in sources}
+    raw = versions.result()
+    used = VersionsUsed(instances.result(), sources)
+    in_use, labelled, imaged = reader(), reader(), reader()
+    async with asyncio.TaskGroup() as then:
+        tags = then.create_task(labelled.template_tags()) if raw else None
+        await in_use.used_versions(raw, used)
+        named = _image_ids(instances.result(), configurations.result(), sources, raw.values())
+        images = await imaged.images(own_images.result(), named, public_images)
+    templates = labelled.templates(raw, used, tags.result() if tags else {})
+    launching = {each.configuration for each in sources}
     return RegionSeen(
         target,
         defaults.result(),
@@ -92,7 +99,7 @@ async def read_target(
         tuple(templates),
         tuple(images),
         tuple([unseen for each in readers for unseen in each.unseen]),
-        tuple([replace(each, in_use=True) if each.name in used else each for each in configurations.result()]),
+        tuple([replace(each, in_use=True) if each.name in launching else each for each in configurations.result()]),
         tuple(groups.result()),
         tuple(fleets),
         tuple(others),
@@ -101,12 +108,13 @@ async def read_target(
 
 def _image_ids(
     instances: Iterable[InstanceSeen],
-    templates: Iterable[TemplateVersionSeen],
     configurations: Iterable[ConfigurationSeen],
     sources: Iterable[LaunchSource],
+    versions: Iterable[Mapping[str, Any]],
 ) -> Iterable[str]:
     """The images that anything names by id, each once."""
-    named = (each.image_id for parts in (instances, templates, configurations, sources) for each in parts)
+    named = [each.image_id for parts in (instances, configurations, sources) for each in parts]
+    named += [(each.get("LaunchTemplateData") or {}).get("ImageId") for each in versions]
     return dict.fromkeys(each for each in named if each and is_image_id(each))
 
 
@@ -172,7 +180,7 @@ class TargetReader:
             elif key == TEMPLATE_VERSION_TAG:
                 version = value
         instance_id = raw["InstanceId"]
-        return InstanceSeen(
+        return _instance(
             instance_id,
             raw.get("State", {}).get("Name", ""),
             self._options(options, "instance", instance_id),
@@ -274,40 +282,41 @@ class TargetReader:
         await self._part("templates", read)
         return found
 
-    async def templates(
-        self, raw: TemplateVersions, instances: Iterable[InstanceSeen], sources: Iterable[LaunchSource] = ()
-    ) -> list[TemplateVersionSeen]:
-        """The template versions in `raw`, and every one that one of `instances` runs from or that one of `sources`
-        names."""
-        if not raw:
-            return []
-        run_from = _versions_run_from(instances)
-        named = TemplateVersionsNamed(sources)
-        tags: dict[str, tuple[tuple[str, str], ...]] = {}
-        latest: dict[str, int] = {}
-        for template_id, number in raw:
-            latest[template_id] = max(number, latest.get(template_id, 0))
+    async def used_versions(self, raw: TemplateVersions, used: VersionsUsed) -> None:
+        """Add to `raw` every version of its templates that is used."""
 
-        async def read_used_versions() -> None:
+        async def read() -> None:
             for template_id, name in {each["LaunchTemplateId"]: _name(each) for each in raw.values()}.items():
-                used = run_from.get(template_id, set()) | named.numbers(template_id, name)
-                missing = sorted(number for number in used if (template_id, number) not in raw)
+                numbers = used.numbers(template_id, name)
+                missing = sorted(number for number in numbers if (template_id, number) not in raw)
                 if missing:
                     raw.update(await self._versions(template_id, missing))
 
-        async def read_tags() -> None:
-            async for page in self._pages("DescribeLaunchTemplates", asks.TEMPLATES_ASKED, asks.TEMPLATES):
-                tags.update((each["LaunchTemplateId"], tags_of(each)) for each in page.get("LaunchTemplates", ()))
+        await self._part("template versions in use", read)
 
-        await self._part("template versions in use", read_used_versions)
-        await self._part("template tags", read_tags)
+    async def template_tags(self) -> TemplateTags:
+        """The tags of every template, by its id."""
+        found: TemplateTags = {}
+
+        async def read() -> None:
+            async for page in self._pages("DescribeLaunchTemplates", asks.TEMPLATES_ASKED, asks.TEMPLATES):
+                found.update((each["LaunchTemplateId"], tags_of(each)) for each in page.get("LaunchTemplates", ()))
+
+        await self._part("template tags", read)
+        return found
+
+    def templates(
+        self, raw: TemplateVersions, used: VersionsUsed, tags: Mapping[str, tuple[tuple[str, str], ...]]
+    ) -> list[TemplateVersionSeen]:
+        """The template versions of AWS's answers."""
+        latest: dict[str, int] = {}
+        for template_id, number in raw:
+            latest[template_id] = max(number, latest.get(template_id, 0))
         found = []
         for (template_id, number), each in raw.items():
             is_latest = number == latest[template_id]
             is_default = bool(each.get("DefaultVersion"))
-            in_use = number in run_from.get(template_id, ()) or named.names(
-                template_id, _name(each), number, is_default=is_default, is_latest=is_latest
-            )
+            in_use = used.has(template_id, _name(each), number, is_default=is_default, is_latest=is_latest)
             found.append(self.template(each, is_latest=is_latest, in_use=in_use, tags=tags))
         return found
 
@@ -341,18 +350,17 @@ class TargetReader:
         """One version of AWS's answer. AWS marks the default version; who asks knows which is the latest."""
         data = raw.get("LaunchTemplateData") or {}
         template_id = raw["LaunchTemplateId"]
-        return TemplateVersionSeen(
-            template_id=template_id,
-            template_name=_name(raw),
-            version=raw["VersionNumber"],
-            is_default=bool(raw.get("DefaultVersion")),
-            is_latest=is_latest,
-            options=self._options(
-                data.get("MetadataOptions") or {}, "template", f"{template_id}:{raw['VersionNumber']}"
-            ),
-            image_id=data.get("ImageId") or None,
-            in_use=in_use,
-            tags=tags.get(template_id, ()),
+        version = raw["VersionNumber"]
+        return _template_version(
+            template_id,
+            _name(raw),
+            version,
+            bool(raw.get("DefaultVersion")),
+            is_latest,
+            self._options(data.get("MetadataOptions") or {}, "template", f"{template_id}:{version}"),
+            data.get("ImageId") or None,
+            in_use,
+            tags.get(template_id, ()),
         )
 
     async def own_images(self) -> dict[str, ImageSeen]:
@@ -433,6 +441,10 @@ class TargetReader:
             self.unseen.append(Unseen(what, str(error), "InvalidOption"))
 
 
+_instance = maker(InstanceSeen)
+_template_version = maker(TemplateVersionSeen)
+
+
 def is_image_id(name: str) -> bool:
     """False for what a template may name instead of an id, such as `resolve:ssm:PARAMETER`."""
     return name.startswith("ami-")
@@ -446,12 +458,26 @@ def _shared_options(tokens: Any, hop_limit: Any, endpoint: Any, ipv6: Any, tags:
     )
 
 
-def _versions_run_from(instances: Iterable[InstanceSeen]) -> dict[str, set[int]]:
-    used: dict[str, set[int]] = {}
-    for each in instances:
-        if each.launch_template_id and (each.launch_template_version or "").isdecimal():
-            used.setdefault(each.launch_template_id, set()).add(int(each.launch_template_version or 0))
-    return used
+class VersionsUsed:
+    """Which template versions instances run from, or launch sources name."""
+
+    def __init__(self, instances: Iterable[InstanceSeen], sources: Iterable[LaunchSource]) -> None:
+        self._named = TemplateVersionsNamed(sources)
+        self._run_from: dict[str, set[int]] = {}
+        for each in instances:
+            if each.launch_template_id and (each.launch_template_version or "").isdecimal():
+                numbers = self._run_from.setdefault(each.launch_template_id, set())
+                numbers.add(int(each.launch_template_version or 0))
+
+    def numbers(self, template_id: str, name: str) -> set[int]:
+        """The versions of a template that are used by number."""
+        return self._run_from.get(template_id, set()) | self._named.numbers(template_id, name)
+
+    def has(self, template_id: str, name: str, number: int, *, is_default: bool, is_latest: bool) -> bool:
+        """Is this version used, by its number or by what it is?"""
+        return number in self._run_from.get(template_id, ()) or self._named.names(
+            template_id, name, number, is_default=is_default, is_latest=is_latest
+        )
 
 
 def _name(version: Mapping[str, Any]) -> str:

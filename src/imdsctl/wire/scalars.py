@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from cbor2 import CBORTag
@@ -30,6 +31,8 @@ _RFC822: Final = re.compile(
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _BITS: Final = {"byte": 8, "short": 16, "integer": 32, "long": 64}
+TIMES_REMEMBERED_MAX: Final = 4096
+"""What was launched together has the same time."""
 _NOT_NUMBERS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -70,6 +73,7 @@ def from_seconds(value: object) -> datetime:
         raise Malformed(f"the timestamp {value} is out of range") from None
 
 
+@lru_cache(maxsize=TIMES_REMEMBERED_MAX)
 def parse_time(text: str) -> datetime:
     """ISO 8601, RFC 822 (HTTP date) or seconds since 1970 as text."""
     text = text.strip()
