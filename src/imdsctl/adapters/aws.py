@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ from imdsctl.adapters.models import load_service
 from imdsctl.adapters.profile import Profile
 from imdsctl.adapters.skew import MAY_BE_TIME, clock_off, offset_of
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
+from imdsctl.domain.makers import maker
 from imdsctl.fleet.limiter import Key, Limiter
 from imdsctl.fleet.ports import Credentials, Unreachable
 from imdsctl.wire import sigv4
@@ -73,6 +75,7 @@ _TOKEN_MEMBERS = ("ClientToken", "ClientRequestToken", "IdempotencyToken")
 
 
 _NO_KEYS = Credentials("", "")
+_request = maker(HttpRequest)
 
 
 @dataclass(slots=True)
@@ -309,7 +312,7 @@ class AwsClient:
             raise refusal from None
         self.stats.renewed += 1
 
-    async def paginate(
+    def paginate(
         self,
         credentials: Credentials | None,
         service: str,
@@ -319,26 +322,11 @@ class AwsClient:
         projection: Projection | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
         """Every page, in order; see `imdsctl.fleet.ports.Aws`."""
-        if projection is not None and "NextToken" not in projection:
-            projection = {**projection, "NextToken": None}
-        token = params.get("NextToken")
-        seen: set[str] = set()
-        while True:
-            if token:
-                params = {**params, "NextToken": token}
-            page = await self.call(credentials, service, region, operation, params, projection)
-            yield page
-            token = page.get("NextToken")
-            if not token:
-                return
-            if token in seen:
-                raise Unreachable(
-                    self._target(service, region).endpoint.host,
-                    f"{operation} gave the same page marker twice, so its list would never end",
-                    "run the same command again",
-                    maybe_done=False,
-                )
-            seen.add(token)
+        return _Pages(self, credentials, service, region, operation, params, projection)
+
+    def host(self, service: str, region: str) -> str:
+        """Who is asked."""
+        return self._target(service, region).endpoint.host
 
     def _target(self, service: str, region: str) -> _Target:
         target = self._targets.get((service, region))
@@ -391,7 +379,7 @@ class AwsClient:
                 token=credentials.token,
                 amz_date=amz_date,
             )
-            return HttpRequest(frame.method, frame.path, frame.query, added, frame.body, "", frame.head)
+            return _request(frame.method, frame.path, frame.query, added, frame.body, "", frame.head)
         path = endpoint.base_path + request.path
         headers = _headers(target, request)
         headers |= sigv4.sign(
@@ -447,6 +435,70 @@ class AwsClient:
         """
         bound = RETRY_DELAY_SECONDS_BASE * 2.0 ** min(attempt - 1, 30)
         return self._clock.fraction() * min(self._retry_delay_seconds_max, bound)
+
+
+class _Pages(AsyncIterator[dict[str, Any]]):
+    """Not an async generator: a loop keeps a book of these, and a sweep has one for nearly every call."""
+
+    __slots__ = (
+        "_aws",
+        "_begun",
+        "_credentials",
+        "_operation",
+        "_params",
+        "_projection",
+        "_region",
+        "_seen",
+        "_service",
+        "_token",
+    )
+
+    def __init__(
+        self,
+        aws: AwsClient,
+        credentials: Credentials | None,
+        service: str,
+        region: str,
+        operation: str,
+        params: Mapping[str, Any],
+        projection: Projection | None,
+    ) -> None:
+        self._aws = aws
+        self._credentials = credentials
+        self._service = service
+        self._region = region
+        self._operation = operation
+        self._params = params
+        if projection is not None and "NextToken" not in projection:
+            projection = {**projection, "NextToken": None}
+        self._projection = projection
+        self._seen: set[str] = set()
+        self._token: str | None = None
+        self._begun = False
+
+    async def __anext__(self) -> dict[str, Any]:
+        if self._begun:
+            self._turn_over()
+        self._begun = True
+        page = await self._aws.call(
+            self._credentials, self._service, self._region, self._operation, self._params, self._projection
+        )
+        self._token = page.get("NextToken")
+        return page
+
+    def _turn_over(self) -> None:
+        token = self._token
+        if not token:
+            raise StopAsyncIteration
+        if token in self._seen:
+            raise Unreachable(
+                self._aws.host(self._service, self._region),
+                f"{self._operation} gave the same page marker twice, so its list would never end",
+                "run the same command again",
+                maybe_done=False,
+            )
+        self._seen.add(token)
+        self._params = {**self._params, "NextToken": token}
 
 
 @asynccontextmanager
@@ -530,7 +582,12 @@ def _is_long(headers: Mapping[str, str]) -> bool:
 
 
 def _is_repeatable(operation: Operation, params: Mapping[str, Any]) -> bool:
-    return _REPEATABLE.match(operation.name) is not None or any(params.get(name) for name in _TOKEN_MEMBERS)
+    return _may_be_repeated(operation.name) or any(params.get(name) for name in _TOKEN_MEMBERS)
+
+
+@cache
+def _may_be_repeated(operation: str) -> bool:
+    return _REPEATABLE.match(operation) is not None
 
 
 def _may_pass(error: ServiceError) -> bool:

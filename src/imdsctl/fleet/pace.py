@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-TARGETS_AT_FIRST = 48
+TARGETS_AT_FIRST = 96
 TARGETS_LEAST = 4
 QUICK = 2.0
 """Answers that take up to so many times the soonest of their kind do not queue: twice as many targets are let in."""

@@ -130,19 +130,36 @@ class CountedAws:
         self._pace.answered(args[2], args[3], monotonic() - began)
         return answer
 
-    async def paginate(self, *args: Any) -> AsyncIterator[dict[str, Any]]:
+    def paginate(self, *args: Any) -> AsyncIterator[dict[str, Any]]:
         """Every page."""
-        # A refusal counts too: it was a call.
-        self._counter["calls"] += 1
-        first = True
+        return _CountedPages(self._aws.paginate(*args), self._counter, self._pace, args[2], args[3])
+
+
+class _CountedPages(AsyncIterator[dict[str, Any]]):
+    """Not an async generator: a loop keeps a book of these, which costs a sweep more than the counting."""
+
+    __slots__ = ("_counter", "_first", "_operation", "_pace", "_pages", "_region")
+
+    def __init__(
+        self, pages: AsyncIterator[dict[str, Any]], counter: Counter[str], pace: Pace, region: str, operation: str
+    ) -> None:
+        self._pages = pages
+        self._counter = counter
+        self._pace = pace
+        self._region = region
+        self._operation = operation
+        self._first = True
+
+    async def __anext__(self) -> dict[str, Any]:
+        if self._first:
+            self._counter["calls"] += 1  # a refusal counts too: it was a call
         began = monotonic()
-        async for page in self._aws.paginate(*args):
-            self._pace.answered(args[2], args[3], monotonic() - began)
-            if not first:
-                self._counter["calls"] += 1
-            first = False
-            yield page
-            began = monotonic()
+        page = await self._pages.__anext__()
+        self._pace.answered(self._region, self._operation, monotonic() - began)
+        if not self._first:
+            self._counter["calls"] += 1
+        self._first = False
+        return page
 
 
 class _Sweep:
