@@ -38,6 +38,8 @@ def stalling(url: str, *, after: int) -> Iterator[tuple[str, threading.Event]]:
                     for source, sink, answers in ((client, server, False), (server, client, True)):
                         threading.Thread(target=pump, args=(source, sink, answers), daemon=True).start()
 
-        threading.Thread(target=accept, daemon=True).start()
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", stalled
         listener.shutdown(socket.SHUT_RDWR)
+        accepting.join()  # what it has just accepted is closed with the rest

@@ -12,7 +12,6 @@ import re
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -185,11 +184,6 @@ class Database:
         for secret in _secrets(self._given):
             text = text.replace(secret, "***")
         return text
-
-
-def load_library() -> None:
-    """Import SQLAlchemy, which takes a fifth of a second, in whatever thread has time for it."""
-    import_module("sqlalchemy.dialects.sqlite")
 
 
 @contextmanager

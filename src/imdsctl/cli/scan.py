@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -174,16 +175,18 @@ async def take_summed(asked: ScanOptions, deps: Dependencies, store: ScanStore) 
     """The same, summed up on the way. Raises DiagnosticError."""
     import asyncio
 
-    from imdsctl.domain.observations import Scan, ScanEnd
-    from imdsctl.domain.verdicts import Summing, scan_summary
-    from imdsctl.fleet.scan import SweepStopped, header_of, sweep
-    from imdsctl.fleet.services import READERS
-    from imdsctl.views.progress import listening
-
     async with AsyncExitStack() as stack:
         profiles = (asked.profile, *asked.more_profiles)
         doors = [await stack.enter_async_context(deps.aws(each)) for each in profiles]
         visit, selection, writer = await _begin(asked, deps, store, doors)
+
+        # Loaded by now, while answers were on their way.
+        from imdsctl.domain.observations import Scan, ScanEnd
+        from imdsctl.domain.verdicts import Summing, scan_summary
+        from imdsctl.fleet.scan import SweepStopped, header_of, sweep
+        from imdsctl.fleet.services import READERS
+        from imdsctl.views.progress import listening
+
         if writer is None:
             writer = store.begin(header_of(selection, visit, scan_id=deps.new_id(), started=deps.now()))
         if asked.dask is not None:
@@ -212,6 +215,12 @@ async def take_summed(asked: ScanOptions, deps: Dependencies, store: ScanStore) 
     return Taken(scan, scan_summary(scan) if earlier else summing.summary(scan.accounts, scan.unseen))
 
 
+def _load() -> None:
+    """Import what a sweep needs, a third of a second of it, in whatever thread has time for it."""
+    import_module("imdsctl.fleet.scan")
+    import_module("sqlalchemy.dialects.sqlite")
+
+
 @contextmanager
 def _rarely_collected() -> Iterator[None]:
     """Next to nothing that a sweep makes is a cycle, and what was loaded before it stays: it is not gone through."""
@@ -231,11 +240,10 @@ async def _begin(
     """Whom to visit; and the writer, when it is that of an earlier run. The store is ready. Raises DiagnosticError."""
     import asyncio
 
-    from imdsctl.adapters.database_engine import load_library
     from imdsctl.fleet.targets import find_accounts, find_accounts_through, go_on
 
     async def prepare() -> None:
-        await asyncio.to_thread(load_library)
+        await asyncio.to_thread(_load)
         store.prepare()
 
     if asked.resume is not None:
