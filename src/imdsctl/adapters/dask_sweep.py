@@ -24,10 +24,11 @@ from imdsctl.adapters.documents import decoded, encoded
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.observations import Account, AccountUnseen, Scan, ScanEnd, ScanHeader
 from imdsctl.domain.verdicts import NOT_REACHED, Summing
+from imdsctl.fleet.counted import CountedAws
 from imdsctl.fleet.events import AccountsFound, Listener, ignore
 from imdsctl.fleet.organization_policies import PoliciesSeen, read_policies
 from imdsctl.fleet.ports import Aws, ScanWriter
-from imdsctl.fleet.scan import CountedAws, SweepStopped, sweep, unreached
+from imdsctl.fleet.scan import SweepStopped, sweep, unreached
 from imdsctl.fleet.selection import Selection
 from imdsctl.fleet.shards import ShardDone, ShardDoor, ShardOrder, ShardWriter, split
 from imdsctl.fleet.targets import Door, Visit

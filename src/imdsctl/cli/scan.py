@@ -25,12 +25,9 @@ if TYPE_CHECKING:
     from imdsctl.cli.dependencies import Dependencies
     from imdsctl.domain.observations import Scan
     from imdsctl.domain.verdicts import ScanSummary
+    from imdsctl.fleet.entrance import Entrance
     from imdsctl.fleet.ports import Aws, ScanStore, ScanWriter
     from imdsctl.fleet.targets import Visit
-
-
-OBJECTS_BETWEEN_COLLECTIONS = 100_000
-"""How many containers more there may be before the young ones are looked through; Python's own is 700."""
 
 
 class FailOn(StrEnum):
@@ -178,7 +175,13 @@ async def take_summed(asked: ScanOptions, deps: Dependencies, store: ScanStore) 
     async with AsyncExitStack() as stack:
         profiles = (asked.profile, *asked.more_profiles)
         doors = [await stack.enter_async_context(deps.aws(each)) for each in profiles]
-        visit, selection, writer = await _begin(asked, deps, store, doors)
+        entrance = None
+        if len(doors) == 1 and asked.resume is None and asked.dask is None:
+            from imdsctl.fleet.entrance import Entrance
+
+            entrance = Entrance(doors[0], asked.selection)
+            stack.push_async_callback(entrance.close)
+        visit, selection, writer = await _begin(asked, deps, store, doors, entrance)
 
         # Loaded by now, while answers were on their way.
         from imdsctl.domain.observations import Scan, ScanEnd
@@ -198,13 +201,13 @@ async def take_summed(asked: ScanOptions, deps: Dependencies, store: ScanStore) 
             sweeping = partial(dask_sweep, asked.dask, behind, services=asked.services, database=url)
         else:
             readers = READERS if asked.services else {}
-            sweeping = partial(sweep, doors[0], services=readers, serves=deps.serves)
+            sweeping = partial(sweep, doors[0], services=readers, serves=deps.serves, entrance=entrance)
         earlier = len(writer.done)
         summing, stop = Summing(), asyncio.Event()
         if asked.time_limit is not None:
             asyncio.get_running_loop().call_later(asked.time_limit.total_seconds(), stop.set)
         try:
-            with listening(sys.stderr) as tell, _rarely_collected():
+            with listening(sys.stderr) as tell, _kept_apart():
                 scan = await sweeping(selection, visit, writer, now=deps.now, tell=tell, summing=summing, stop=stop)
         except SweepStopped as stopped:
             header = writer.header
@@ -222,22 +225,22 @@ def _load() -> None:
 
 
 @contextmanager
-def _rarely_collected() -> Iterator[None]:
-    """Next to nothing that a sweep makes is a cycle, and what was loaded before it stays: it is not gone through."""
-    before = gc.get_threshold()
+def _kept_apart() -> Iterator[None]:
+    """What was loaded before a sweep stays: it is not gone through for garbage. (`__main__` says how often.)"""
     gc.freeze()
-    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     try:
         yield
     finally:
-        gc.set_threshold(*before)
         gc.unfreeze()
 
 
 async def _begin(
-    asked: ScanOptions, deps: Dependencies, store: ScanStore, doors: list[Aws]
+    asked: ScanOptions, deps: Dependencies, store: ScanStore, doors: list[Aws], entrance: Entrance | None
 ) -> tuple[Visit, Selection, ScanWriter | None]:
-    """Whom to visit; and the writer, when it is that of an earlier run. The store is ready. Raises DiagnosticError."""
+    """Whom to visit; and the writer, when it is that of an earlier run. The store is ready. Raises DiagnosticError.
+
+    `entrance` is told who there is as soon as somebody is known.
+    """
     import asyncio
 
     from imdsctl.fleet.targets import find_accounts, find_accounts_through, go_on
@@ -258,7 +261,7 @@ async def _begin(
     if len(doors) > 1:
         finding = find_accounts_through(doors, asked.selection)
     else:
-        finding = find_accounts(doors[0], asked.selection)
+        finding = find_accounts(doors[0], asked.selection, entrance)
     # The answers are far away: what is needed afterwards is loaded meanwhile. None of these calls costs anything.
     async with asyncio.TaskGroup() as group:
         found = group.create_task(finding)

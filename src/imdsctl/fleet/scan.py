@@ -7,17 +7,16 @@ with the fleet. A sweep that was stopped (Ctrl-C, a time limit, a crash) goes on
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from time import monotonic
-from typing import Any
 
 from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.observations import Account, AccountUnseen, Scan, ScanEnd, ScanHeader, Target, Unseen
 from imdsctl.domain.verdicts import NOT_REACHED, Summing
 from imdsctl.fleet import limits
+from imdsctl.fleet.counted import CountedAws
+from imdsctl.fleet.entrance import Entrance
 from imdsctl.fleet.events import AccountEntered, AccountsFound, AccountSkipped, Listener, TargetRead, ignore
 from imdsctl.fleet.organization_policies import read_policies
 from imdsctl.fleet.pace import Pace
@@ -25,7 +24,7 @@ from imdsctl.fleet.ports import Aws, Credentials, ScanWriter, Unreachable
 from imdsctl.fleet.selection import Selection
 from imdsctl.fleet.services import READERS, Reader
 from imdsctl.fleet.target_reader import PublicImages, read_target
-from imdsctl.fleet.targets import Door, Visit, code_of, enter, regions_of, said
+from imdsctl.fleet.targets import Door, Visit, code_of, said
 from imdsctl.wire.errors import ServiceError
 
 Serves = Callable[[str, str], bool]
@@ -66,16 +65,18 @@ async def sweep(
     serves: Serves = everywhere,
     summing: Summing | None = None,
     stop: asyncio.Event | None = None,
+    entrance: Entrance | None = None,
 ) -> Scan:
     """Visit everybody in `visit` (of `fleet.targets.find_accounts`), write what is seen, and give the finished scan.
 
     Targets that `writer` has from an earlier run are not visited again. `now` gives aware UTC times for the record.
     `tell` hears of progress, `summing` of every target that is read. `services` are the readers of other services, of
-    which those are called that exist in a Region (`serves`). Refusals never raise. Raises SweepStopped when `stop` is
-    set before the end; the scan then stays unfinished.
+    which those are called that exist in a Region (`serves`). `entrance` may have begun to enter accounts. Refusals
+    never raise. Raises SweepStopped when `stop` is set before the end; the scan then stays unfinished.
     """
-    counter: Counter[str] = Counter()
-    run = _Sweep(aws, counter, selection, visit, writer, tell, services, serves, summing)
+    entrance = entrance or Entrance(aws, selection)
+    counter = entrance.counter
+    run = _Sweep(aws, entrance, selection, visit, writer, tell, services, serves, summing)
     work = asyncio.ensure_future(run.everything())
     stopping = asyncio.ensure_future(stop.wait()) if stop is not None else None
     try:
@@ -110,65 +111,13 @@ def header_of(selection: Selection, visit: Visit, *, scan_id: str, started: date
     return ScanHeader(scan_id, started, (*visit.accounts, *visit.inactive), selection.scope())
 
 
-class CountedAws:
-    """The AWS port, counting calls in `counter` and telling `pace` how long they took; several ports may share both."""
-
-    def __init__(self, aws: Aws, counter: Counter[str], pace: Pace | None = None) -> None:
-        self._aws = aws
-        self._counter = counter
-        self._pace = pace or Pace(1)
-
-    @property
-    def default_region(self) -> str | None:
-        return self._aws.default_region
-
-    async def call(self, *args: Any) -> dict[str, Any]:
-        """One call."""
-        self._counter["calls"] += 1
-        began = monotonic()
-        answer = await self._aws.call(*args)
-        self._pace.answered(args[2], args[3], monotonic() - began)
-        return answer
-
-    def paginate(self, *args: Any) -> AsyncIterator[dict[str, Any]]:
-        """Every page."""
-        return _CountedPages(self._aws.paginate(*args), self._counter, self._pace, args[2], args[3])
-
-
-class _CountedPages(AsyncIterator[dict[str, Any]]):
-    """Not an async generator: a loop keeps a book of these, which costs a sweep more than the counting."""
-
-    __slots__ = ("_counter", "_first", "_operation", "_pace", "_pages", "_region")
-
-    def __init__(
-        self, pages: AsyncIterator[dict[str, Any]], counter: Counter[str], pace: Pace, region: str, operation: str
-    ) -> None:
-        self._pages = pages
-        self._counter = counter
-        self._pace = pace
-        self._region = region
-        self._operation = operation
-        self._first = True
-
-    async def __anext__(self) -> dict[str, Any]:
-        if self._first:
-            self._counter["calls"] += 1  # a refusal counts too: it was a call
-        began = monotonic()
-        page = await self._pages.__anext__()
-        self._pace.answered(self._region, self._operation, monotonic() - began)
-        if not self._first:
-            self._counter["calls"] += 1
-        self._first = False
-        return page
-
-
 class _Sweep:
     """One run: its limits, what it shares between targets, and what it could not see."""
 
     def __init__(
         self,
         aws: Aws,
-        counter: Counter[str],
+        entrance: Entrance,
         selection: Selection,
         visit: Visit,
         writer: ScanWriter,
@@ -178,9 +127,10 @@ class _Sweep:
         summing: Summing | None,
     ) -> None:
         self._targets = Pace(limits.TARGETS_CONCURRENT_MAX)
-        self._aws = CountedAws(aws, counter, self._targets)
+        self._counter = entrance.counter
+        self._aws = CountedAws(aws, self._counter, self._targets)
         self._doors = {id(aws): self._aws}
-        self._counter = counter
+        self._entrance = entrance
         self._selection = selection
         self._visit = visit
         self._writer = writer
@@ -227,13 +177,12 @@ class _Sweep:
             door = self._door(account_id)
             role = self._visit.roles.get(account_id) or self._selection.role
             try:
-                credentials = await enter(door.aws, door.caller, account_id, role)
+                credentials, regions = await self._entrance.enter(door, account_id, role)
             except (ServiceError, Unreachable) as error:
                 reason = f"the role {role} could not be assumed: {said(error)}"
                 self._skip(AccountUnseen(account_id, None, Unseen("account", reason, code_of(error))))
                 del self._left[account_id]
                 return
-            regions = await regions_of(door.aws, credentials, account_id, self._selection)
             for unseen in regions.unseen:
                 self._skip(unseen)
             self._tell(AccountEntered(account_id, len(regions.enabled)))

@@ -64,6 +64,12 @@ class Selection:
         return bool(self.scope())
 
     @property
+    def everybody(self) -> bool:
+        """True when every account of the organization is visited."""
+        narrowed = self.current_account or self.accounts or self.exclude_accounts or self.listed
+        return not (narrowed or self.needs_units)
+
+    @property
     def needs_units(self) -> bool:
         """True when organizational units decide who is visited."""
         return bool(self.ous or self.exclude_ous)

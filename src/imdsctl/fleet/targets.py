@@ -20,6 +20,7 @@ import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError, Severity
 from imdsctl.domain.observations import Account, AccountUnseen, Unseen
@@ -83,6 +84,18 @@ class AccountRegions:
     unseen: tuple[AccountUnseen, ...] = ()
 
 
+class Hear(Protocol):
+    """Wants to know who there is before everybody is known."""
+
+    def called_by(self, caller: Caller) -> None:
+        """Who is calling is known, and what was asked for is right."""
+        ...
+
+    def listed(self, accounts: Iterable[Account]) -> None:
+        """Some more of the accounts."""
+        ...
+
+
 def home_region(aws: Aws) -> str:
     """Where to ask what has no Region of its own (STS, Organizations, lists of Regions)."""
     return aws.default_region or "us-east-1"
@@ -113,18 +126,20 @@ async def who_am_i(aws: Aws) -> Caller:
     return Caller(found["Account"], found["Arn"])
 
 
-async def find_accounts(aws: Aws, selection: Selection) -> Visit:
-    """Ask who there is and apply the selection.
+async def find_accounts(aws: Aws, selection: Selection, hear: Hear | None = None) -> Visit:
+    """Ask who there is and apply the selection. `hear` is told on the way.
 
     Raises DiagnosticError with every unknown account, unit and Region together, and when nothing is left to visit.
     """
     if selection.current_account:
         return _only(await _caller_for(aws, selection), selection, ())
     # None needs another, and two of them are many calls one after another.
-    listing = asyncio.ensure_future(_list_accounts(aws))
+    listing = asyncio.ensure_future(_list_accounts(aws, hear))
     reading_tree = asyncio.ensure_future(_tree_if_seen(aws, selection))
     try:
         caller = await _caller_for(aws, selection)
+        if hear is not None:
+            hear.called_by(caller)
         try:
             listed = await listing
         except (ServiceError, Unreachable) as error:
@@ -358,13 +373,17 @@ def _regions_hint(name: str, known: Iterable[str]) -> str:
     return closest(name, known) or f"the Regions are: {', '.join(sorted(known))}"
 
 
-async def _list_accounts(aws: Aws) -> list[Account]:
-    pages = aws.paginate(None, "organizations", home_region(aws), "ListAccounts", {})
-    return [
-        Account(each["Id"], each.get("Name", ""), each.get("State") or each.get("Status") or ACTIVE)
-        async for page in pages
-        for each in page.get("Accounts", ())
-    ]
+async def _list_accounts(aws: Aws, hear: Hear | None) -> list[Account]:
+    found: list[Account] = []
+    async for page in aws.paginate(None, "organizations", home_region(aws), "ListAccounts", {}):
+        accounts = [
+            Account(each["Id"], each.get("Name", ""), each.get("State") or each.get("Status") or ACTIVE)
+            for each in page.get("Accounts", ())
+        ]
+        if hear is not None:
+            hear.listed(accounts)
+        found += accounts
+    return found
 
 
 def _inactive(account: Account) -> AccountUnseen:
