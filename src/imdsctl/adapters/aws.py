@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 from uuid import uuid4
@@ -164,7 +164,7 @@ class AwsClient:
         self._warn = warn
         self._clock_warned = False
         self._targets: dict[tuple[str, str], _Target] = {}
-        self._second: datetime | None = None
+        self._second = self._next_second = datetime.min.replace(tzinfo=UTC)
         self._second_text = ""
         self.stats = Stats(traffic=self._http.traffic)
 
@@ -423,9 +423,11 @@ class AwsClient:
 
     def _amz_date(self, ahead: timedelta) -> str:
         """The time as a signature says it; it is written once a second."""
-        second = (self._clock.now() + ahead).replace(microsecond=0)
-        if second != self._second:
-            self._second, self._second_text = second, second.strftime("%Y%m%dT%H%M%SZ")
+        now = self._clock.now() + ahead
+        if not self._second <= now < self._next_second:
+            self._second = now.replace(microsecond=0)
+            self._next_second = self._second + timedelta(seconds=1)
+            self._second_text = self._second.strftime("%Y%m%dT%H%M%SZ")
         return self._second_text
 
     def _delay_seconds(self, attempt: int) -> float:

@@ -441,6 +441,7 @@ class TargetReader:
             self.unseen.append(Unseen(what, str(error), "InvalidOption"))
 
 
+_image_seen = maker(ImageSeen)
 _instance = maker(InstanceSeen)
 _template_version = maker(TemplateVersionSeen)
 
@@ -490,7 +491,7 @@ def _by_version(page: Mapping[str, Any]) -> TemplateVersions:
 
 
 def _image(raw: Mapping[str, Any], *, owned: bool) -> ImageSeen:
-    return ImageSeen(raw["ImageId"], raw.get("Name", ""), owned, raw.get("ImdsSupport") or None)
+    return _image_seen(raw["ImageId"], raw.get("Name", ""), owned, raw.get("ImdsSupport") or None, True)
 
 
 def _batches(items: list[str], size: int) -> Iterable[list[str]]:

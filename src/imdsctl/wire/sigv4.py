@@ -13,9 +13,10 @@ from __future__ import annotations
 import hmac
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
@@ -60,24 +61,26 @@ class SigningKeys:
     __slots__ = ("_keys", "_size_max")
 
     def __init__(self, size_max: int = 4096) -> None:
-        self._keys: OrderedDict[tuple[str, str, str, str], bytes] = OrderedDict()
+        self._keys: OrderedDict[tuple[str, str, str, str], hmac.HMAC] = OrderedDict()
         self._size_max = size_max
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def key(self, secret_key: str, date: str, region: str, service: str) -> bytes:
-        """The key for one day (`YYYYMMDD`), Region and service."""
+    def signature(self, secret_key: str, date: str, region: str, service: str, text: str) -> str:
+        """The signature of a text with the key for one day (`YYYYMMDD`), Region and service."""
         scope = (secret_key, date, region, service)
-        key = self._keys.get(scope)
-        if key is None:
+        keyed = self._keys.get(scope)
+        if keyed is None:
             key = ("AWS4" + secret_key).encode()
             for part in (date, region, service, _TERMINATOR):
                 key = hmac.digest(key, part.encode(), "sha256")
             if len(self._keys) >= self._size_max:
                 self._keys.popitem(last=False)  # a plain dict would look for its first key among the deleted
-            self._keys[scope] = key
-        return key
+            keyed = self._keys[scope] = hmac.new(key, digestmod="sha256")
+        signing = keyed.copy()  # to set a key up costs more than to sign with it
+        signing.update(text.encode())
+        return signing.hexdigest()
 
 
 _SHARED_KEYS: Final = SigningKeys()
@@ -145,7 +148,7 @@ def sign(
         payload_hash,
         scope := f"{date}/{region}/{service}/{_TERMINATOR}",
         amz_date,
-        keys.key(secret_key, date, region, service),
+        partial(keys.signature, secret_key, date, region, service),
     )
     added["authorization"] = (
         f"{ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={signed_names}, Signature={signature}"
@@ -200,8 +203,7 @@ class Prepared:
         canonical = f"{self._before}{amz_date}{self._middle}{said}{self._after}\n{names}{self._end}"
         hashed = sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
         to_sign = f"{ALGORITHM}\n{amz_date}\n{scope}\n{hashed}"
-        key = keys.key(secret_key, date, *self._service_of)
-        signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
+        signature = keys.signature(secret_key, date, *self._service_of, to_sign)
         added = {_DATE_HEADER: amz_date}
         if token:
             added[_TOKEN_HEADER] = token
@@ -253,7 +255,7 @@ def presign(
         _sha256(body),
         scope,
         amz_date,
-        keys.key(secret_key, date, region, service),
+        partial(keys.signature, secret_key, date, region, service),
     )
     return f"{unsigned}&X-Amz-Signature={signature}"
 
@@ -303,7 +305,7 @@ def expected_signature(
         payload_hash,
         f"{authorization.date}/{authorization.region}/{authorization.service}/{_TERMINATOR}",
         authorization.amz_date,
-        keys.key(secret_key, authorization.date, authorization.region, authorization.service),
+        partial(keys.signature, secret_key, authorization.date, authorization.region, authorization.service),
     )
 
 
@@ -477,13 +479,12 @@ def _signature(
     payload_hash: str,
     scope: str,
     amz_date: str,
-    key: bytes,
+    sign: Callable[[str], str],
 ) -> str:
     canonical = (
         f"{method}\n{canonical_path}\n{canonical_query}\n{canonical_headers}\n{signed_names}\n{payload_hash}"
     ).encode("utf-8", "surrogateescape")
-    to_sign = f"{ALGORITHM}\n{amz_date}\n{scope}\n{sha256(canonical).hexdigest()}"
-    return hmac.digest(key, to_sign.encode(), "sha256").hex()
+    return sign(f"{ALGORITHM}\n{amz_date}\n{scope}\n{sha256(canonical).hexdigest()}")
 
 
 def _sha256(body: bytes) -> str:

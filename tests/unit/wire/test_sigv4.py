@@ -182,8 +182,8 @@ def test_the_date_header_may_stand_in_for_the_amz_date() -> None:
 
 def test_signing_keys_are_bounded() -> None:
     keys = sigv4.SigningKeys(size_max=2)
-    first = keys.key(SECRET, "20150830", "us-east-1", "iam")
+    first = keys.signature(SECRET, "20150830", "us-east-1", "iam", "text")
     for region in ("a", "b", "c"):
-        keys.key(SECRET, "20150830", region, "iam")
+        keys.signature(SECRET, "20150830", region, "iam", "text")
     assert len(keys) == 2
-    assert keys.key(SECRET, "20150830", "us-east-1", "iam") == first
+    assert keys.signature(SECRET, "20150830", "us-east-1", "iam", "text") == first
