@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -119,14 +120,19 @@ def namespaces() -> dict[str, set[int]]:
     found: dict[str, set[int]] = {}
     for home in Path("/proc").iterdir():
         if home.name.isdigit():
-            try:
-                links = [os.readlink(home / "ns/net"), *(os.readlink(each) for each in (home / "fd").iterdir())]
-            except OSError:
-                continue
-            for link in links:
-                if link.startswith("net:"):
-                    found.setdefault(link, set()).add(int(home.name))
+            for each in (home / "ns/net", *_open_files(home)):
+                with suppress(OSError):  # a file that was closed meanwhile, a process that has ended
+                    link = os.readlink(each)
+                    if link.startswith("net:"):
+                        found.setdefault(link, set()).add(int(home.name))
     return found
+
+
+def _open_files(home: Path) -> list[Path]:
+    try:
+        return list((home / "fd").iterdir())
+    except OSError:
+        return []
 
 
 def test_closing_ends_daemons_and_namespaces(bed_of: Callable[[int], Bed]) -> None:
@@ -153,11 +159,10 @@ def test_a_bed_dies_with_the_process_that_made_it_daemons_included() -> None:
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as owner:
         assert owner.stdout is not None
         keeper = int(owner.stdout.readline())
-        made = {
-            link for link, pids in namespaces().items() if keeper in pids and link != os.readlink("/proc/self/ns/net")
-        }
-        assert made
+        own = os.readlink("/proc/self/ns/net")
+        made = {link for link, pids in namespaces().items() if keeper in pids and link != own}
         owner.kill()
+    assert made
     _until(lambda: not made & set(namespaces()) and not Path(f"/proc/{keeper}").exists())
 
 
