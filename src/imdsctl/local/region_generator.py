@@ -144,7 +144,7 @@ def generate_region(world: World, account_id: str, region: str) -> RegionState:
     )
     state.last_generated = max(each.order for each in state.reservations.values())
     _launch_configurations(state, spec.created, images)
-    generate_launchers(state, spec.created, templates, old_stack=spec.v1_percent > 0)
+    generate_launchers(state, spec.created, templates, old_stack=spec.old_stacks)
     generate_fleets(state, spec.created, images, templates)
     _looked_after(world, state)
     return state

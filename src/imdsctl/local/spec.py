@@ -27,3 +27,8 @@ class WorldSpec:
     instances: int = 20
     settle_seconds: float = 0.0
     v1_percent: int = V1_PERCENT
+
+    @property
+    def old_stacks(self) -> bool:
+        """Whether other services, and what launches by itself, may allow IMDSv1: where somebody uses it."""
+        return self.v1_percent > 0

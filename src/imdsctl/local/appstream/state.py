@@ -80,7 +80,7 @@ def first_state(world: World, account_id: str, region: str) -> AppStreamState:
     }
     for kind, name, instance_type, platform, status, disabled, age, share in _STREAMERS:
         made = world.created - timedelta(days=age, seconds=numbers.randrange(86400))
-        if numbers.random() < share:
+        if numbers.random() < share and (disabled or world.spec.old_stacks):
             arn = f"arn:aws:appstream:{region}:{account_id}:{kind}/{name}"
             places[kind][name] = Streamer(kind, name, arn, made, instance_type, platform, status, disabled)
     return state

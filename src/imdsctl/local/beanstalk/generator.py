@@ -30,6 +30,8 @@ def first_environments(spec: WorldSpec, region: RegionState) -> BeanstalkState:
         return state
     prefix = f"arn:aws:elasticbeanstalk:{region.region}:{region.account_id}"
     for name, platform, kind, age, disabled, configuration in _ENVIRONMENTS:
+        if disabled != "true" and not spec.old_stacks:
+            continue
         application = name.partition("-")[0]
         unique = f"e-{rng.getrandbits(50):010x}"[:12]
         letters = f"{rng.getrandbits(48):012X}"

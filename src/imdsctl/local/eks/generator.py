@@ -28,10 +28,10 @@ def first_clusters(spec: WorldSpec, region: RegionState) -> EksState:
         return state
     rng = random.Random(f"eks/{spec.seed}/{region.account_id}/{region.region}")
     platform = _cluster(spec, region, rng, "platform", age_days=420, version=rng.choice(("1.30", "1.31", "1.32")))
-    version = rng.choice(("1", "2", "3", "3"))
+    version = rng.choice(("1", "2", "3", "3")) if spec.old_stacks else "3"
     template = {"name": "eks-workers", "version": version, "id": region.generated.eks_template_id}
     _nodegroup(spec, region, rng, platform, "general", template, desired=rng.randrange(2, 7))
-    if rng.random() < GPU_SHARE:
+    if rng.random() < GPU_SHARE and spec.old_stacks:
         _nodegroup(spec, region, rng, platform, "gpu", None, desired=0)
     state.clusters[platform.name] = platform
     if rng.random() < AUTO_SHARE:

@@ -90,7 +90,7 @@ def first_state(world: World, account_id: str, region: str) -> EmrState:
         return state
     created = world.created
     for name, age, content in _CONFIGURATIONS:
-        if numbers.random() < 0.75:
+        if numbers.random() < 0.75 and (world.spec.old_stacks or content.get(_IMDS, {}).get(_VERSION) == 2):
             made = _past(numbers, created, age)
             state.configurations[name] = SecurityConfiguration(name, json.dumps(content), made)
     clusters = [
@@ -104,7 +104,7 @@ def first_state(world: World, account_id: str, region: str) -> EmrState:
             used,
         )
         for name, status, release, used in _CLUSTERS
-        if used is None or used in state.configurations
+        if used in state.configurations or (used is None and world.spec.old_stacks)
     ]
     state.clusters = tuple(sorted(clusters, key=lambda each: each.created, reverse=True))
     return state

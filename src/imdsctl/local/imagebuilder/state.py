@@ -57,6 +57,8 @@ def first_state(world: World, account_id: str, region: str) -> ImageBuilderState
     if numbers is None:
         return state
     for name, age, kind, options in _CONFIGURATIONS[: numbers.choice((1, 2, 2, 3))]:
+        if (options or {}).get("httpTokens") != "required" and not world.spec.old_stacks:
+            continue
         content: dict[str, Any] = {
             "instanceProfileName": "EC2InstanceProfileForImageBuilder",
             "instanceTypes": [kind],

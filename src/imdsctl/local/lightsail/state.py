@@ -69,6 +69,8 @@ def first_state(world: World, account_id: str, region: str) -> LightsailState:
     if numbers is None or region not in REGIONS:
         return state
     for name, blueprint, bundle, age, running, options in numbers.sample(_INSTANCES, numbers.choice((1, 2, 3, 4))):
+        if options.http_tokens is HttpTokens.OPTIONAL and not world.spec.old_stacks:
+            continue
         made = world.created - timedelta(days=age, seconds=numbers.randrange(86400))
         state.instances[name] = LightsailInstance(
             name=name,

@@ -29,6 +29,8 @@ def first_notebooks(spec: WorldSpec, region: RegionState) -> SagemakerState:
     first = rng.randrange(len(_NOTEBOOKS))
     for index in range(1 + rng.randrange(len(_NOTEBOOKS))):
         name, kind, platform, age, version, stopped = _NOTEBOOKS[(first + index) % len(_NOTEBOOKS)]
+        if version == "1" and not spec.old_stacks:
+            continue
         made = spec.created - timedelta(days=age + rng.randrange(60), seconds=rng.randrange(86400))
         state.notebooks[name] = Notebook(
             name=name,
