@@ -152,7 +152,7 @@ def test_the_script_and_its_inverse(client: tuple[Any, Callable[..., Any]], tmp_
     ec2.modify_instance_metadata_defaults(HttpTokens="optional", InstanceMetadataTags="enabled")
     before = defaults_of(ec2), said_by(template["LaunchTemplateId"], ec2)
 
-    scanned = shell.imdsctl("scan", "--accounts", member, "--regions", "eu-west-1", "--no-services")
+    scanned = shell.imdsctl("scan", "--accounts", member, "--regions", "eu-west-1")
     assert scanned.returncode == 0, scanned.stderr
     file, undo = tmp_path / "change.sh", tmp_path / "change.undo.sh"
     made = shell.imdsctl("export", "cli", "-o", str(file))

@@ -162,7 +162,7 @@ def test_an_organization(start_local: Callable[..., Any], tmp_path: Path) -> Non
         *("--accounts", str(ACCOUNTS + SPARE), "--regions", ",".join(REGIONS)),
         *("--instances", "1", "--v1-percent", "0", "--seed", "12"),
     )
-    here = ("--no-services", "--regions", ",".join(REGIONS))
+    here = ("--regions", ",".join(REGIONS))
     plan, folder = tmp_path / "plan.json", tmp_path / "terraform"
     assert shell.imdsctl("scan", *here).returncode == 0
     assert shell.imdsctl("plan", "-o", str(plan)).returncode == 0

@@ -303,7 +303,7 @@ def test_an_endpoint_where_nobody_listens_is_said(user: Any) -> None:
 def test_a_write_whose_answer_is_lost_is_read_back_and_nothing_is_lost(user: Any, tmp_path: Path, damage: Any) -> None:
     region = "eu-west-1" if damage is cut else "eu-west-2"
     where, plan = ("--db", str(tmp_path / "scans.sqlite")), str(tmp_path / "plan.json")
-    scope = ("--current-account", "--regions", region, "--no-services")
+    scope = ("--current-account", "--regions", region)
     intent = tmp_path / "intent.toml"
     intent.write_text(
         'version = 1\n[[exception]]\nmatch = { resource = ["web-blue"] }\nowner = "web"\nreason = "unused"\n'

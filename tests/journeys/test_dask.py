@@ -156,6 +156,17 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(
     assert (found, rows(file)) == alone
 
 
+def test_what_a_scan_leaves_out_its_workers_leave_out_too(
+    cluster: Cluster, organization: Any, alone: Any, tmp_path: Path
+) -> None:
+    cluster.worker()
+    file = tmp_path / "scans.sqlite3"
+    found = ended(scan(organization, "--db", str(file), "--dask", cluster.address, "--no-services"))
+    assert any(each["services"] for each in alone[0]["targets"])
+    assert not any(each["services"] for each in found["targets"])
+    assert found["scope"] == {"regions": REGIONS, "no-services": "yes"}
+
+
 async def stopped_in_the_middle(address: str, file: Path, stalled: threading.Event) -> tuple[set[Target], Any]:
     """A shared sweep whose time is over when one worker has read an account and the other waits for AWS.
 

@@ -85,6 +85,12 @@ def test_it_ends_with_every_region_enforced_and_nothing_exposed_but_the_exceptio
     assert templates > 0 == templates_left
 
 
+def test_what_is_proven_includes_other_services(demo: subprocess.CompletedProcess[str]) -> None:
+    assert re.search(r"^ +Other services +\d+ enforced$", demo.stdout, re.MULTILINE)
+    assert re.search(r"^Verified: \d+ targets", demo.stdout, re.MULTILINE)
+    assert "not proven: the settings of other services" not in demo.stdout
+
+
 def test_an_account_that_refuses_the_role_stays_unknown_to_the_end(demo: subprocess.CompletedProcess[str]) -> None:
     assert "Not verified" in demo.stdout
     assert re.search(r"unknown \(AccessDenied\)", demo.stdout)

@@ -213,13 +213,13 @@ def test_an_apply_and_its_rollback_survive_kill_9(start_local: Callable[..., Any
     observer = Observer(dict(shell.env))
     kills = cycles = 0
     with fork_server(shell, tmp_path) as commands:
-        commands.warm_up("scan", "--json", "--no-services", "--regions", ",".join(REGIONS))
+        commands.warm_up("scan", "--json", "--regions", ",".join(REGIONS))
         before = observer.world()
         while kills < ROUNDS:
             cycles += 1
             file = tmp_path / f"plan-{cycles}.json"
             journal = file.with_name(file.name + ".journal")
-            assert commands.run("scan", "--no-services", "--regions", ",".join(REGIONS))[0] == 0
+            assert commands.run("scan", "--regions", ",".join(REGIONS))[0] == 0
             assert commands.run("plan", "-o", str(file))[0] == 0
             plan = in_two_waves(read_plan(file))
             write_plan(plan, file)

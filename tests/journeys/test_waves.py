@@ -49,7 +49,7 @@ unknown-evidence = "allow"
 
 
 def plan_of(shell: Any, name: str) -> tuple[dict[str, Any], str]:
-    assert shell.imdsctl("scan", "--no-services", *WHERE).returncode == 0
+    assert shell.imdsctl("scan", *WHERE).returncode == 0
     planned = shell.imdsctl("plan", "--intent", "imdsctl.toml", "-o", name)
     assert planned.returncode == 0, planned.stderr
     plan = json.loads((shell.home / name).read_text())

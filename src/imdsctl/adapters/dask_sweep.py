@@ -53,7 +53,6 @@ async def dask_sweep(
     visit: Visit,
     writer: ScanWriter,
     *,
-    services: bool = True,
     database: str | None,
     now: Callable[[], datetime],
     tell: Listener = ignore,
@@ -68,7 +67,7 @@ async def dask_sweep(
     scan then stays unfinished, with what was read.
     """
     async with _cluster(address) as client:
-        run = _SharedSweep(client, address, doors, selection, visit, writer, services, database, tell, summing)
+        run = _SharedSweep(client, address, doors, selection, visit, writer, database, tell, summing)
         work = asyncio.ensure_future(run.everything())
         stopping = asyncio.ensure_future((stop or asyncio.Event()).wait())
         try:
@@ -105,7 +104,6 @@ class _SharedSweep:
         selection: Selection,
         visit: Visit,
         writer: ScanWriter,
-        services: bool,
         database: str | None,
         tell: Listener,
         summing: Summing | None,
@@ -116,7 +114,6 @@ class _SharedSweep:
         self._selection = selection
         self._visit = visit
         self._writer = writer
-        self._services = services
         self._database = database
         self._tell = tell
         self._summing = summing
@@ -178,7 +175,6 @@ class _SharedSweep:
             doors,
             through=tuple(sorted((each, doors.index(door)) for each, door in door_of.items() if door != doors[0])),
             roles=tuple(sorted(item for item in self._visit.roles.items() if item[0] in mine)),
-            services=self._services,
             database=self._database,
             done=tuple(sorted(target for target in self._writer.done if target.account_id in mine)),
             sweep=self._name,
@@ -276,7 +272,6 @@ _SHARDS = _Shards()
 async def _run_shard(order: ShardOrder) -> ShardDone:
     from imdsctl.adapters.database import ScanDatabase
     from imdsctl.adapters.service_regions import serves
-    from imdsctl.fleet.services import READERS
 
     with _SHARDS.running(order) as stop:
         if stop.is_set():
@@ -303,7 +298,6 @@ async def _run_shard(order: ShardOrder) -> ShardDone:
                     writer,
                     now=lambda: order.header.started,
                     tell=writer.hear,
-                    services=READERS if order.services else {},
                     serves=serves,
                     summing=summing,
                     stop=stop,

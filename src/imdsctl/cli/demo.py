@@ -113,18 +113,16 @@ EXIT_GATE = (0, 5)
 
 
 def _play(stage: Stage, accounts: int, instances: int, seed: int) -> None:
-    # Everybody but one has updated their software: the generated history is without IMDSv1.
+    # Everybody but one has updated their software: the generated history is without IMDSv1, and so are other services.
     stage.open(
         "--port", "0", "--accounts", str(accounts), "--instances", str(instances), "--seed", str(seed),
         "--v1-percent", "0",
     )  # fmt: skip
 
-    say(
-        "\n# 1. Where does the organization stand? A scan only reads. (Without --no-services it asks EKS, SageMaker and"
-    )
-    say("#    others too, whose settings only they can change.)")
-    stage.run_abridged("scan", "--no-services")
-    before = stage.json("scan", "--no-services")
+    say("\n# 1. Where does the organization stand? A scan only reads. (Other services' settings, which only they can")
+    say("#    change, are right already: enforcement would wait for EKS, Elastic Beanstalk, EMR and Image Builder.)")
+    stage.run_abridged("scan")
+    before = stage.json("scan")
 
     say("\n# 2. What would an instance get that is launched here today, and why?")
     here = stage.env.get("AWS_REGION", "us-east-1")
@@ -152,21 +150,21 @@ def _play(stage: Stage, accounts: int, instances: int, seed: int) -> None:
             file.write(EXCEPTION.format(instance=legacy))
         say(EXCEPTION.format(instance=legacy))
         say("# The first plan and its journal are the way back for what is done: the new plan is another file.")
-        stage.run("scan", "--no-services", shown=False)
+        stage.run("scan", shown=False)
         stage.run_abridged("plan", "-o", "plan-2.json")
         _apply(stage, "plan-2.json")
 
     say("\n# 6. Verify: scan again; nothing left to plan and nothing unknown is the proof.")
     refused = sorted(each["subject"] for each in before["unknown"] if each["what"] == "account")
     if refused:
-        stage.run_abridged("verify", "--no-services", allowed=(0, 1))
+        stage.run_abridged("verify", allowed=(0, 1))
         say(
             f"\n# Account {', '.join(refused)} refuses our role, so nobody has looked inside. Unknown is not enforced,"
             "\n# and verify fails until its owner grants the role. To prove the rest, leave it out by name:"
         )
-        stage.run_abridged("verify", "--no-services", "--exclude-accounts", ",".join(refused))
+        stage.run_abridged("verify", "--exclude-accounts", ",".join(refused))
     else:
-        stage.run_abridged("verify", "--no-services")
+        stage.run_abridged("verify")
     stage.run("explain", "--launch", "--region", here, "--http-tokens", "optional")
     if legacy:
         stage.say_agent(legacy)

@@ -139,6 +139,7 @@ def selection(
     exclude_regions: list[str] | None = None,
     exclude_ou: list[str] | None = None,
     accounts_file: Path | None = None,
+    services: bool = True,
 ) -> Selection:
     """The options of "where to look" as one value.
 
@@ -171,6 +172,7 @@ def selection(
         exclude_accounts=listed(exclude_accounts),
         exclude_regions=listed(exclude_regions),
         exclude_ous=listed(exclude_ou),
+        services=services,
         listed=_accounts_of(accounts_file),
     )
 

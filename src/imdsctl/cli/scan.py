@@ -47,7 +47,6 @@ class ScanOptions:
     json: bool = False
     fail_on: frozenset[FailOn] = frozenset()
     more_profiles: tuple[str, ...] = ()
-    services: bool = True
     time_limit: timedelta | None = None
     resume: str | None = None
     dask: str | None = None
@@ -114,6 +113,7 @@ def command(
         exclude_regions=exclude_regions,
         exclude_ou=exclude_ou,
         accounts_file=accounts_file,
+        services=services,
     )
     _check_resume(chosen, resume, scan_id)
     profiles = options.listed(profile)
@@ -124,7 +124,6 @@ def command(
         json,
         frozenset(fail_on or ()),
         profiles[1:],
-        services,
         options.duration("--time-limit", time_limit),
         (scan_id or "") if resume else None,
         dask,
@@ -187,7 +186,6 @@ async def take_summed(asked: ScanOptions, deps: Dependencies, store: ScanStore) 
         from imdsctl.domain.observations import Scan, ScanEnd
         from imdsctl.domain.verdicts import Summing, scan_summary
         from imdsctl.fleet.scan import SweepStopped, header_of, sweep
-        from imdsctl.fleet.services import READERS
         from imdsctl.views.progress import listening
 
         if writer is None:
@@ -198,10 +196,9 @@ async def take_summed(asked: ScanOptions, deps: Dependencies, store: ScanStore) 
 
             behind = list(zip(profiles, doors, strict=True))
             url = Database(asked.database).shared_url
-            sweeping = partial(dask_sweep, asked.dask, behind, services=asked.services, database=url)
+            sweeping = partial(dask_sweep, asked.dask, behind, database=url)
         else:
-            readers = READERS if asked.services else {}
-            sweeping = partial(sweep, doors[0], services=readers, serves=deps.serves, entrance=entrance)
+            sweeping = partial(sweep, doors[0], serves=deps.serves, entrance=entrance)
         earlier = len(writer.done)
         summing, stop = Summing(), asyncio.Event()
         if asked.time_limit is not None:

@@ -64,11 +64,12 @@ def command(
         exclude_accounts=exclude_accounts,
         exclude_regions=exclude_regions,
         exclude_ou=exclude_ou,
+        services=services,
     )
     with interruptible("nothing was changed, and nothing is proven"):
         store = deps.scans(db)
         store.prepare()
-        scan = options.run_async(take(ScanOptions(selection, profile, db, json, services=services), deps, store))
+        scan = options.run_async(take(ScanOptions(selection, profile, db, json), deps, store))
         judged = verify(scan, wanted, at=deps.now())
         if launch_dry_run:
             judged = replace(judged, dry_runs=options.run_async(_dry_runs(deps, scan, profile, role)))

@@ -241,7 +241,7 @@ class ScanHeader:
     started: datetime
     accounts: tuple[Account, ...]
     scope: tuple[tuple[str, str], ...] = ()
-    """The options that narrowed the sweep (`--accounts`, `--regions`, `--ou`, exclusions), as given."""
+    """The options that narrowed the sweep (`--accounts`, `--ou`, exclusions, `--no-services`...), as given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +269,7 @@ class Scan:
     a fleet of any size can be gone through: iterate, and keep no more than is needed."""
     unseen: tuple[AccountUnseen, ...] = ()
     scope: tuple[tuple[str, str], ...] = field(default=())
-    """The options that narrowed the sweep (`--accounts`, `--regions`, `--ou`, exclusions), as given."""
+    """The options that narrowed the sweep (`--accounts`, `--ou`, exclusions, `--no-services`...), as given."""
     calls: int = 0
     policies: tuple[PolicySeen, ...] = ()
     effective_policies: tuple[tuple[str, str], ...] = ()

@@ -15,6 +15,7 @@ from imdsctl.domain.plan import Change, Exempt, Gap, Plan, canonical
 from imdsctl.domain.planner_here import Here
 from imdsctl.domain.planner_instances import TRANSIENT_STATES
 from imdsctl.domain.planner_region import plan_region
+from imdsctl.domain.scope import services_left_out
 from imdsctl.domain.verdicts import NOT_INSPECTABLE
 from imdsctl.domain.waves import EVERYTHING, UNASSIGNED, PlannedWave
 
@@ -29,6 +30,7 @@ def make_plan(scan: Scan, intent: Intent, *, made_at: datetime, evidence: Eviden
     exempt: list[Exempt] = []
     gaps = list(_accounts_unseen(scan, intent))
     digest = hashlib.sha256()
+    left_out = services_left_out(scan.scope)
     for region in scan.regions:
         digest.update(_identity(region))
         target = region.target
@@ -39,7 +41,7 @@ def make_plan(scan: Scan, intent: Intent, *, made_at: datetime, evidence: Eviden
             target.account_id, target.region, account.name if account else "", account.ou_path if account else ""
         )
         gaps += _unseen(region)
-        here = Here(region, home, intent, made_at, evidence)
+        here = Here(region, home, intent, made_at, evidence, left_out)
         gaps += plan_region(here)
         steps.take(target, here.changes)
         exempt += here.exempt

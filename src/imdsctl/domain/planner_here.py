@@ -34,6 +34,8 @@ class Here:
     whole: Intent
     made_at: datetime
     evidence: Evidence | None
+    services_left_out: bool = False
+    """True when the scan did not ask other services."""
     changes: list[Change] = field(default_factory=list)
     exempt: list[Exempt] = field(default_factory=list)
 

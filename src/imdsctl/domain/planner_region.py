@@ -40,6 +40,10 @@ LAUNCH_PARTS = frozenset(
     }
 )
 """`Unseen.what` of what may launch: enforcement waits until it was read."""
+SERVICES_LEFT_OUT = (
+    "what EKS, Elastic Beanstalk, EMR and Image Builder launch was left out of the scan: scan again without "
+    "`--no-services`, then plan again"
+)
 LAUNCH_KINDS = ("template lt-", "launch configuration ")
 """How `Unseen.what` begins of one of them whose options could not be read: it does not say nothing."""
 
@@ -222,7 +226,7 @@ def _enforcement(here: Here, state: State, templates: TemplatePlans) -> None:
     if planned.managed_by != _ACCOUNT:
         held = f"a {planned.managed_by} decides HttpTokensEnforced: change the policy in Organizations"
     elif failing:
-        held = f"launches would fail: {'; '.join(failing)}"
+        held = f"launches would or may fail: {'; '.join(failing)}"
     change = Change(
         id=change_id(here.region.target, Surface.REGION_DEFAULT, "", "enforcement"),
         stage=Stage.ENFORCEMENT,
@@ -264,6 +268,8 @@ def _failing(here: Here, state: State) -> Iterator[str]:
     for part in here.region.unseen:
         if part.what in LAUNCH_PARTS or part.what.startswith(LAUNCH_KINDS):
             yield f"{part.what} could not be read: {part.reason}"
+    if here.services_left_out:
+        yield SERVICES_LEFT_OUT
 
 
 def _launched_by_a_group(here: Here, configuration: str) -> bool:

@@ -70,9 +70,10 @@ async def sweep(
     """Visit everybody in `visit` (of `fleet.targets.find_accounts`), write what is seen, and give the finished scan.
 
     Targets that `writer` has from an earlier run are not visited again. `now` gives aware UTC times for the record.
-    `tell` hears of progress, `summing` of every target that is read. `services` are the readers of other services, of
-    which those are called that exist in a Region (`serves`). `entrance` may have begun to enter accounts. Refusals
-    never raise. Raises SweepStopped when `stop` is set before the end; the scan then stays unfinished.
+    `tell` hears of progress, `summing` of every target that is read. `services` are the readers of other services: if
+    the selection wants them, those are called that exist in a Region (`serves`). `entrance` may have begun to enter
+    accounts. Refusals never raise. Raises SweepStopped when `stop` is set before the end; the scan then stays
+    unfinished.
     """
     entrance = entrance or Entrance(aws, selection)
     counter = entrance.counter
@@ -135,7 +136,7 @@ class _Sweep:
         self._visit = visit
         self._writer = writer
         self._tell = tell
-        self._services = services
+        self._services = services if selection.services else {}
         self._serves = serves
         self._summing = summing
         self._unseen: list[AccountUnseen] = []

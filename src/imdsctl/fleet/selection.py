@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
+from imdsctl.domain.scope import NO_SERVICES, services_left_out
+
 ROLE_NAME = "OrganizationAccountAccessRole"
 """The role that Organizations makes in every account that it creates."""
 
@@ -30,6 +32,8 @@ class Selection:
     exclude_accounts: tuple[str, ...] = ()
     exclude_regions: tuple[str, ...] = ()
     exclude_ous: tuple[str, ...] = ()
+    services: bool = True
+    """False: the settings of other services (EKS, ECS, ...) are not read."""
     listed: tuple[ListedAccount, ...] = ()
     """The accounts of a file: these and no others, whether the organization knows them or not."""
 
@@ -42,6 +46,8 @@ class Selection:
             value = getattr(self, each.name)
             if each.name != "listed" and isinstance(value, tuple) and value:
                 pairs.append((_scope_name(each.name), ",".join(value)))
+        if not self.services:
+            pairs.append((NO_SERVICES, "yes"))
         if self.listed:
             pairs.append(("accounts-file", ",".join(each.account_id for each in self.listed)))
         return tuple(pairs)
@@ -56,7 +62,13 @@ class Selection:
             if (name := _scope_name(each.name)) in recorded and each.name not in ("role", "listed", "current_account")
         }
         listed = tuple(ListedAccount(each) for each in recorded.get("accounts-file", "").split(",") if each)
-        return cls(role=role, current_account="current-account" in recorded, listed=listed, **narrowed)
+        return cls(
+            role=role,
+            current_account="current-account" in recorded,
+            services=not services_left_out(recorded.items()),
+            listed=listed,
+            **narrowed,
+        )
 
     @property
     def narrows(self) -> bool:

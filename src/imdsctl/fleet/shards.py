@@ -47,7 +47,6 @@ class ShardOrder:
     """Account id and the place of its door among `doors`."""
     roles: tuple[tuple[str, str], ...] = ()
     """Account id and role, for accounts that are entered by another role than the selection's."""
-    services: bool = True
     database: str | None = None
     done: tuple[Target, ...] = ()
     """Targets that an earlier run of the scan has read."""

@@ -4,6 +4,7 @@ that bit you there. `changes` are all of the plan's, in order; of each, what the
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def test_a_plan_has_the_changes_that_the_table_says(case: dict[str, Any]) -> Non
     intent = parse_intent("\n".join(["version = 1", *case.get("intent", [])]))
     regions = case["scan"] if isinstance(case["scan"], list) else [case["scan"]]
     evidence = evidence_of(case["evidence"]) if "evidence" in case else None
-    plan = make_plan(scan_of(*regions), intent, made_at=NOON, evidence=evidence)
+    scan = replace(scan_of(*regions), scope=tuple(case.get("scope", {}).items()))
+    plan = make_plan(scan, intent, made_at=NOON, evidence=evidence)
     wanted = [{**each, "held": each.get("held", "")} for each in case["changes"]]
     assert [short(change.id) for change in plan.changes] == [each["id"] for each in wanted]
     assert [said_of(change, each) for change, each in zip(plan.changes, wanted, strict=True)] == wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from imdsctl.domain.observations import (
     ServiceKind,
     ServiceSeen,
 )
+from imdsctl.domain.scope import services_left_out
 from imdsctl.domain.verdicts import target_summary
 from imdsctl.fleet.memory_store import MemoryStore
 from imdsctl.fleet.scan import header_of, sweep
@@ -202,6 +204,10 @@ def test_other_services_are_asked_where_they_exist_and_a_refusal_is_unknown(fake
     assert [each.resource for each in seen.services] == ["111111111111/eu-west-1"]
     assert [each.what for each in seen.unseen] == ["EKS node groups"]
     assert target_summary(seen).counts.services.unknown == 2
+
+    without = scanned(fake_aws(), replace(ONE, services=False), services=services)
+    assert services_left_out(without.scope)
+    assert (only(without).services, only(without).unseen) == ((), ())
 
 
 def test_a_service_is_judged_by_what_it_refers_to_when_it_says_nothing_itself(fake_aws: Any) -> None:

@@ -117,8 +117,9 @@ def test_a_sweep_that_is_cancelled_leaves_a_scan_to_go_on_with(fake_aws: Any) ->
 
 
 def test_a_recorded_scope_is_the_selection_again() -> None:
-    selection = Selection(regions=("eu-west-1",), ous=("ou-1", "Root/prod"), exclude_accounts=("shop",))
+    selection = Selection(regions=("eu-west-1",), ous=("ou-1", "Root/prod"), exclude_accounts=("shop",), services=False)
     assert Selection.from_scope(selection.scope()) == selection
+    assert Selection.from_scope(()) == Selection()  # of a scan of everything, or of one that is older than this record
 
 
 def test_summing_up_on_the_way_says_what_a_stored_scan_says(fake_aws: Any) -> None:
