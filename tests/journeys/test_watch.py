@@ -159,6 +159,18 @@ def test_scans_tell_drift_with_its_author_and_a_repair_puts_it_right(
     assert told(place.watch("--once"), "round")[0]["drift"] == []
 
 
+def test_a_scan_that_left_other_services_out_is_nothing_to_compare_with(place: Place, tmp_path: Path) -> None:
+    """Otherwise every service would have drifted, and every host of which only they tell that it runs containers."""
+    where = ("--db", str(tmp_path / "scans.sqlite3"))
+    scan = ("scan", "--regions", REGION, "--current-account", *where)
+    assert place.shell.imdsctl(*scan, "--no-services").returncode == 0
+    assert told(place.watch("--once", *where), "began")[0]["baseline"] is None
+    assert place.shell.imdsctl(*scan, "--no-services").returncode == 0
+    second = place.watch("--once", *where)
+    assert told(second, "began")[0]["baseline"] is not None
+    assert told(second, "round")[0]["drift"] == []
+
+
 def test_a_repair_asks_cloudwatch_first_and_is_held_back_where_imdsv1_is_used(place: Place, tmp_path: Path) -> None:
     """The gates that come before a change hold for repairs too: what broke a workload once would break it again."""
     instance = place.that_used_v1()

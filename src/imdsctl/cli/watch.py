@@ -217,11 +217,23 @@ async def _watch(asked: WatchOptions, deps: Dependencies, store: ScanStore) -> i
                 scope=asked.selection.scope(),
             )
             try:
-                await watching.run(store.latest())
+                await watching.run(_baseline(store))
             finally:
                 if webhook is not None:
                     await webhook.close()
             return by_signal()
+
+
+def _baseline(store: ScanStore) -> Scan | None:
+    """The scan that finished last of those that asked other services too, as a watch does.
+
+    Compared with one that did not, every service would be drift, and so would what their containers need.
+    """
+    from imdsctl.domain.scope import services_left_out
+
+    records = [each for each in store.history() if not services_left_out(each.scope)]
+    done = [(each.finished, each.scan_id) for each in records if each.finished is not None]
+    return store.load(max(done)[1]) if done else None
 
 
 def _source(asked: WatchOptions, aws: Aws) -> EventSource | None:

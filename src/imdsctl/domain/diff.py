@@ -1,13 +1,14 @@
 """What is different between two scans: what became enforced, exposed or unknown, what came, what went, what changed.
 
 What a scan did not see is never "gone": where the later scan could not read something, it became unknown; where it did
-not look at all (another scope, a part that was refused), that is said once for the place.
+not look at all (another scope, a part that was refused), that is said once for the place. Other services are compared
+when both scans asked them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -15,6 +16,7 @@ from imdsctl.domain.exposure import Verdict
 from imdsctl.domain.findings import Finding, judged
 from imdsctl.domain.observations import RegionSeen, Scan, Target
 from imdsctl.domain.options import AWS_NAMES, DEFAULTS_AWS_NAMES, MetadataOptions
+from imdsctl.domain.scope import services_left_out
 from imdsctl.domain.verdicts import NOT_INSPECTABLE, Count
 
 PLACE = "place"
@@ -72,12 +74,15 @@ class Difference:
 def diff(before: Scan, after: Scan) -> Iterator[Difference]:
     """Every difference, by account id and Region. Goes through both scans once, one Region of each at a time."""
     why_unseen = _why_unseen(after)
+    everything = not any(services_left_out(each.scope) for each in (before, after))
     for old, new in _pairs(_by_target(before), _by_target(after)):
         if old is None and new is not None:
             yield _place(new, Happened.SEEN, "the earlier scan did not look there")
         elif new is None and old is not None:
             yield _place(old, Happened.UNSEEN, why_unseen(old.target))
         elif old is not None and new is not None and old != new:
+            if not everything:
+                old, new = replace(old, services=()), replace(new, services=())
             yield from _within(old, new)
 
 

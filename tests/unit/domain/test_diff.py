@@ -166,3 +166,12 @@ def test_places_are_compared_whatever_order_their_accounts_came_in() -> None:
         (f"{SHOP}/eu-west-1", Happened.ENFORCED),
         (f"{SHOP}/us-east-1", Happened.VANISHED),
     ]
+
+
+@pytest.mark.parametrize("left_out", ["before", "after"])
+def test_services_that_one_scan_left_out_neither_appear_nor_vanish(left_out: str) -> None:
+    service = ServiceSeen(ServiceKind.SAGEMAKER_NOTEBOOK, "arn:1", options=V1)
+    whole = scan(region(instance(V1), services=(service,)))
+    without = replace(scan(region(instance(V2))), scope=(("no-services", "yes"),))
+    before, after = (without, whole) if left_out == "before" else (whole, without)
+    assert [each.kind for each in diff(before, after)] == ["instance"]
