@@ -45,7 +45,7 @@ def redacted(report: Report, redactor: Redactor) -> Report:
             coverage.by_kind,
         ),
         findings=lambda: (redactor.finding(finding) for finding in report.findings()),
-        scope=tuple((name, "(hidden)") for name, _ in report.scope),
+        scope=tuple((name, value if value == "yes" else "(hidden)") for name, value in report.scope),
         redacted=True,
     )
 

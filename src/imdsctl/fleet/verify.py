@@ -12,6 +12,7 @@ from imdsctl.domain.intent import Intent, expired
 from imdsctl.domain.observations import AccountUnseen, RegionSeen, Scan
 from imdsctl.domain.plan import Exempt, Plan
 from imdsctl.domain.planner import make_plan
+from imdsctl.domain.scope import services_left_out
 from imdsctl.domain.verdicts import NOT_INSPECTABLE, region_default_exposure, template_exposure
 from imdsctl.fleet.launch_dry_run import GOOD, DryRun, Launches
 
@@ -37,6 +38,8 @@ class Verification:
     not_inspectable: tuple[AccountUnseen, ...] = ()
     """Regions that an account has not enabled, and accounts that let nobody in: what is in them nobody can see, and
     nothing can be launched there. They are no obstacle, and no proof either."""
+    services_left_out: bool = False
+    """True when other services were not asked: nothing is proven of their settings."""
 
     @property
     def proven(self) -> bool:
@@ -79,7 +82,14 @@ def verify(scan: Scan, intent: Intent, *, at: datetime) -> Verification:
         and each.account_id not in intent.exclude_accounts
         and each.region not in intent.exclude_regions
     )
-    return Verification(plan, accepted, len(scan.regions), expired(intent, at), not_inspectable=shut)
+    return Verification(
+        plan,
+        accepted,
+        len(scan.regions),
+        expired(intent, at),
+        not_inspectable=shut,
+        services_left_out=services_left_out(scan.scope),
+    )
 
 
 def _subject(change_id: str) -> tuple[str, str]:

@@ -118,7 +118,7 @@ def verification_text(
     accepted = [(each.subject, each.reason) for each in judged.accepted]
     lines += _listed("Left exposed by the intent", accepted, "-", "dim", full, colour)
     lines += _dry_runs(judged, full, colour)
-    lines += _not_inspectable(judged)
+    lines += _not_proven(judged)
     where = f"{counted(judged.targets, 'target')} (account and Region)"
     if judged.proven:
         tail = f"; {len(accepted)} left exposed by the intent" if accepted else ""
@@ -140,13 +140,15 @@ def verification_text(
     return "\n".join(lines)
 
 
-def _not_inspectable(judged: Verification) -> Iterator[str]:
+def _not_proven(judged: Verification) -> Iterator[str]:
     accounts = sum(each.region is None for each in judged.not_inspectable)
     regions = len(judged.not_inspectable) - accounts
     parts = [f"{counted(regions, 'Region')} not enabled"] if regions else []
     parts += [f"{counted(accounts, 'account')} not active"] if accounts else []
     if parts:
         yield f"Not inspectable, and so not proven: {', '.join(parts)}; what is left there nobody can see."
+    if judged.services_left_out:
+        yield "Left out by --no-services, and so not proven: the settings of other services."
 
 
 def _dry_runs(judged: Verification, full: bool, colour: bool) -> Iterator[str]:
@@ -174,6 +176,7 @@ def verification_json(judged: Verification) -> str:
             {"account": each.account_id, "region": each.region, "reason": each.unseen.reason}
             for each in judged.not_inspectable
         ],
+        services_left_out=judged.services_left_out,
         dry_runs=[
             {
                 "account": each.target.account_id,

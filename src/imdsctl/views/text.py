@@ -10,6 +10,7 @@ from imdsctl.domain.exposure import Verdict
 from imdsctl.domain.observations import PolicyKind
 from imdsctl.domain.options import AWS_NAMES
 from imdsctl.domain.precedence import IMAGE_IMDS_V2, Layer
+from imdsctl.domain.scope import services_left_out
 from imdsctl.domain.shown import shown, shown_lines
 from imdsctl.domain.verdicts import Count, Counts
 from imdsctl.views.diagnostics import painted
@@ -181,6 +182,8 @@ def _totals(scan: Scan, summary: ScanSummary, colour: bool) -> str:
         ("Images", counts.images, True),
     )
     rows = [[name, count_text(count, colour)] for name, count, always in named if always or count.total]
+    if services_left_out(scan.scope):
+        rows.append(["Other services", "left out (--no-services): enforcement is not planned from this scan"])
     return f"{head}\n{table_text(rows)}"
 
 

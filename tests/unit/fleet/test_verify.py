@@ -45,6 +45,20 @@ def test_a_region_that_is_not_enabled_is_no_obstacle_and_is_not_called_proven() 
     assert "inspectable" not in verification_text(left_out, {})
 
 
+def test_services_that_were_left_out_are_not_called_proven() -> None:
+    enforced, whole = (scan(RegionSeen(HERE, each)) for each in (RIGHT, replace(RIGHT, http_tokens_enforced=None)))
+    judged = verify(replace(enforced, scope=(("no-services", "yes"),)), Intent(), at=NOON)
+    assert judged.proven
+    assert "Left out by --no-services, and so not proven: the settings of other services." in verification_text(
+        judged, {}
+    )
+    assert json.loads(verification_json(judged))["services_left_out"] is True
+    assert "Left out" not in verification_text(verify(enforced, Intent(), at=NOON), {})
+    waiting = verify(replace(whole, scope=(("no-services", "yes"),)), Intent(), at=NOON)
+    assert not waiting.proven
+    assert [each.id for each in waiting.plan.deferred] == [f"{HERE}/region-default/enforcement"]
+
+
 def test_a_required_default_without_enforcement_is_not_proven() -> None:
     """A peer says nothing for a Region with no instances; there the next team launches first."""
     unfinished = replace(RIGHT, http_tokens_enforced=None)

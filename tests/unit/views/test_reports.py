@@ -347,6 +347,14 @@ def test_a_redacted_report_tells_nobody_whose_it_is(write: Write, space: str) ->
             assert written.count("\n") == text(write, report).count("\n"), "nothing is left out"
 
 
+def test_what_a_scan_left_out_is_said_and_is_no_secret() -> None:
+    report = make(scan=replace(SCAN, scope=(("ou", "Root"), ("no-services", "yes"))))
+    assert "; limited to ou Root, no-services" in text(html_text, report)
+    assert "; limited to ou (hidden), no-services;" in text(
+        html_text, redacted(report, Redactor(report.coverage.accounts, b"k" * 32))
+    )
+
+
 def test_what_a_redacted_report_says_of_one_thing_it_says_of_the_same_everywhere() -> None:
     report = named(lambda kind: kind.replace(" ", "-"))
     redactor = Redactor(report.coverage.accounts, b"k" * 32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from imdsctl.domain.observations import (
@@ -50,6 +51,12 @@ def test_a_large_organization_is_a_line_an_account() -> None:
     assert "ACCOUNT" in large
     assert "eu-west-1" not in large.split("\n\n")[0]
     assert f"{ACCOUNTS_BY_REGION_MAX + 1} Regions in {ACCOUNTS_BY_REGION_MAX + 1} accounts" in large
+
+
+def test_services_that_were_left_out_are_not_passed_over_in_silence() -> None:
+    assert "Other services" not in text_of(scan(1))
+    without = text_of(replace(scan(1), scope=(("no-services", "yes"),)))
+    assert "left out (--no-services): enforcement is not planned from this scan" in without
 
 
 def test_names_and_messages_of_others_forge_no_line() -> None:

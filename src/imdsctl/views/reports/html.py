@@ -50,7 +50,7 @@ def html_text(report: Report) -> Iterator[str]:
         unknowns=unknowns,
         unknowns_left_out=unknown_count - len(unknowns),
         chart=_chart(report.trend),
-        scope=", ".join(f"{name} {value}" for name, value in report.scope),
+        scope=", ".join(name if value == "yes" else f"{name} {value}" for name, value in report.scope),
     )
 
 
