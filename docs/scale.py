@@ -167,7 +167,7 @@ def page() -> str:
         f" {spoken(waiting)}, at the same time as the CPU's.",
         f"- Memory of one process: {small.peak_mib:.0f} MiB and {1024 * mib:.1f} KiB a target:"
         f" {small.peak_mib + WHOLE.targets * mib:,.0f} MiB for all.",
-        "- Finding the accounts, before that: the two waits above, one after the other.",
+        "- Finding the accounts, before that: the longer of the two waits above, for they are read at the same time.",
         "",
         "| workers (`--dask`) | accounts each | reading | memory each |",
         "| --- | --- | --- | --- |",
