@@ -216,9 +216,13 @@ async def take_summed(asked: ScanOptions, deps: Dependencies, store: ScanStore) 
 
 
 def _load() -> None:
-    """Import what a sweep needs, a third of a second of it, in whatever thread has time for it."""
+    """Load what a sweep needs, a third of a second of it, in whatever thread has time for it."""
+    from imdsctl.adapters.models import load_service
+
     import_module("imdsctl.fleet.scan")
     import_module("sqlalchemy.dialects.sqlite")
+    for service in ("ec2", "autoscaling"):
+        load_service(service)
 
 
 @contextmanager
