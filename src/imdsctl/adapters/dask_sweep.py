@@ -79,6 +79,7 @@ async def dask_sweep(
                 await work
             unseen = (*visit.unseen, *run.unseen())
             if not work.done() or any(each.unseen.code == NOT_REACHED for each in unseen):
+                writer.flush()
                 raise SweepStopped(unseen, run.calls)
         except BaseException:
             # As in a sweep of one machine: what was read is kept.

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.observations import Account, AccountUnseen, Scan, ScanEnd, ScanHeader, Target, Unseen
@@ -73,7 +74,7 @@ async def sweep(
     `tell` hears of progress, `summing` of every target that is read. `services` are the readers of other services: if
     the selection wants them, those are called that exist in a Region (`serves`). `entrance` may have begun to enter
     accounts. Refusals never raise. Raises SweepStopped when `stop` is set before the end; the scan then stays
-    unfinished.
+    unfinished, with what was read. Raises DiagnosticError when the store does not take it.
     """
     entrance = entrance or Entrance(aws, selection)
     counter = entrance.counter
@@ -83,22 +84,30 @@ async def sweep(
     try:
         await asyncio.wait([work] if stopping is None else [work, stopping], return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
+            # It stops first: a target may still be read until the word has reached it.
+            await _cancelled(work)
+            writer.flush()
             raise SweepStopped((*run.all_unseen(), *run.not_reached()), counter["calls"])
         await work
     except BaseException:
         # Whatever stopped us, what was read is kept. A store that does not take it has said so already.
+        await _cancelled(work)
         with suppress(DiagnosticError):
             writer.flush()
         raise
     finally:
-        for task in (work, stopping):
-            if task is not None and not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        if stopping is not None:
+            await _cancelled(stopping)
     policies = run.policies
     return writer.finish(
         ScanEnd(now(), (*run.all_unseen(), *policies.unseen), policies.policies, policies.effective, counter["calls"])
     )
+
+
+async def _cancelled(task: asyncio.Future[Any]) -> None:
+    """It has come to its end."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def unreached(account_id: str, region: str | None = None) -> AccountUnseen:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.observations import Scan, Target
 from imdsctl.domain.verdicts import NOT_REACHED, Summing, scan_summary
 from imdsctl.fleet.memory_store import MemoryStore
@@ -96,6 +97,53 @@ def test_an_account_that_was_not_entered_is_not_reached_either(fake_aws: Any) ->
         with pytest.raises(SweepStopped) as stopped:
             await begun(MemoryStore(), stopping(fake_aws, stop, "222222222222/us-east-1", "ListRegions"), stop)
         assert [(each.account_id, each.region) for each in stopped.value.unseen] == [("222222222222", None)]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("ticks", range(12))
+def test_what_is_read_while_a_sweep_comes_to_its_stop_is_not_called_missing(fake_aws: Any, ticks: int) -> None:
+    """The stop reaches a target some turns of the event loop later, and its last answer may come in between."""
+
+    async def run() -> None:
+        store, stop = MemoryStore(), asyncio.Event()
+        aws = fake_aws()
+        answer = aws.call
+
+        async def call(credentials: Any, service: str, region: str, operation: str, *rest: Any) -> Any:
+            if operation == "GetInstanceMetadataDefaults" and region == "us-east-1":
+                for _ in range(1000):  # everything else comes to its end first
+                    await asyncio.sleep(0)
+                stop.set()
+                for _ in range(ticks):
+                    await asyncio.sleep(0)
+            return await answer(credentials, service, region, operation, *rest)
+
+        aws.call = call
+        with pytest.raises(SweepStopped) as stopped:
+            await begun(store, aws, stop)
+        missing = {Target(each.account_id, str(each.region)) for each in stopped.value.unseen}
+        kept = set(store.resume().done)
+        assert not kept & missing
+        assert kept | missing == set(TARGETS)
+
+    asyncio.run(run())
+
+
+def test_a_stopped_scan_whose_store_takes_no_more_says_so(fake_aws: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the user would hear that what was read is kept."""
+
+    def full(_: Any) -> None:
+        raise DiagnosticError(Diagnostic("database-full", "the disk is full"))
+
+    async def run() -> None:
+        store, stop = MemoryStore(), asyncio.Event()
+        aws = stopping(fake_aws, stop, "222222222222/us-east-1")
+        visit = await find_accounts(aws, SELECTION)
+        writer = store.begin(header_of(SELECTION, visit, scan_id="s1", started=NOON))
+        monkeypatch.setattr(type(writer), "flush", full)
+        with pytest.raises(DiagnosticError, match="the disk is full"):
+            await sweep(aws, SELECTION, visit, writer, now=lambda: NOON, services={}, stop=stop)
 
     asyncio.run(run())
 
