@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from imdsctl.domain.containers import container_evidence
+from imdsctl.domain.containers import container_evidence, evidence_anywhere
 from imdsctl.domain.evidence import Evidence, Use
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.intent_match import Home, Match
 from imdsctl.domain.intent_parts import Exemption
 from imdsctl.domain.metric_asks import allows_v1
-from imdsctl.domain.observations import InstanceSeen, RegionSeen, ServiceKind
+from imdsctl.domain.observations import InstanceSeen, LaunchSource, RegionSeen, ServiceKind
 from imdsctl.domain.options import AccountDefaults
 from imdsctl.domain.plan import NOT_GATHERED, Change, Exempt
-from imdsctl.domain.planner_launches import Launches
+from imdsctl.domain.planner_launches import Launcher, Launches, State, fleet_title, group_title
+from imdsctl.domain.planner_launches import allows_v1 as launches_v1
 from imdsctl.domain.roll_up import GROUP_TAG
 from imdsctl.domain.waves import EVERYTHING, UNASSIGNED, duration_text
 
 Tags = tuple[tuple[str, str], ...]
+NAMES_MAX = 5
+"""So many names stand in a clause before the rest is only counted."""
 NO_WAVE = "no wave of the intent matches it: name it in one, or end with a wave that has no `match`"
 
 
@@ -59,7 +62,6 @@ class Here:
         self.wave_here = self._wave((), (), whole=True)
         self.launches = Launches(self.region)
         self.groups = {each: group for group in self.region.groups for each in group.instance_ids}
-        self.containers = _containers(self.region)
         self.defaults = self.region.defaults or AccountDefaults()
         """The Region default as it is; one that was not read says nothing."""
 
@@ -70,6 +72,29 @@ class Here:
         for instance in self.region.instances:
             if instance.launch_template_id is not None:
                 found.setdefault(instance.launch_template_id, []).append(instance)
+        return found
+
+    @cached_property
+    def members(self) -> dict[str, list[InstanceSeen]]:
+        """The instances of each group, by its name."""
+        found: dict[str, list[InstanceSeen]] = {}
+        for instance in sorted(self.region.instances, key=lambda each: each.instance_id) if self.groups else ():
+            if group := self.groups.get(instance.instance_id):
+                found.setdefault(group.name, []).append(instance)
+        return found
+
+    @cached_property
+    def tagged_as_containers(self) -> bool:
+        """Whether the tags of any instance say that containers run on it."""
+        return evidence_anywhere(each.tags for each in self.region.instances)
+
+    @cached_property
+    def containers(self) -> dict[str, str]:
+        """Instances, groups and templates on which containers run, or will, for another reason than their own tags and
+        names: a service's, a group's, a fleet's or an instance's. With that reason."""
+        found: dict[str, str] = {}
+        for resource, reason in _Containers(self).all():
+            found.setdefault(resource, reason)
         return found
 
     # What is wanted, and who is left alone
@@ -88,6 +113,32 @@ class Here:
     def exemption(self, names: Iterable[str], tags: Tags = ()) -> Exemption | None:
         """The entry of the register that covers a resource, if there is one that holds."""
         return next((each for each in self.exemptions if each.match.picks(names, tags)), None)
+
+    def exemption_of(self, launcher: Launcher) -> Exemption | None:
+        """The entry that covers what something launches: by its own names and tags, by those of the service that a
+        group belongs to, or by the tags of a group's instances, which the next one will have too."""
+        own = self.exemption(launcher.names, launcher.tags)
+        if own or not launcher.group or not self.exemptions:
+            return own
+        services = (each for each in self.region.services if launcher.group in each.group_names)
+        found = [self.exemption((each.resource, each.name), each.tags) for each in services]
+        found += [self.exemption((launcher.group,), each.tags) for each in self.members.get(launcher.group, ())]
+        return next(filter(None, found), None)
+
+    @cached_property
+    def _exempt_launchers(self) -> tuple[Launcher, ...]:
+        if not self.exemptions:
+            return ()
+        return tuple(each for each in self.launches.all() if self.exemption_of(each))
+
+    def exempt_and_losing(self, before: State, after: State) -> list[str]:
+        """Exempt launch sources that allow IMDSv1 before, and no longer after."""
+        found = []
+        for launcher in self._exempt_launchers:
+            now, then = (self.launches.resolution(launcher.source, state) for state in (before, after))
+            if now and then and launches_v1(now) and not launches_v1(then):
+                found.append(launcher.title)
+        return found
 
     @property
     def exemption_here(self) -> Exemption | None:
@@ -187,16 +238,55 @@ _CONTAINER_SERVICES = {
 }
 
 
-def _containers(region: RegionSeen) -> dict[str, str]:
-    """Instances, groups and templates that other services say run containers, with the service's word for it."""
-    found: dict[str, str] = {}
-    members = {group.name: group.instance_ids for group in region.groups}
-    for service in sorted(region.services, key=lambda each: (each.kind, each.resource)):
-        if what := _CONTAINER_SERVICES.get(service.kind):
-            reason = f"{what} ({service.name or service.resource})"
-            groups = (instance for name in service.group_names for instance in members.get(name, ()))
-            templates = (each for source in service.sources for each in (source.template_id, source.template_name))
-            for resource in (*service.instance_ids, *service.group_names, *groups, *templates):
-                if resource:
-                    found.setdefault(resource, reason)
-    return found
+class _Containers:
+    """Who runs containers in a Region, by what is around it. In order: the first that says so gives the reason."""
+
+    def __init__(self, here: Here) -> None:
+        self._here = here
+
+    def all(self) -> Iterator[tuple[str, str]]:
+        """Resources with the reason; some more than once."""
+        yield from self._services()
+        yield from self._groups()
+        for fleet in sorted(self._here.region.fleets, key=lambda each: each.fleet_id):
+            if found := container_evidence(fleet.tags):
+                yield from self._templates(fleet.sources, f"{found} of {fleet_title(fleet)}")
+        if self._here.tagged_as_containers:
+            for instance in sorted(self._here.region.instances, key=lambda each: each.instance_id):
+                if instance.launch_template_id and (found := container_evidence(instance.tags)):
+                    yield instance.launch_template_id, f"{found} of {instance.instance_id}"
+
+    def _services(self) -> Iterator[tuple[str, str]]:
+        for service in sorted(self._here.region.services, key=lambda each: (each.kind, each.resource)):
+            if what := _CONTAINER_SERVICES.get(service.kind):
+                reason = f"{what} ({service.name or service.resource})"
+                members = (each for name in service.group_names for each in self._here.members.get(name, ()))
+                yield from ((each.instance_id, reason) for each in members)
+                yield from ((each, reason) for each in (*service.instance_ids, *service.group_names))
+                yield from self._templates(service.sources, reason)
+
+    def _groups(self) -> Iterator[tuple[str, str]]:
+        of_services = dict(self._services())
+        for group in sorted(self._here.region.groups, key=lambda each: each.name):
+            members = self._here.members.get(group.name, [])
+            reason = of_services.get(group.name)
+            if reason is None and (found := container_evidence(group.tags, group.name)):
+                reason = f"{found} of {group_title(group)}"
+            if reason is None and self._here.tagged_as_containers:
+                said = ((each, container_evidence(each.tags)) for each in members)
+                reason = next((f"{found} of {each.instance_id}" for each, found in said if found), None)
+            if reason is not None:
+                yield group.name, reason
+                yield from ((each.instance_id, reason) for each in members)
+                yield from self._templates(group.sources, reason)
+
+    def _templates(self, sources: Iterable[LaunchSource], reason: str) -> Iterator[tuple[str, str]]:
+        found = (self._here.launches.template_id(each) for each in sources)
+        return ((each, reason) for each in found if each is not None)
+
+
+def some(names: list[str]) -> str:
+    """Names for a clause, the last of many only counted."""
+    if len(names) <= NAMES_MAX:
+        return ", ".join(names)
+    return f"{', '.join(names[: NAMES_MAX - 1])} and {len(names) - NAMES_MAX + 1} more"

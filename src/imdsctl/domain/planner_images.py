@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from imdsctl.domain.intent import Images
 from imdsctl.domain.observations import ImageSeen
 from imdsctl.domain.plan import Change, Stage, Surface, change_id
-from imdsctl.domain.planner_here import Here
+from imdsctl.domain.planner_here import Here, some
+from imdsctl.domain.planner_launches import State
 
 V2 = "v2.0"
 
@@ -30,6 +33,13 @@ def _change(here: Here, image: ImageSeen, wave: int) -> Change:
     radius = [f"launch template {each}" for each in templates] + [f"fleet {each}" for each in sorted(fleets)]
     if launched:
         radius.append(f"{len(launched)} running or stopped {'instance' if len(launched) == 1 else 'instances'}")
+    held = ""
+    today = State(here.defaults)
+    if losing := here.exempt_and_losing(today, replace(today, images=frozenset({image.image_id}))):
+        held = (
+            f"{some(losing)} is exempt and launches from it, so that this would take IMDSv1 from its next launch, for "
+            "good: let it say HttpTokens itself, or launch another image, then plan again"
+        )
     return Change(
         id=change_id(here.region.target, Surface.IMAGE, image.image_id),
         stage=Stage.IMAGES,
@@ -40,7 +50,7 @@ def _change(here: Here, image: ImageSeen, wave: int) -> Change:
         after={"ImdsSupport": V2},
         reason="the image does not say ImdsSupport=v2.0",
         risk="it cannot be undone: only a new image from the snapshot comes without it",
-        held=here.unassigned(wave),
+        held=held or here.unassigned(wave),
         name=image.name,
         wave=here.wave_name(wave),
         evidence=here.use_of(launched),

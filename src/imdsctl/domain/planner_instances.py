@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from imdsctl.domain.containers import evidence_anywhere
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.observations import InstanceSeen
 from imdsctl.domain.options import HttpTokens, MetadataOptions, Switch
@@ -43,7 +42,7 @@ class Instances:
         self._by_value: dict[tuple[int, MetadataOptions, str | None], Verdict | None] = {}
         self._waves = {here.wave_here: here.wave_texts(here.wave_here)}
         self._target = here.region.target
-        self._containers = bool(here.containers) or evidence_anywhere(each.tags for each in here.region.instances)
+        self._containers = bool(here.containers) or here.tagged_as_containers
         self._prefix = f"{self._target.account_id}/{self._target.region}/{Surface.INSTANCE}/"
 
     def plan(self, replaced: frozenset[str]) -> None:

@@ -13,6 +13,7 @@ from imdsctl.domain.observations import (
     ImageSeen,
     LaunchSource,
     RegionSeen,
+    ServiceKind,
     TemplateVersionSeen,
 )
 from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
@@ -24,6 +25,16 @@ FLEET_WORDS = {
     FleetKind.SPOT_FLEET: "Spot Fleet",
     FleetKind.SPOT_REQUEST: "Spot request",
 }
+LAUNCHES_IN_THE_ACCOUNT = frozenset(
+    {
+        ServiceKind.EKS_NODEGROUP,
+        ServiceKind.BEANSTALK_ENVIRONMENT,
+        ServiceKind.EMR_SECURITY_CONFIGURATION,
+        ServiceKind.IMAGE_BUILDER_INFRASTRUCTURE,
+    }
+)
+"""Services whose instances are the account's own, so that its HttpTokensEnforced refuses them as well. Notebooks,
+Lightsail and AppStream run in accounts of AWS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +50,16 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """Something that launches from a source: a template by itself, a group, a fleet. `names` and `tags` are its own."""
+    """Something that launches from a source: a template by itself, a group, a fleet, a service.
+
+    `names` and `tags` are its own, `group` is the name of a group.
+    """
 
     title: str
     source: LaunchSource
     names: tuple[str, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
+    group: str = ""
 
 
 class Launches:
@@ -127,9 +142,9 @@ class Launches:
     # Who launches
 
     def all(self) -> tuple[Launcher, ...]:
-        """Every template's `$Default` and `$Latest`, every group and every fleet with each of its sources."""
+        """Every template's `$Default` and `$Latest`, every group, fleet and service with each of its sources."""
         if self._all is None:
-            self._all = (*self.of_templates(), *self.of_groups(), *self.of_fleets())
+            self._all = (*self.of_templates(), *self.of_groups(), *self.of_fleets(), *self.of_services())
         return self._all
 
     def of_templates(self) -> Iterator[Launcher]:
@@ -146,13 +161,27 @@ class Launches:
         """Every Auto Scaling group, once for each thing that it may launch from."""
         for group in sorted(self.region.groups, key=lambda each: each.name):
             for source in unique(group.sources):
-                yield Launcher(f"{group_title(group)}, {self.from_what(source)}", source, (group.name,), group.tags)
+                title = f"{group_title(group)}, {self.from_what(source)}"
+                yield Launcher(title, source, (group.name,), group.tags, group.name)
 
     def of_fleets(self) -> Iterator[Launcher]:
         """Every fleet and Spot request, once for each thing that it may launch from."""
         for fleet in sorted(self.region.fleets, key=lambda each: each.fleet_id):
             for source in unique(fleet.sources):
                 yield Launcher(f"{fleet_title(fleet)}, {self.from_what(source)}", source, (fleet.fleet_id,), fleet.tags)
+
+    def of_services(self) -> Iterator[Launcher]:
+        """Every service that launches in the account and leaves HttpTokens to what it launches from.
+
+        One that names nothing launches an image that nobody knows, and says nothing.
+        """
+        for service in sorted(self.region.services, key=lambda each: (each.kind, each.resource)):
+            if service.kind in LAUNCHES_IN_THE_ACCOUNT and service.in_use and service.options.http_tokens is None:
+                title = f"{service.kind} {service.name or service.resource}"
+                names = (service.resource, service.name)
+                silent = () if service.group_names else (LaunchSource(),)
+                for source in unique(service.sources) or silent:
+                    yield Launcher(title, source, names, service.tags)
 
     def from_what(self, source: LaunchSource) -> str:
         """`from lt-1 (web) version 3`, for a title."""

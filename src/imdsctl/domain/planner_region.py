@@ -10,20 +10,18 @@ from imdsctl.domain.observations import LaunchSource
 from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.plan import Change, Gap, Stage, Surface, change_id
 from imdsctl.domain.planner_groups import Groups
-from imdsctl.domain.planner_here import Here
+from imdsctl.domain.planner_here import Here, some
 from imdsctl.domain.planner_hops import hop_limit
 from imdsctl.domain.planner_images import plan_images
 from imdsctl.domain.planner_instances import Instances
-from imdsctl.domain.planner_launches import Launcher, State, allows_v1, would_fail
-from imdsctl.domain.planner_services import LAUNCHES_IN_THE_ACCOUNT, plan_services, service_gaps
+from imdsctl.domain.planner_launches import LAUNCHES_IN_THE_ACCOUNT, State, would_fail
 from imdsctl.domain.planner_services import allows_v1 as service_allows_v1
+from imdsctl.domain.planner_services import plan_services, service_gaps
 from imdsctl.domain.planner_templates import TemplatePlans, plan_templates
 from imdsctl.domain.precedence import Layer
 
 _ACCOUNT = "account"
 DEFAULTS_REMEMBERED_MAX = 256
-NAMES_MAX = 5
-"""So many names stand in a clause before the rest is only counted."""
 LAUNCH_PARTS = frozenset(
     {
         "templates",
@@ -105,9 +103,9 @@ def _default_change(here: Here, images: frozenset[str]) -> tuple[Change | None, 
     held = ""
     if defaults.managed_by != _ACCOUNT:
         held = f"a {defaults.managed_by} decides the Region default: change the policy in Organizations"
-    elif silent := _exempt_and_silent(here, state):
+    elif silent := here.exempt_and_losing(State(defaults), state):
         held = (
-            f"{_some(silent)} is exempt and says nothing, so that this would take IMDSv1 from its next launch: let it "
+            f"{some(silent)} is exempt and says nothing, so that this would take IMDSv1 from its next launch: let it "
             "say HttpTokens itself, then plan again"
         )
     wave = _wave_of_the_whole(here)
@@ -144,25 +142,7 @@ def _first_container(here: Here) -> str | None:
     for version in sorted(here.region.templates, key=lambda each: (each.template_id, each.version)):
         if found := here.container(version.template_id, version.tags, version.template_name):
             return found
-    return None
-
-
-def _exempt_and_silent(here: Here, after: State) -> list[str]:
-    """Exempt launch sources that allow IMDSv1 today and would lose it to the Region default."""
-    if not here.exemptions:
-        return []
-    today = State(here.defaults)
-    found = []
-    for launcher in here.launches.all():
-        if _exempt(here, launcher):
-            now, then = (here.launches.resolution(launcher.source, state) for state in (today, after))
-            if now and then and allows_v1(now) and not allows_v1(then):
-                found.append(launcher.title)
-    return found
-
-
-def _exempt(here: Here, launcher: Launcher) -> bool:
-    return here.exemption(launcher.names, launcher.tags) is not None
+    return next(iter(here.containers.values()), None)
 
 
 def _decided(here: Here, state: State) -> Iterator[str]:
@@ -176,15 +156,9 @@ def _decided(here: Here, state: State) -> Iterator[str]:
             if resolution.http_tokens.layer is Layer.ACCOUNT_DEFAULT:
                 decided.append(launcher.title)
     if total:
-        names = f": {_some(decided)}" if decided else ""
+        names = f": {some(decided)}" if decided else ""
         yield f"decides HttpTokens of {len(decided)} of {total} launch sources{names}"
     yield "decides every launch that says nothing itself"
-
-
-def _some(names: list[str]) -> str:
-    if len(names) <= NAMES_MAX:
-        return ", ".join(names)
-    return f"{', '.join(names[: NAMES_MAX - 1])} and {len(names) - NAMES_MAX + 1} more"
 
 
 def _wave_of_the_whole(here: Here) -> int:
@@ -253,7 +227,7 @@ def _failing(here: Here, state: State) -> Iterator[str]:
         if resolution is None:
             yield f"{launcher.title} was not seen"
         elif would_fail(resolution):
-            exemption = here.exemption(launcher.names, launcher.tags)
+            exemption = here.exemption_of(launcher)
             layer = "launch configuration" if launcher.source.configuration else resolution.http_tokens.layer
             because = f" by {exemption}" if exemption else f", decided by the {layer}"
             yield f"{launcher.title} stays optional{because}"

@@ -9,17 +9,6 @@ from imdsctl.domain.options import HttpTokens, Switch
 from imdsctl.domain.plan import Change, Gap, Stage, Surface, change_id
 from imdsctl.domain.planner_here import Here
 
-LAUNCHES_IN_THE_ACCOUNT = frozenset(
-    {
-        ServiceKind.EKS_NODEGROUP,
-        ServiceKind.BEANSTALK_ENVIRONMENT,
-        ServiceKind.EMR_SECURITY_CONFIGURATION,
-        ServiceKind.IMAGE_BUILDER_INFRASTRUCTURE,
-    }
-)
-"""Services whose instances are the account's own, so that its HttpTokensEnforced refuses them as well. Notebooks,
-Lightsail and AppStream run in accounts of AWS."""
-
 
 def plan_services(here: Here) -> None:
     """Defer every service's setting that allows IMDSv1 and is decided by the service itself."""

@@ -10,7 +10,7 @@ from typing import Any
 from imdsctl.domain.observations import TemplateVersionSeen
 from imdsctl.domain.options import HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.plan import Change, Stage, Surface, change_id
-from imdsctl.domain.planner_here import Here
+from imdsctl.domain.planner_here import Here, some
 from imdsctl.domain.planner_hops import hop_limit
 from imdsctl.domain.planner_launches import State, allows_v1
 from imdsctl.domain.precedence import Resolution
@@ -61,16 +61,28 @@ class _Template:
                 wanted["Default"] = (MetadataOptions(), "")
             if any(options for options, _ in wanted.values()):
                 change = self._change(default, latest, wanted)
+                said = dict(self._said(change, default, latest))
+                if losing := self.here.exempt_and_losing(self.state, replace(self.state, templates=said)):
+                    held = (
+                        f"{some(losing)} is exempt, so that this would take IMDSv1 from its next launch: give it a "
+                        "launch template of its own, then plan again"
+                    )
+                    change = replace(change, held=held)
                 if self.here.admit(change, self.exemption):
-                    for part, source in (("Default", default), ("Latest", latest)):
-                        # One successor is both when one version was: `$Latest` then follows `$Default`.
-                        after = change.after.get(part, change.after.get("Default") if default is latest else None)
-                        if after is not None:
-                            says = MetadataOptions.from_aws(after).over(source.options)
-                            plans.said[self.template_id, f"${part}"] = says
+                    plans.said.update(said)
         for version in self.versions:
             if not version.is_default and not version.is_latest and version.in_use:
                 self._pinned(version, plans)
+
+    def _said(
+        self, change: Change, default: TemplateVersionSeen, latest: TemplateVersionSeen
+    ) -> Iterator[tuple[tuple[str, str], MetadataOptions]]:
+        """What `$Default` and `$Latest` say once the change is made."""
+        for part, source in (("Default", default), ("Latest", latest)):
+            # One successor is both when one version was: `$Latest` then follows `$Default`.
+            after = change.after.get(part, change.after.get("Default") if default is latest else None)
+            if after is not None:
+                yield (self.template_id, f"${part}"), MetadataOptions.from_aws(after).over(source.options)
 
     def _kept(
         self, default: TemplateVersionSeen, latest: TemplateVersionSeen, after: MetadataOptions, plans: TemplatePlans
