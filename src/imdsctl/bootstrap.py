@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def dependencies() -> Dependencies:
     """The real adapters. Each is imported and built only when a command asks for it, to keep the start cheap."""
-    return Dependencies(aws=_aws, scans=_scans, lease=_lease, now=_now, new_id=_new_id, serves=_serves)
+    return Dependencies(aws=_aws, scans=_scans, lease=_lease, alone=_alone, now=_now, new_id=_new_id, serves=_serves)
 
 
 def _now() -> datetime:
@@ -53,6 +53,13 @@ def _lease(url: str, owner: str, inherits: int | None) -> AbstractAsyncContextMa
     from imdsctl.adapters.lease import DatabaseLease
 
     return DatabaseLease(Database(url), owner, inherits=inherits)
+
+
+def _alone(account_id: str, owner: str) -> AbstractContextManager[None]:
+    from imdsctl.adapters.data_directory import data_directory
+    from imdsctl.adapters.machine_lock import machine_lock
+
+    return machine_lock(data_directory(), account_id, owner)
 
 
 def _serves(service: str, region: str) -> bool:

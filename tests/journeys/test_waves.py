@@ -9,6 +9,9 @@ from typing import Any
 import boto3
 import pytest
 
+from imdsctl.adapters.data_directory import data_directory
+from imdsctl.adapters.machine_lock import machine_lock
+
 HERE = "eu-west-1"
 WHERE = ("--regions", HERE)
 
@@ -150,3 +153,17 @@ def test_a_team_that_names_its_database_writes_one_at_a_time(shell: Any, account
     assert stopped.returncode in (0, 4), stopped.stderr
     journal = [json.loads(line) for line in (shell.home / "team.json.journal").read_text().splitlines()]
     assert [each["fencing"] for each in journal if each.get("entry") == "run"] == [1]
+
+
+def test_two_plans_of_one_user_are_not_applied_at_once_without_a_database_either(
+    shell: Any, accounts: list[str]
+) -> None:
+    intent(shell, accounts)
+    _, count = plan_of(shell, "other.json")
+    data = data_directory(shell.env)
+    account = json.loads(shell.aws("sts", "get-caller-identity").stdout)["Account"]
+    with machine_lock(data, account, "the first"):
+        refused = shell.imdsctl("apply", "other.json", "--confirm", count)
+    assert refused.returncode == 1
+    assert "error[apply-running]: the first is at work by the same account" in refused.stderr
+    assert shell.imdsctl("apply", "other.json", "--confirm", count).returncode in (0, 4)

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import orjson
 
+from imdsctl.adapters.machine_lock import locked
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.journal import (
     Entry,
@@ -146,16 +147,7 @@ def _decode(line: bytes, number: int) -> object:
 
 
 def _lock(file: BinaryIO, path: Path) -> None:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not locked(file.fileno()):
         raise DiagnosticError(
             Diagnostic(
                 "apply-running",
@@ -163,7 +155,7 @@ def _lock(file: BinaryIO, path: Path) -> None:
                 str(path),
                 "wait until it has ended; the same command then goes on from its journal",
             )
-        ) from None
+        )
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
@@ -20,6 +20,10 @@ def _everywhere(service: str, region: str) -> bool:
 
 def _nobodys(url: str, owner: str, inherits: int | None) -> AbstractAsyncContextManager[HeldLease]:
     raise AssertionError("this command was not given a lease")
+
+
+def _nobody_else(account_id: str, owner: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class Dependencies:
     lease: Callable[[str, str, int | None], AbstractAsyncContextManager[HeldLease]] = _nobodys
     """The right to write at a database URL, for an owner (a clause that says who and where); also given the number of
     an earlier owner that is known to be dead."""
+    alone: Callable[[str, str], AbstractContextManager[None]] = _nobody_else
+    """This machine's right to write by an account's id, for an owner (as above)."""
 
 
 def of(context: typer.Context) -> Dependencies:

@@ -350,7 +350,7 @@ class _World:
         written = read_plan(file)
         journal = file.with_name(file.name + ".journal")
         arn, host = self._caller.arn, f"{socket.gethostname()} process {os.getpid()}"
-        async with leased(self._deps, self._asked.database, f"{arn} on {host}") as lease:
+        async with leased(self._deps, self._asked.database, self._caller, host) as lease:
             with open_journal(journal, written.digest, self._deps.now().isoformat()) as opened:
                 number = None if lease is None else lease.number
                 await opened.append(RunBegan("watch", arn, host, number, self._deps.now().isoformat()))

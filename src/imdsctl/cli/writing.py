@@ -61,7 +61,7 @@ async def may_write(
         caller = await who_am_i(aws)
         host = f"{socket.gethostname()} process {os.getpid()}"
         dead = _dead_owner(journal)
-        async with leased(dependencies, access.db, f"{caller.arn} on {host}", dead) as lease:
+        async with leased(dependencies, access.db, caller, host, dead) as lease:
             number = None if lease is None else lease.number
             await journal.append(RunBegan(command, caller.arn, host, number, dependencies.now().isoformat()))
             with _stopping() as stopped, _listening(as_json=as_json) as listener:
@@ -77,19 +77,22 @@ def _dead_owner(journal: JournalFile) -> int | None:
 
 @asynccontextmanager
 async def leased(
-    dependencies: Dependencies, db: str | None, owner: str, dead: int | None = None
+    dependencies: Dependencies, db: str | None, caller: Caller, host: str, dead: int | None = None
 ) -> AsyncIterator[Lease | None]:
-    """The team's right to write, where there is a database that the team shares. Raises DiagnosticError.
+    """The right to write by the caller's account: this machine's, and the team's where it shares a database.
 
-    `dead` is the number of an earlier owner that is known to be dead.
+    Raises DiagnosticError `apply-running`. `dead` is the number of an earlier owner that is known to be dead.
     """
+    owner = f"{caller.arn} on {host}"
     if db is None:
-        yield None
+        with dependencies.alone(caller.account_id, owner):
+            yield None
         return
     async with dependencies.lease(db, owner, dead) as lease:
         if lease.taken_over is not None:
             report([lease.taken_over])
-        yield lease
+        with dependencies.alone(caller.account_id, owner):
+            yield lease
 
 
 def user() -> str:
