@@ -34,6 +34,8 @@ def unanswered(scan: Scan, intent: Intent, at: datetime) -> tuple[Diagnostic, ..
     if not left:
         return ()
     accounts = {each.account_id: each for each in scan.accounts}
+    if not any(each.ou_path for each in scan.accounts):
+        left = [each for each in left if not each.match.ou]  # nobody knows the units, and the plan says so
     for gap in scan.unseen:
         home = _home(accounts, gap.account_id, gap.region or "")
         left = [each for each in left if not _may_be_in(gap, each.match, home)]

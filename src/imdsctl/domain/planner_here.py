@@ -25,6 +25,10 @@ from imdsctl.domain.waves import EVERYTHING, UNASSIGNED, duration_text
 Tags = tuple[tuple[str, str], ...]
 NAMES_MAX = 5
 """So many names stand in a clause before the rest is only counted."""
+NO_UNIT = (
+    "the intent matches organizational units, and in which one this account is the scan could not see: scan with "
+    "credentials that see the organization's tree, or match accounts by their ids"
+)
 NO_WAVE = "no wave of the intent matches it: name it in one, or end with a wave that has no `match`"
 
 
@@ -45,6 +49,10 @@ class Here:
     def __post_init__(self) -> None:
         self.intent = self.whole.at(self.home)
         """What is wanted of the account and Region as a whole."""
+        whole = self.whole
+        matches = [scope.match for scope in whole.scopes] + [rule.match for rule in whole.waves]
+        matches += [each.match for each in whole.exemptions]
+        self._unit_unknown = not self.home.ou_path and any(match.ou for match in matches)
         at_home = [each for each in self.whole.exemptions if each.match.holds_at(self.home)]
         self.exemptions = [each for each in at_home if each.holds(self.made_at)]
         self.rules = [(n, rule) for n, rule in enumerate(self.whole.waves) if rule.match.holds_at(self.home)]
@@ -162,7 +170,13 @@ class Here:
         return self.whole.waves[wave].wave.name if wave < len(self.whole.waves) else UNASSIGNED
 
     def unassigned(self, wave: int) -> str:
-        """Why a change in that wave is held; empty when the wave is one."""
+        """Why a change in that wave is held; empty when the wave is one.
+
+        Everything is held where the intent asks for a unit that nobody knows: an exception may cover it, or a later
+        wave.
+        """
+        if self._unit_unknown:
+            return NO_UNIT
         return NO_WAVE if self.whole.waves and wave >= len(self.whole.waves) else ""
 
     def gate(self, wave: int) -> str:

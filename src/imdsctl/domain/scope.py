@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+CURRENT_ACCOUNT = "current-account"
 NO_SERVICES = "no-services"
 
 

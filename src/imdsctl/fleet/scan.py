@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.observations import Account, AccountUnseen, Scan, ScanEnd, ScanHeader, Target, Unseen
+from imdsctl.domain.scope import CURRENT_ACCOUNT
 from imdsctl.domain.verdicts import NOT_REACHED, Summing
 from imdsctl.fleet import limits
 from imdsctl.fleet.counted import CountedAws
@@ -118,7 +120,11 @@ def unreached(account_id: str, region: str | None = None) -> AccountUnseen:
 
 def header_of(selection: Selection, visit: Visit, *, scan_id: str, started: datetime) -> ScanHeader:
     """What a scan begins with."""
-    return ScanHeader(scan_id, started, (*visit.accounts, *visit.inactive), selection.scope())
+    if visit.current_account:
+        selection = replace(selection, current_account=True)
+    # Which account that is: scans of two of them have not looked at the same.
+    scope = ((name, visit.caller.account_id if name == CURRENT_ACCOUNT else value) for name, value in selection.scope())
+    return ScanHeader(scan_id, started, (*visit.accounts, *visit.inactive), tuple(scope))
 
 
 class _Sweep:

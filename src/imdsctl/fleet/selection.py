@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from imdsctl.domain.scope import NO_SERVICES, services_left_out
+from imdsctl.domain.scope import CURRENT_ACCOUNT, NO_SERVICES, services_left_out
 
 ROLE_NAME = "OrganizationAccountAccessRole"
 """The role that Organizations makes in every account that it creates."""
@@ -41,7 +41,7 @@ class Selection:
         """The narrowing options as given, for the record of a scan."""
         pairs: list[tuple[str, str]] = []
         if self.current_account:
-            pairs.append(("current-account", "yes"))
+            pairs.append((CURRENT_ACCOUNT, "yes"))
         for each in fields(self):
             value = getattr(self, each.name)
             if each.name != "listed" and isinstance(value, tuple) and value:
@@ -64,7 +64,7 @@ class Selection:
         listed = tuple(ListedAccount(each) for each in recorded.get("accounts-file", "").split(",") if each)
         return cls(
             role=role,
-            current_account="current-account" in recorded,
+            current_account=CURRENT_ACCOUNT in recorded,
             services=not services_left_out(recorded.items()),
             listed=listed,
             **narrowed,

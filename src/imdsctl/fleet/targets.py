@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -33,6 +33,8 @@ from imdsctl.fleet.selection import ListedAccount, Selection
 from imdsctl.wire.errors import ServiceError
 
 SESSION_NAME = "imdsctl"
+UNITS = "organizational units"
+"""`Unseen.what` of the organization's tree."""
 ACTIVE = "ACTIVE"
 
 
@@ -63,6 +65,7 @@ class Visit:
 
     `doors` are the accounts that are not entered as `caller` (other profiles), `roles` those with a role of their own,
     both by account id. `units` are the ids of the root and the units above an account, where the tree was seen.
+    `current_account`: the caller's account alone is visited, as was asked for or because no organization is seen.
     """
 
     caller: Caller
@@ -74,6 +77,11 @@ class Visit:
     doors: Mapping[str, Door] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    current_account: bool = False
+
+    def but(self, unseen: Iterable[AccountUnseen]) -> Visit:
+        """The same visit, of which that could not be seen either."""
+        return replace(self, unseen=(*self.unseen, *unseen))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +137,8 @@ async def who_am_i(aws: Aws) -> Caller:
 async def find_accounts(aws: Aws, selection: Selection, hear: Hear | None = None) -> Visit:
     """Ask who there is and apply the selection. `hear` is told on the way.
 
-    Raises DiagnosticError with every unknown account, unit and Region together, and when nothing is left to visit.
+    Raises DiagnosticError with every unknown account, unit and Region together, when nothing is left to visit, and when
+    the organization did not answer: then nobody knows whom a sweep would miss.
     """
     if selection.current_account:
         return _only(await _caller_for(aws, selection), selection, ())
@@ -146,7 +155,7 @@ async def find_accounts(aws: Aws, selection: Selection, hear: Hear | None = None
             if selection.listed:
                 return _as_listed(caller, selection)
             return _without_organization(caller, selection, error)
-        tree = await reading_tree
+        tree, unseen = await _shown(reading_tree, caller)
     finally:
         listing.cancel()
         reading_tree.cancel()
@@ -160,7 +169,13 @@ async def find_accounts(aws: Aws, selection: Selection, hear: Hear | None = None
         _visit(caller, chosen, selection),
         by_organization=True,
         units={} if tree is None else {each.account_id: tree.above(each.account_id) for each in chosen},
-    )
+    ).but(unseen)
+
+
+async def _shown(reading: Awaitable[Tree | Unseen], caller: Caller) -> tuple[Tree | None, tuple[AccountUnseen, ...]]:
+    """The tree, or that it could not be read."""
+    found = await reading
+    return (None, (AccountUnseen(caller.account_id, None, found),)) if isinstance(found, Unseen) else (found, ())
 
 
 async def _caller_for(aws: Aws, selection: Selection) -> Caller:
@@ -196,13 +211,14 @@ async def find_accounts_through(doors: Sequence[Aws], selection: Selection) -> V
     if not visits:
         raise DiagnosticError(tuple(dict.fromkeys(problems)), exit_code=2)
     chosen = _choose(selection, [account for account, _ in found.values()], frozenset())
+    treeless = (each for visit in visits for each in visit.unseen if each.unseen.what == UNITS)
     return replace(
         _visit(visits[0].caller, chosen, selection),
         notices=tuple(dict.fromkeys(notice for visit in visits for notice in visit.notices)),
         by_organization=visits[0].by_organization,
         doors={each.account_id: found[each.account_id][1] for each in chosen},
         units={account: units for visit in visits for account, units in visit.units.items()},
-    )
+    ).but(dict.fromkeys(treeless))
 
 
 _MAY_BE_ELSEWHERE = frozenset({"ou-unknown", "organization-needed", "nothing-selected"})
@@ -217,9 +233,9 @@ async def go_on(aws: Aws, selection: Selection, accounts: Iterable[Account]) -> 
     visit = _visit(caller, list(accounts), selection)
     if selection.current_account or selection.listed:
         return visit
-    tree = await _tree_if_seen(aws, replace(selection, ous=(), exclude_ous=()))
+    tree, unseen = await _shown(_tree_if_seen(aws, replace(selection, ous=(), exclude_ous=())), caller)
     if tree is None:
-        return visit
+        return visit.but(unseen)
     return replace(
         visit, by_organization=True, units={each.account_id: tree.above(each.account_id) for each in visit.accounts}
     )
@@ -406,7 +422,7 @@ def _only(caller: Caller, selection: Selection, notices: tuple[Diagnostic, ...])
         raise _units_needed()
     if caller.account_id in selection.exclude_accounts:
         raise _nothing_left()
-    return Visit(caller, (Account(caller.account_id, ""),), notices=notices)
+    return Visit(caller, (Account(caller.account_id, ""),), notices=notices, current_account=True)
 
 
 def _units_needed() -> DiagnosticError:
@@ -421,15 +437,28 @@ def _units_needed() -> DiagnosticError:
 
 
 _NO_ORGANIZATION = "AWSOrganizationsNotInUseException"
+_NONE_FOR_US = (_NO_ORGANIZATION, "AccessDenied", "UnauthorizedOperation")
+"""How the codes begin that say for good that this caller sees no organization. After any other, it may see it soon."""
 
 
 def _without_organization(caller: Caller, selection: Selection, error: ServiceError | Unreachable) -> Visit:
-    """Organizations does not answer: visit the accounts that were named, else the current one, and say so."""
+    """There is no organization for this caller: visit the accounts that were named, else the current one, and say so.
+
+    Raises DiagnosticError when there may be one.
+    """
     if code_of(error) == _NO_ORGANIZATION:
         why = "the account is not in an organization"
     else:
         why = f"Organizations does not list accounts to this caller ({code_of(error)})"
     if not selection.accounts or selection.needs_units:
+        if not code_of(error).startswith(_NONE_FOR_US):
+            raise DiagnosticError(
+                Diagnostic(
+                    "accounts-unlisted",
+                    f"the organization's accounts could not be listed: {said(error)}",
+                    hint=f"try again; `--current-account` looks at account {caller.account_id} alone",
+                )
+            )
         notice = Diagnostic(
             "current-account-only",
             f"{why}: only account {caller.account_id} is scanned",
@@ -456,13 +485,13 @@ def _without_organization(caller: Caller, selection: Selection, error: ServiceEr
 _ACCOUNT_ID = re.compile(r"\d{12}")
 
 
-async def _tree_if_seen(aws: Aws, selection: Selection) -> Tree | None:
-    """The tree, None when it cannot be read and the selection does not need it."""
+async def _tree_if_seen(aws: Aws, selection: Selection) -> Tree | Unseen:
+    """The tree, or why it could not be read when the selection does not need it."""
     try:
         return await read_tree(aws, home_region(aws))
     except (ServiceError, Unreachable) as error:
         if not selection.needs_units:
-            return None
+            return Unseen(UNITS, said(error), code_of(error))
         raise DiagnosticError(
             Diagnostic(
                 "organization-needed",

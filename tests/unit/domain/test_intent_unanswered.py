@@ -91,6 +91,11 @@ def test_a_region_that_is_not_enabled_is_there_and_hides_nothing_that_is_changed
     assert len(told('resource = "i-00000003"', scan)) == 1
 
 
+def test_where_nobody_knows_the_units_no_name_of_one_is_called_wrong() -> None:
+    world = {name: value for name, value in WORLD.items() if name != "ou"}
+    assert told('ou = "Workloads"', scan_of(world)) == []
+
+
 def test_an_exception_that_has_expired_is_told_as_that_only() -> None:
     text = 'version = 1\n[[exception]]\nmatch = { tag = "x" }\nowner = "o"\nreason = "r"\nexpires = 2020-01-01\n'
     assert unanswered(scan_of(WORLD), parse_intent(text), NOON) == ()

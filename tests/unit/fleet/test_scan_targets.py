@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,10 +12,20 @@ from imdsctl.domain.diagnostics import DiagnosticError, Severity
 from imdsctl.domain.regions import DEFAULT_REGIONS
 from imdsctl.domain.verdicts import ACCOUNT_NOT_ACTIVE, NOT_INSPECTABLE
 from imdsctl.fleet.ports import Unreachable
+from imdsctl.fleet.scan import header_of
 from imdsctl.fleet.selection import ListedAccount, Selection
-from imdsctl.fleet.targets import AccountRegions, Visit, enter, find_accounts, find_accounts_through, regions_of
+from imdsctl.fleet.targets import (
+    AccountRegions,
+    Visit,
+    enter,
+    find_accounts,
+    find_accounts_through,
+    go_on,
+    regions_of,
+)
 from imdsctl.wire.errors import ServiceError
 
+NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
 DENIED = ServiceError("AccessDeniedException", "You don't have permissions to access this resource.", 400)
 NO_ORGANIZATION = ServiceError("AWSOrganizationsNotInUseException", "Your account is not a member.", 400)
 TREE = {
@@ -63,10 +74,6 @@ def test_a_home_region_that_does_not_exist_is_not_blamed_on_the_credentials(fake
 
 def test_an_account_knows_its_place_in_the_tree(fake_aws: Any) -> None:
     assert [each.ou_path for each in found(fake_aws(**TREE)).accounts] == ["Root", "Root/Workloads/Prod"]
-
-
-def test_a_tree_that_cannot_be_read_only_costs_the_paths(fake_aws: Any) -> None:
-    assert [each.ou_path for each in found(fake_aws(ListRoots=DENIED)).accounts] == ["", ""]
 
 
 @pytest.mark.parametrize("name", ["ou-w", "ou-p", "Root/Workloads", "Workloads/Prod", "/Workloads/Prod/"])
@@ -129,6 +136,50 @@ def test_without_an_organization_the_current_account_is_scanned_and_that_is_said
     visit = found(fake_aws(ListAccounts=error))
     assert ids(visit) == ["111111111111"]
     assert [(each.code, each.severity) for each in visit.notices] == [("current-account-only", Severity.WARNING)]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ServiceError("TooManyRequestsException", "AWS Organizations can't complete your request.", 429),
+        ServiceError("ServiceException", "AWS Organizations can't complete your request.", 500),
+        Unreachable("organizations.us-east-1.amazonaws.com", "timed out", "wait"),
+    ],
+)
+def test_an_organization_that_does_not_answer_now_is_not_taken_for_none(fake_aws: Any, error: Exception) -> None:
+    """Else one account would stand for thousands, and be verified."""
+    with pytest.raises(DiagnosticError, match="accounts-unlisted: the organization's accounts could not be listed"):
+        found(fake_aws(ListAccounts=error))
+    assert ids(found(fake_aws(ListAccounts=error), current_account=True)) == ["111111111111"]
+    assert ids(found(fake_aws(ListAccounts=error), accounts=("222222222222",))) == ["222222222222"]
+
+
+def test_a_scan_of_one_account_says_so_and_of_which(fake_aws: Any) -> None:
+    def scope(visit: Visit, **narrowed: Any) -> tuple[tuple[str, str], ...]:
+        return header_of(Selection(**narrowed), visit, scan_id="s1", started=NOON).scope
+
+    one = (("current-account", "111111111111"),)
+    assert scope(found(fake_aws(ListAccounts=DENIED))) == one
+    assert scope(found(fake_aws(), current_account=True), current_account=True) == one
+    assert scope(found(fake_aws())) == ()
+    assert Selection.from_scope(one) == Selection(current_account=True)
+
+
+@pytest.mark.parametrize("call", ["ListRoots", "ListOrganizationalUnitsForParent", "ListAccountsForParent"])
+def test_a_tree_that_could_not_be_read_is_unknown(fake_aws: Any, call: str) -> None:
+    visit = found(fake_aws(**{**TREE, call: DENIED}))
+    assert [(each.account_id, each.ou_path) for each in visit.accounts] == [("111111111111", ""), ("222222222222", "")]
+    (unseen,) = visit.unseen
+    assert (unseen.account_id, unseen.unseen.what, unseen.unseen.code) == (
+        "111111111111",
+        "organizational units",
+        DENIED.code,
+    )
+    denied = {**TREE, call: DENIED}
+    gone_on_with = asyncio.run(go_on(fake_aws(**denied), Selection(), visit.accounts))
+    assert gone_on_with.unseen == visit.unseen
+    through = asyncio.run(find_accounts_through([fake_aws(**denied), fake_aws(**TREE)], Selection()))
+    assert through.unseen == visit.unseen
 
 
 def test_named_accounts_are_entered_without_an_organization(fake_aws: Any) -> None:
