@@ -130,7 +130,7 @@ def test_the_printed_policies_are_enough_for_the_whole_job_and_nothing_in_them_i
     applied = user.imdsctl("apply", plan, "--role", ROLE, "--confirm", count)
     assert applied.returncode == 0, applied.stderr
     asked = user.imdsctl("rollback", plan, "--role", ROLE, "--delete-versions", "--confirm", count)
-    # Where the Region enforced IMDSv2 before us, AWS lets nobody set an instance back: nothing else may fail.
+    # Where the Region enforced IMDSv2 before us, nothing goes back to what AWS would refuse: nothing else may fail.
     failed = re.findall(r"failed: .*", asked.stderr)
     assert all("httpTokensEnforced is enabled for this account" in each for each in failed), failed
     assert asked.returncode == (1 if failed else 0), asked.stderr

@@ -176,6 +176,7 @@ async def _run(
             approve=approver(approved, writing.caller.arn, writing.stopped),
             wait=wait,
             lease=writing.lease,
+            serves=dependencies.serves,
         )
         return await applying.run()
 

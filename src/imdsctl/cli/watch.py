@@ -364,6 +364,7 @@ class _World:
                     gauge=CloudWatchGauge(self._aws, self._sessions, self._deps.now),
                     keep_going=True,
                     lease=lease,
+                    serves=self._deps.serves,
                 )
                 ended = await applying.run()
         return Repaired(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from functools import lru_cache
 
-from imdsctl.domain.observations import LaunchSource
+from imdsctl.domain.intent import Intent
+from imdsctl.domain.intent_match import Home
+from imdsctl.domain.observations import LaunchSource, RegionSeen
 from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.plan import Change, Gap, Stage, Surface, change_id
 from imdsctl.domain.planner_groups import Groups
@@ -24,6 +27,7 @@ _ACCOUNT = "account"
 DEFAULTS_REMEMBERED_MAX = 256
 LAUNCH_PARTS = frozenset(
     {
+        "defaults",
         "templates",
         "template versions in use",
         "launch configurations",
@@ -37,7 +41,7 @@ LAUNCH_PARTS = frozenset(
         "Image Builder infrastructure configurations",
     }
 )
-"""`Unseen.what` of what may launch: enforcement waits until it was read."""
+"""`Unseen.what` of what may launch, or decides what it gets: enforcement waits until it was read."""
 SERVICES_LEFT_OUT = (
     "what EKS, Elastic Beanstalk, EMR and Image Builder launch was left out of the scan: scan again without "
     "`--no-services`, then plan again"
@@ -218,6 +222,12 @@ def _enforcement(here: Here, state: State, templates: TemplatePlans) -> None:
         gate=here.gate(wave),
     )
     here.admit(change, here.exemption_here)
+
+
+def launches_that_would_fail(region: RegionSeen, intent: Intent, now: datetime) -> tuple[str, ...]:
+    """Why a Region, as it was just seen, cannot be enforced: the rule by which a plan lets enforcement wait."""
+    here = Here(region, Home(region.target.account_id, region.target.region), intent, now, None)
+    return tuple(_failing(here, State(here.defaults)))
 
 
 def _failing(here: Here, state: State) -> Iterator[str]:

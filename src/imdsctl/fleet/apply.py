@@ -8,6 +8,7 @@ from itertools import groupby
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.journal import WaveBegan, WaveEnded, WaveRollbackBegan, WaveRollbackEnded
+from imdsctl.domain.observations import Target
 from imdsctl.domain.options import HttpTokens, Switch
 from imdsctl.domain.plan import Change, Plan, Stage, Surface
 from imdsctl.domain.waves import OnFailure, PlannedWave
@@ -26,9 +27,11 @@ from imdsctl.fleet.apply_report import (
     RollbackOfWaveBegan,
     StageBegan,
 )
+from imdsctl.fleet.enforcement import why_not
 from imdsctl.fleet.ports import Aws, Gauge, Lease
 from imdsctl.fleet.refreshes import group_instances
 from imdsctl.fleet.rollback import RollingBack
+from imdsctl.fleet.services import Serves, everywhere
 from imdsctl.fleet.surfaces import Ec2
 
 Steps = Sequence[tuple[Stage, Sequence[Change]]]
@@ -41,7 +44,7 @@ class Applying:
 
     `stopped` is asked before every change and while a gate waits: once it says True nothing new is begun, and what is
     under way is finished. With `keep_going` a failure holds back its own account's Region only; without, the plan ends
-    with that stage. `wait` waits for maintenance windows.
+    with that stage. `wait` waits for maintenance windows. `serves` knows which services exist in a Region.
     """
 
     plan: Plan
@@ -56,11 +59,20 @@ class Applying:
     approve: Approve = nobody
     wait: bool = False
     lease: Lease | None = None
+    serves: Serves = everywhere
     results: dict[str, Result] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._changes = Changes(
-            self.plan.digest, self.aws, self.enter, self.journal, self.clock, self._end, self._paused, self.lease
+            self.plan.digest,
+            self.aws,
+            self.enter,
+            self.journal,
+            self.clock,
+            self._end,
+            self._why_not_enforce,
+            self._paused,
+            self.lease,
         )
         self._changing: PlannedWave | None = None
         self._gates = Gatekeeper(
@@ -170,6 +182,10 @@ class Applying:
             # Unknown, then: an instance that nobody has figures of.
             return {(change.target, change.resource)}
         return {(change.target, each) for each in groups.get(change.resource, ())}
+
+    async def _why_not_enforce(self, ec2: Ec2, target: Target) -> str:
+        now = self.clock.now()
+        return await why_not(ec2.aws, ec2.credentials, target, intent=self.plan.intent, serves=self.serves, now=now)
 
     def _stopping(self) -> Result | None:
         if self.keep_going:

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 
 from imdsctl.domain.journal import Applied, Began, Entry, Failed, Progress
 from imdsctl.domain.observations import Target
-from imdsctl.domain.options import InvalidOption
+from imdsctl.domain.options import InvalidOption, Switch
 from imdsctl.domain.plan import Change, Surface
 from imdsctl.fleet.apply_report import Outcome, Result, failed
 from imdsctl.fleet.handlers import HANDLERS
@@ -90,6 +90,7 @@ def batches(changes: Sequence[Change]) -> list[list[Change]]:
 class Changes:
     """Makes the changes of a plan. `ended` hears of each one's end.
 
+    `why_not_enforce` is asked before a Region is enforced: why it cannot be, in a clause, or nothing.
     `stopped` is asked before every change: once it says True nothing new is begun, and what is under way is finished.
     `lease`, where there is one, is asked before every write whether it is still ours.
     """
@@ -100,6 +101,7 @@ class Changes:
     journal: Journal
     clock: Clock
     ended: Callable[[Result], None]
+    why_not_enforce: Callable[[Ec2, Target], Awaitable[str]]
     stopped: Callable[[], bool] = lambda: False
     lease: Lease | None = None
 
@@ -153,7 +155,19 @@ class Changes:
                 self.ended(Result(change, Outcome.STALE, seen.busy or stale_detail(change, seen.values), "plan-stale"))
                 return False
             case Standing.READY:
-                return await self._call(ec2, change, seen)
+                return await self._is_safe(ec2, change) and await self._call(ec2, change, seen)
+
+    async def _is_safe(self, ec2: Ec2, change: Change) -> bool:
+        """Whether nothing that launches later would fail because of a change; its end is told where something would."""
+        if change.after.get("HttpTokensEnforced") != Switch.ENABLED:
+            return True
+        if why := await self.why_not_enforce(ec2, change.target):
+            self.ended(Result(change, Outcome.UNSAFE, f"not enabled: {why}", "enforcement-unsafe"))
+        elif self.stopped():
+            self._not_reached([change])
+        else:
+            return True
+        return False
 
     async def _call(self, ec2: Ec2, change: Change, seen: Seen) -> bool:
         if self.lease is not None:

@@ -30,6 +30,8 @@ class Outcome(StrEnum):
     """AWS no longer has the resource: nothing is left to change."""
     STALE = "stale"
     """Somebody else has changed it: refused."""
+    UNSAFE = "would break launches"
+    """Enforcement: something that launches in the Region now would be refused, or could not be read. Not begun."""
     FAILED = "failed"
     IN_DOUBT = "in doubt"
     """The call was made and its end was not seen. The same command reads it back."""
@@ -62,7 +64,7 @@ GOOD = frozenset(
 )
 """Outcomes after which the resource needs nothing more."""
 STOPS = frozenset({Outcome.FAILED, Outcome.IN_DOUBT})
-"""Outcomes that stop a plan before its next stage. A stale change does not: its resource was left alone."""
+"""Outcomes that stop a plan before its next stage. A stale or unsafe change does not: its resource was left alone."""
 
 
 @dataclass(frozen=True, slots=True)

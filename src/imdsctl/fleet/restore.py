@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from imdsctl.domain.options import HOP_LIMIT_NO_PREFERENCE, NO_PREFERENCE
+from imdsctl.domain.options import HOP_LIMIT_NO_PREFERENCE, NO_PREFERENCE, HttpTokens, Switch
 from imdsctl.domain.plan import Change, Surface, Values
 from imdsctl.fleet.handlers import HANDLERS
 from imdsctl.fleet.surfaces import Ec2, LaunchTemplates, Seen, Standing, made_by
@@ -15,7 +15,7 @@ from imdsctl.wire.errors import ServiceError
 NOTHING: Mapping[str, Any] = {}
 _TEMPLATES = LaunchTemplates()
 _ENFORCED = "httpTokensEnforced"
-"""In AWS's refusal to set an instance to `optional` where the Region enforces IMDSv2."""
+"""In AWS's refusal of an instance that is set to `optional`, or launched so, where the Region enforces IMDSv2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +84,56 @@ class Options:
         sent = {name: value for name, value in wanted.items() if value is not None and value != seen.values.get(name)}
         where = {"InstanceId": change.resource} if self.surface is Surface.INSTANCE else {}
         try:
+            if _is_enforced(seen.values) and not _requires(sent.get("HttpTokens", HttpTokens.REQUIRED)):
+                raise _would_be_refused("a launch that says nothing")  # A Region default: an instance does not say it.
             await ec2.call(self.operation, {**where, **sent})
         except ServiceError as error:
-            if self.surface is not Surface.INSTANCE or _ENFORCED not in error.message or "HttpTokens" not in sent:
+            if _ENFORCED not in error.message or "HttpTokens" not in sent:
                 raise
             rest = {name: value for name, value in sent.items() if name != "HttpTokens"}
             if rest:
                 await ec2.call(self.operation, {**where, **rest})
-            raise _enforced(error, rest) from error
+            others = f"{', '.join(rest)} restored, HttpTokens not" if rest else "HttpTokens not restored"
+            raise _enforced(error, others) from error
 
     def stays(self, change: Change, seen: Seen) -> str:
         return ""
 
 
-def _enforced(error: ServiceError, rest: Mapping[str, Any]) -> ServiceError:
-    """AWS's refusal, with what is left as it is, what is not, and the way to the remainder."""
-    others = f"{', '.join(rest)} restored, HttpTokens not" if rest else "HttpTokens not restored"
+def _is_enforced(region_default: Values) -> bool:
+    return region_default.get("HttpTokensEnforced") == Switch.ENABLED
+
+
+def _requires(tokens: str | None) -> bool:
+    return tokens == HttpTokens.REQUIRED
+
+
+async def _refuses(ec2: Ec2, versions: Sequence[Values]) -> bool:
+    """Whether the Region refuses launches from template versions that say this.
+
+    For one that says nothing the Region default speaks: an image's v2.0 is not asked for.
+    """
+    if all(_requires(each.get("HttpTokens")) for each in versions):
+        return False
+    answer = await ec2.call("GetInstanceMetadataDefaults", {})
+    default: Values = answer.get("AccountLevel") or {}
+    return _is_enforced(default) and not all(
+        _requires(each.get("HttpTokens", default.get("HttpTokens"))) for each in versions
+    )
+
+
+def _would_be_refused(what: str) -> ServiceError:
+    """AWS takes these old values, and refuses the launches: it is told as AWS tells of an instance."""
+    message = f"{what} would be refused, because {_ENFORCED} is enabled for this account."
+    return ServiceError("UnsupportedOperation", message, 400)
+
+
+def _enforced(error: ServiceError, others: str) -> ServiceError:
+    """A refusal, with what is left as it is, what is not, and the way to the remainder."""
     way = (
-        "the Region enforces IMDSv2 still, because it did so before this plan, or that part is not rolled back; to "
-        "restore `optional`, set HttpTokensEnforced=disabled there and run the same rollback again"
+        "the Region enforces IMDSv2 still, because it did so before this plan, or its enforcement is not rolled back; "
+        "to restore `optional`, roll that back first, or set HttpTokensEnforced=disabled there, and run the same "
+        "rollback again"
     )
     return ServiceError(error.code, f"{error.message} {others}: {way}", error.status)
 
@@ -133,7 +164,12 @@ class Templates:
     async def write(self, ec2: Ec2, change: Change, recorded: Recorded, seen: Seen, *, delete_versions: bool) -> None:
         template = {"LaunchTemplateId": change.resource}
         old = recorded.old["DefaultVersion"]
-        if seen.values["DefaultVersion"] != old:
+        moves = seen.values["DefaultVersion"] != old
+        back = ["Default"] * moves + ["Latest"] * (delete_versions and bool(seen.made))
+        if await _refuses(ec2, [recorded.old.get(part, recorded.old["Default"]) for part in back]):
+            what = " and ".join(f"${part}" for part in back)
+            raise _enforced(_would_be_refused(f"a launch from {what} as it was"), f"{what} not restored")
+        if moves:
             await ec2.call("ModifyLaunchTemplate", {**template, "DefaultVersion": str(old)})
         if delete_versions and seen.made:
             versions = [str(number) for number in sorted(seen.made.values())]

@@ -25,18 +25,10 @@ from imdsctl.fleet.organization_policies import read_policies
 from imdsctl.fleet.pace import Pace
 from imdsctl.fleet.ports import Aws, Credentials, ScanWriter, Unreachable
 from imdsctl.fleet.selection import Selection
-from imdsctl.fleet.services import READERS, Reader
+from imdsctl.fleet.services import READERS, Reader, Serves, everywhere
 from imdsctl.fleet.target_reader import PublicImages, read_target
 from imdsctl.fleet.targets import Door, Visit, code_of, said
 from imdsctl.wire.errors import ServiceError
-
-Serves = Callable[[str, str], bool]
-"""Does this service (botocore's name) exist in this Region?"""
-
-
-def everywhere(service: str, region: str) -> bool:
-    """When nobody knows better: every service exists in every Region."""
-    return True
 
 
 class SweepStopped(Exception):

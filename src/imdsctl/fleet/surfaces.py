@@ -72,7 +72,16 @@ def standing(change: Change, seen: Seen) -> Standing:
 def _satisfied(change: Change, values: Values) -> bool:
     if change.surface is not Surface.LAUNCH_TEMPLATE:
         return _says(values, change.after)
-    return all(_says(values.get(part, values["Default"]), wanted) for part, wanted in change.after.items())
+    return all(_part_satisfied(change, values, part) for part in ("Default", "Latest"))
+
+
+def _part_satisfied(change: Change, values: Values, part: str) -> bool:
+    """A part that the change leaves alone has to be as the plan saw it, or as the other one becomes: `$Latest` may be a
+    version that the plan knows nothing of."""
+    says = values.get(part, values["Default"])
+    if part in change.after:
+        return _says(says, change.after[part])
+    return says == change.before.get(part) or any(_says(says, wanted) for wanted in change.after.values())
 
 
 def _says(values: Values, wanted: Values) -> bool:

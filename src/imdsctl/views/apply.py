@@ -226,6 +226,17 @@ def report_diagnostics(report: Report, plan_file: str, command: str) -> list[Dia
                 "run `imdsctl scan` and `imdsctl plan -o FILE` again, then apply the new file",
             )
         )
+    if unsafe := report.of(Outcome.UNSAFE):
+        found.append(
+            Diagnostic(
+                "enforcement-unsafe",
+                f"enforcement was not enabled in {counted(len(unsafe), 'Region')}: launches there would or may fail"
+                + _names(unsafe),
+                plan_file,
+                "run `imdsctl scan` and `imdsctl plan -o FILE` again, then apply the new file; once these are right, "
+                f"or can be read, `{command}` looks again and goes on",
+            )
+        )
     found += _refused(report, CHANGES, plan_file, command)
     held = report.of(Outcome.HELD_BACK)
     if held and report.gate is None:

@@ -75,6 +75,12 @@ class FakeEc2:
     templates: dict[tuple[str, str], dict[str, Template]] = field(default_factory=dict)
     images: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)
     groups: dict[tuple[str, str], dict[str, Group]] = field(default_factory=dict)
+    sources: dict[tuple[str, str], dict[str, dict[str, Any]]] = field(default_factory=dict)
+    """What else launches: Auto Scaling groups by name, each with its launch source as AWS has it."""
+    services: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What other services answer, by operation; nothing is in the others."""
+    refused: set[str] = field(default_factory=set)
+    """Operations that are denied."""
     refresh_reads: int = 3
     """How often a refresh is seen under way before it has ended as `refresh_ends`."""
     refresh_ends: str = "Successful"
@@ -102,9 +108,12 @@ class FakeEc2:
         params: Mapping[str, Any],
         projection: Any = None,
     ) -> dict[str, Any]:
-        assert service in ("ec2", "autoscaling")
         place = (credentials.access_key if credentials else "own", region)
         self.calls.append((operation, dict(params)))
+        if operation in self.refused:
+            raise refusal()
+        if service not in ("ec2", "autoscaling"):
+            return self.services.get(operation, {})
         answer = getattr(self, f"_{operation}")
         if operation not in WRITES:
             return dict(answer(place, params))
@@ -125,8 +134,9 @@ class FakeEc2:
 
     def _DescribeInstances(self, place: Any, params: Any) -> dict[str, Any]:
         (wanted,) = params["Filters"]
+        every = wanted["Name"] == "instance-state-name"
         found = []
-        for name in wanted["Values"]:
+        for name in list(self.instances[place]) if every else wanted["Values"]:
             if name not in self.instances[place]:
                 continue
             left = self._pending.get(name, 0)
@@ -148,8 +158,8 @@ class FakeEc2:
         return {}
 
     def _DescribeImages(self, place: Any, params: Any) -> dict[str, Any]:
-        (wanted,) = params["Filters"]
         images = self.images[place]
+        (wanted,) = params.get("Filters", ({"Values": images},))
         return {
             "Images": [{"ImageId": each, "ImdsSupport": images[each]} for each in wanted["Values"] if each in images]
         }
@@ -159,13 +169,24 @@ class FakeEc2:
         return {}
 
     def _DescribeLaunchTemplateVersions(self, place: Any, params: Any) -> dict[str, Any]:
-        template = self.templates[place][params["LaunchTemplateId"]]
-        if "MinVersion" in params:
-            numbers = [number for number in template.numbers if number >= int(params["MinVersion"])]
-        else:
-            assert params["Versions"] == ["$Default", "$Latest"]
-            numbers = [template.default, template.numbers[-1]]
-        return {"LaunchTemplateVersions": [self._version(template, number) for number in numbers]}
+        templates = self.templates[place]
+        asked = [params["LaunchTemplateId"]] if "LaunchTemplateId" in params else list(templates)
+        found = []
+        for name in asked:
+            template = templates[name]
+            if "MinVersion" in params:
+                numbers = [number for number in template.numbers if number >= int(params["MinVersion"])]
+            else:
+                assert params["Versions"] == ["$Default", "$Latest"]
+                numbers = [template.default, template.numbers[-1]]
+            found += [{**self._version(template, each), "LaunchTemplateId": name} for each in numbers]
+        return {"LaunchTemplateVersions": found}
+
+    def _nothing(self, place: Any, params: Any) -> dict[str, Any]:
+        return {}
+
+    _DescribeLaunchTemplates = _DescribeLaunchConfigurations = _DescribeFleets = _nothing
+    _DescribeSpotFleetRequests = _DescribeSpotInstanceRequests = _nothing
 
     def _version(self, template: Template, number: int) -> dict[str, Any]:
         version = template.versions[number - 1]
@@ -195,6 +216,9 @@ class FakeEc2:
 
     def _DescribeAutoScalingGroups(self, place: Any, params: Any) -> dict[str, Any]:
         groups = self.groups.get(place, {})
+        if "AutoScalingGroupNames" not in params:
+            sources = self.sources.get(place, {})
+            return {"AutoScalingGroups": [{"AutoScalingGroupName": name, **each} for name, each in sources.items()]}
         return {
             "AutoScalingGroups": [
                 {"AutoScalingGroupName": name, "Instances": [{"InstanceId": each} for each in groups[name].instances]}

@@ -29,6 +29,7 @@ from imdsctl.domain.intent import Intent
 from imdsctl.domain.journal import Approved, Failed, GateChecked, SoakBegan, SoakFailed, WaveBegan, WaveEnded
 from imdsctl.domain.metric_asks import Price
 from imdsctl.domain.observations import Target
+from imdsctl.domain.options import AccountDefaults, HttpTokens, Switch
 from imdsctl.domain.plan import Change, Plan, Stage, Surface, plan_from_plain, plan_to_plain
 from imdsctl.domain.waves import Gates, OnFailure, OnUnknown, PlannedWave
 from imdsctl.fleet.apply_gates import Approval
@@ -404,6 +405,23 @@ def test_a_run_that_is_stopped_in_its_rollback_goes_on_with_it() -> None:
     report = carry_out(plan, ec2, journal, gauge=quiet())
     assert report.gate is not None
     assert snapshot(ec2) == before
+
+
+def test_where_an_earlier_plan_enforced_a_wave_that_is_rolled_back_says_what_is_not_restored() -> None:
+    """AWS would take the old values, and refuse every launch from them."""
+    ec2 = fleet(A, B)
+    ec2.defaults[A, REGION] = AccountDefaults(HttpTokens.REQUIRED, http_tokens_enforced=Switch.ENABLED)
+    plan, journal = breaking(ec2), MemoryJournal()
+    report = carry_out(plan, ec2, journal, gauge=BROKEN)
+    assert report.rolled_back is not None
+    outcome = {each.change.resource: each.outcome for each in report.rolled_back.results}
+    assert outcome["lt-one"] is Outcome.FAILED
+    assert ec2.templates[A, REGION]["lt-one"].default == 2
+    told = [each for each in report_diagnostics(report, "plan.json", "imdsctl apply") if each.code == "rollback-failed"]
+    assert ["set HttpTokensEnforced=disabled" in each.summary for each in told] == [True]
+    ec2.defaults[A, REGION] = AccountDefaults(HttpTokens.REQUIRED)
+    carry_out(plan, ec2, journal, gauge=BROKEN)
+    assert ec2.templates[A, REGION]["lt-one"].default == 1
 
 
 # Auto Scaling groups

@@ -13,11 +13,13 @@ import pytest
 from tests.unit.fleet.ec2_in_memory import (
     REGION,
     V1,
+    V2,
     A,
     B,
     FakeClock,
     Killed,
     MemoryJournal,
+    Template,
     carry_out,
     enter,
     fleet,
@@ -28,9 +30,9 @@ from tests.unit.fleet.ec2_in_memory import (
     version,
 )
 
-from imdsctl.domain.intent import Images, Intent
+from imdsctl.domain.intent import Images, Intent, Wanted
 from imdsctl.domain.journal import Applied, RollbackFailed
-from imdsctl.domain.options import AccountDefaults, HttpTokens, Switch
+from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.plan import Plan, Surface
 from imdsctl.fleet.apply_report import Outcome, Report
 from imdsctl.fleet.ports import Unreachable
@@ -326,13 +328,58 @@ def test_one_instance_alone_goes_back_and_the_others_stay() -> None:
     assert len(ec2.writes) == 1
 
 
-def test_the_region_default_alone_goes_back_under_an_enforcement_that_stays() -> None:
-    ec2, plan, journal, _ = applied()
-    report = roll_back(plan, ec2, journal, changes=frozenset({f"{A}/{REGION}/region-default"}))
-    assert outcomes(report) == {Outcome.RESTORED}
+# Under an enforcement that stays
+
+
+def test_a_region_default_keeps_requiring_imdsv2_and_the_rest_of_it_goes_back() -> None:
+    ec2, plan, journal, before = applied()
+    (result,) = roll_back(plan, ec2, journal, changes=frozenset({f"{A}/{REGION}/region-default"})).results
+    assert result.outcome is Outcome.FAILED
+    assert "HttpPutResponseHopLimit restored, HttpTokens not" in result.detail
+    assert "roll that back first, or set HttpTokensEnforced=disabled" in result.detail
     assert ec2.defaults[A, REGION] == AccountDefaults(
-        instance_metadata_tags=Switch.ENABLED, http_tokens_enforced=Switch.ENABLED
+        HttpTokens.REQUIRED, instance_metadata_tags=Switch.ENABLED, http_tokens_enforced=Switch.ENABLED
     )
+    assert roll_back(plan, ec2, journal).done
+    assert snapshot(ec2) == before
+
+
+@pytest.mark.parametrize("delete_versions", [False, True])
+def test_a_template_whose_launches_would_be_refused_stays_as_it_is(delete_versions: bool) -> None:
+    ec2, plan, journal, before = applied()
+    template = f"{A}/{REGION}/launch-template/lt-one"
+    report = roll_back(plan, ec2, journal, changes=frozenset({template}), delete_versions=delete_versions)
+    (result,) = report.results
+    assert result.outcome is Outcome.FAILED
+    assert "$Default" in result.detail
+    assert "not restored: the Region enforces IMDSv2 still" in result.detail
+    assert "set HttpTokensEnforced=disabled" in result.detail
+    assert ec2.writes == []
+    assert [entry.code for entry in journal.entries if isinstance(entry, RollbackFailed)] == ["UnsupportedOperation"]
+    assert roll_back(plan, ec2, journal).done
+    assert snapshot(ec2) == before
+
+
+def test_a_newest_version_that_requires_imdsv2_is_not_deleted_where_optional_would_be_the_newest_again() -> None:
+    ec2, plan, journal, _ = applied()
+    template = frozenset({f"{A}/{REGION}/launch-template/lt-new"})
+    assert outcomes(roll_back(plan, ec2, journal, changes=template)) == {Outcome.FAILED}
+    assert ec2.writes == []
+    # Its $Default was right all along, and without the deletion nothing is to be done.
+    assert outcomes(roll_back(plan, ec2, journal, changes=template, delete_versions=False)) == {Outcome.BUT_LATEST}
+
+
+@pytest.mark.parametrize("says", [V2, MetadataOptions()])
+def test_what_gets_imdsv2_as_it_was_goes_back(says: MetadataOptions) -> None:
+    """A version that requires it, or that says nothing where the Region default requires it."""
+    ec2 = fleet()
+    ec2.defaults[A, REGION] = AccountDefaults(HttpTokens.REQUIRED, http_tokens_enforced=Switch.ENABLED)
+    ec2.templates[A, REGION] = {"lt-one": Template([version(says)])}
+    wanted = Wanted(MetadataOptions(HttpTokens.REQUIRED, instance_metadata_tags=Switch.ENABLED))
+    plan, journal = planned(ec2, Intent(launch_templates=wanted, explicit_templates=True)), MemoryJournal()
+    carry_out(plan, ec2, journal)
+    template = frozenset({f"{A}/{REGION}/launch-template/lt-one"})
+    assert outcomes(roll_back(plan, ec2, journal, changes=template)) == {Outcome.RESTORED}
 
 
 def test_a_second_rollback_has_nothing_to_do() -> None:

@@ -9,6 +9,14 @@ from imdsctl.domain.observations import ServiceSeen
 from imdsctl.fleet.services import appstream, beanstalk, ecs, eks, emr, imagebuilder, lightsail, sagemaker
 from imdsctl.fleet.services.calls import ServiceCalls
 
+Serves = Callable[[str, str], bool]
+"""Does this service (botocore's name) exist in this Region?"""
+
+
+def everywhere(service: str, region: str) -> bool:
+    """When nobody knows better: every service exists in every Region."""
+    return True
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
