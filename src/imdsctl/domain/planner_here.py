@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -14,10 +14,11 @@ from imdsctl.domain.intent import Intent
 from imdsctl.domain.intent_match import Home, Match
 from imdsctl.domain.intent_parts import Exemption
 from imdsctl.domain.metric_asks import allows_v1
-from imdsctl.domain.observations import InstanceSeen, LaunchSource, RegionSeen, ServiceKind
+from imdsctl.domain.observations import InstanceSeen, RegionSeen
 from imdsctl.domain.options import AccountDefaults
 from imdsctl.domain.plan import NOT_GATHERED, Change, Exempt
-from imdsctl.domain.planner_launches import Launcher, Launches, State, fleet_title, group_title
+from imdsctl.domain.planner_containers import containers_around
+from imdsctl.domain.planner_launches import Launcher, Launches, State
 from imdsctl.domain.planner_launches import allows_v1 as launches_v1
 from imdsctl.domain.roll_up import GROUP_TAG
 from imdsctl.domain.waves import EVERYTHING, UNASSIGNED, duration_text
@@ -98,12 +99,8 @@ class Here:
 
     @cached_property
     def containers(self) -> dict[str, str]:
-        """Instances, groups and templates on which containers run, or will, for another reason than their own tags and
-        names: a service's, a group's, a fleet's or an instance's. With that reason."""
-        found: dict[str, str] = {}
-        for resource, reason in _Containers(self).all():
-            found.setdefault(resource, reason)
-        return found
+        """What runs or launches containers by what is around it, with the reason."""
+        return containers_around(self.launches, self.members, instances_say_so=self.tagged_as_containers)
 
     # What is wanted, and who is left alone
 
@@ -244,59 +241,6 @@ class Here:
                 return f"unused: no call without a token in {look_back}{since}"
             case Use.UNKNOWN:
                 return f"unknown: {found.reason or 'no datapoints'}"
-
-
-_CONTAINER_SERVICES = {
-    ServiceKind.EKS_NODEGROUP: "an EKS node group",
-    ServiceKind.ECS_CONTAINER_INSTANCE: "a container instance of ECS",
-}
-
-
-class _Containers:
-    """Who runs containers in a Region, by what is around it. In order: the first that says so gives the reason."""
-
-    def __init__(self, here: Here) -> None:
-        self._here = here
-
-    def all(self) -> Iterator[tuple[str, str]]:
-        """Resources with the reason; some more than once."""
-        yield from self._services()
-        yield from self._groups()
-        for fleet in sorted(self._here.region.fleets, key=lambda each: each.fleet_id):
-            if found := container_evidence(fleet.tags):
-                yield from self._templates(fleet.sources, f"{found} of {fleet_title(fleet)}")
-        if self._here.tagged_as_containers:
-            for instance in sorted(self._here.region.instances, key=lambda each: each.instance_id):
-                if instance.launch_template_id and (found := container_evidence(instance.tags)):
-                    yield instance.launch_template_id, f"{found} of {instance.instance_id}"
-
-    def _services(self) -> Iterator[tuple[str, str]]:
-        for service in sorted(self._here.region.services, key=lambda each: (each.kind, each.resource)):
-            if what := _CONTAINER_SERVICES.get(service.kind):
-                reason = f"{what} ({service.name or service.resource})"
-                members = (each for name in service.group_names for each in self._here.members.get(name, ()))
-                yield from ((each.instance_id, reason) for each in members)
-                yield from ((each, reason) for each in (*service.instance_ids, *service.group_names))
-                yield from self._templates(service.sources, reason)
-
-    def _groups(self) -> Iterator[tuple[str, str]]:
-        of_services = dict(self._services())
-        for group in sorted(self._here.region.groups, key=lambda each: each.name):
-            members = self._here.members.get(group.name, [])
-            reason = of_services.get(group.name)
-            if reason is None and (found := container_evidence(group.tags, group.name)):
-                reason = f"{found} of {group_title(group)}"
-            if reason is None and self._here.tagged_as_containers:
-                said = ((each, container_evidence(each.tags)) for each in members)
-                reason = next((f"{found} of {each.instance_id}" for each, found in said if found), None)
-            if reason is not None:
-                yield group.name, reason
-                yield from ((each.instance_id, reason) for each in members)
-                yield from self._templates(group.sources, reason)
-
-    def _templates(self, sources: Iterable[LaunchSource], reason: str) -> Iterator[tuple[str, str]]:
-        found = (self._here.launches.template_id(each) for each in sources)
-        return ((each, reason) for each in found if each is not None)
 
 
 def some(names: list[str]) -> str:
