@@ -36,18 +36,19 @@ class _Containers:
     ) -> None:
         self._launches, self._members, self._instances_say_so = launches, members, instances_say_so
         self._region = launches.region
+        self._of_services = dict(self._services())
 
     def all(self) -> Iterator[tuple[str, str]]:
         """Resources with the reason; some more than once."""
-        yield from self._services()
+        yield from self._of_services.items()
         yield from self._groups()
         for fleet in sorted(self._region.fleets, key=lambda each: each.fleet_id):
             if found := container_evidence(fleet.tags):
                 yield from self._templates(fleet.sources, f"{found} of {fleet_title(fleet)}")
-        if self._instances_say_so:
+        if self._instances_say_so or self._of_services:
             for instance in sorted(self._region.instances, key=lambda each: each.instance_id):
-                if instance.launch_template_id and (found := container_evidence(instance.tags)):
-                    yield instance.launch_template_id, f"{found} of {instance.instance_id}"
+                if instance.launch_template_id and (reason := self._of(instance)):
+                    yield instance.launch_template_id, reason
 
     def _services(self) -> Iterator[tuple[str, str]]:
         for service in sorted(self._region.services, key=lambda each: (each.kind, each.resource)):
@@ -59,19 +60,24 @@ class _Containers:
                 yield from self._templates(service.sources, reason)
 
     def _groups(self) -> Iterator[tuple[str, str]]:
-        of_services = dict(self._services())
         for group in sorted(self._region.groups, key=lambda each: each.name):
             members = self._members.get(group.name, [])
-            reason = of_services.get(group.name)
+            reason = self._of_services.get(group.name)
             if reason is None and (found := container_evidence(group.tags, group.name)):
                 reason = f"{found} of {group_title(group)}"
-            if reason is None and self._instances_say_so:
-                said = ((each, container_evidence(each.tags)) for each in members)
-                reason = next((f"{found} of {each.instance_id}" for each, found in said if found), None)
+            if reason is None and (self._instances_say_so or self._of_services):
+                reason = next(filter(None, map(self._of, members)), None)
             if reason is not None:
                 yield group.name, reason
                 yield from ((each.instance_id, reason) for each in members)
                 yield from self._templates(group.sources, reason)
+
+    def _of(self, instance: InstanceSeen) -> str | None:
+        """Why containers run on an instance, by its service or its tags."""
+        found = self._of_services.get(instance.instance_id)
+        if found is None and (tag := container_evidence(instance.tags)):
+            return f"{tag} of {instance.instance_id}"
+        return found
 
     def _templates(self, sources: Iterable[LaunchSource], reason: str) -> Iterator[tuple[str, str]]:
         found = (self._launches.template_id(each) for each in sources)
