@@ -14,6 +14,7 @@ import orjson
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.journal import (
+    JOURNAL_FORMAT,
     Entry,
     Fold,
     Progress,
@@ -23,6 +24,8 @@ from imdsctl.domain.journal import (
     entry_to_plain,
     header_to_plain,
 )
+
+_BEGINNING = orjson.dumps({"format": JOURNAL_FORMAT})[:-1]
 
 
 class JournalFile:
@@ -123,6 +126,8 @@ def _continue(file: BinaryIO, plan_digest: str, at: str) -> Fold:
     whole = content.rfind(b"\n") + 1
     lines = content[:whole].splitlines()
     if not lines:
+        if content[: len(_BEGINNING)] != _BEGINNING[: len(content)]:
+            raise damaged("it is no journal", 1)
         file.seek(0)
         file.truncate()
         file.write(orjson.dumps(header_to_plain(plan_digest, at)) + b"\n")
