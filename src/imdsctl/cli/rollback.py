@@ -74,7 +74,8 @@ def command(
             ),
             exit_code=2,
         )
-    narrowing = {"wave": wave, "change": list(options.listed(change)), "since": since}
+    changes = options.listed(change, {each.id for each in plan.changes})
+    narrowing = {"wave": wave, "change": list(changes), "since": since}
     settings = {
         **narrowing,
         "delete_versions": delete_versions,
@@ -84,7 +85,7 @@ def command(
         "db": db,
     }
     asked = command_line("imdsctl", "rollback", str(file), **settings)
-    _check(plan, wave, options.listed(change), file)
+    _check(plan, wave, changes, file)
     moment = _moment(since)
     with (
         interruptible("calls that were under way are in the journal", hint=f"`{asked}` reads them back and goes on"),
@@ -94,7 +95,7 @@ def command(
             plan,
             opened.progress,
             wave=wave,
-            changes=frozenset(options.listed(change)),
+            changes=frozenset(changes),
             since=moment,
         )
         known = [decided(each, opened.progress, delete_versions=delete_versions) for each in chosen]

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,26 @@ def test_a_wave_is_approved_by_typing_its_name(typed: str, approved: bool) -> No
 def test_ctrl_c_ends_a_question_that_nobody_answers() -> None:
     with terminal(""), pytest.raises(Interrupted):
         asyncio.run(answer(approver((), "arn:aws:iam::111122223333:user/ops", lambda: True)))
+
+
+def test_a_wave_and_a_change_with_a_comma_are_named_as_they_are_called(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "prod, eu"
+    file = tmp_path / "plan.json"
+    plan = planned(fleet(), Intent())
+    changes = tuple(replace(each, wave=name, resource=f"{each.resource},b") for each in plan.changes)
+    write_plan(replace(plan, changes=changes, waves=(PlannedWave(name), PlannedWave("rest")), digest=""), file)
+    plan = read_plan(file)
+    with open_journal(Path(f"{file}.journal"), plan.digest, "") as journal:
+        asyncio.run(journal.append(Began(plan.ready[0].id, {}, NOW.isoformat())))
+    dependencies = Dependencies(aws=nobody, scans=nobody, now=lambda: NOW, new_id=lambda: "s")
+    for words in (
+        ["apply", str(file), "--approve", name, "--approve", "rest"],
+        ["rollback", str(file), "--wave", name, "--change", plan.ready[0].id],
+    ):
+        assert run(words, dependencies) == 2
+        assert "error[confirm-missing]" in capsys.readouterr().err
 
 
 def rolled_back(plan_file: Path) -> Path:
