@@ -242,16 +242,17 @@ def test_an_apply_and_its_rollback_survive_kill_9(start_local: Callable[..., Any
             check_applied(plan, before, observer.world())
 
             rollback = ("rollback", str(file), "--delete-versions", "--db", "team.sqlite3")
+            rollback = (*rollback, "--confirm", to_put_back(plan, journal))
             for _ in range(KILLS_A_ROLLBACK):
                 grown = chance.randint(0, 1 + 2 * entries // KILLS_A_ROLLBACK)
-                kills += commands.killed(journal, grown, *rollback, "--confirm", still_to_do(plan, journal))
-            code, output = commands.run(*rollback, "--confirm", still_to_do(plan, journal))
+                kills += commands.killed(journal, grown, *rollback)
+            code, output = commands.run(*rollback)
             assert code == 0, output
             assert observer.world() == before
     assert kills >= ROUNDS
 
 
-def still_to_do(plan: Plan, journal: Path) -> str:
+def to_put_back(plan: Plan, journal: Path) -> str:
     """The number that `rollback` wants to hear."""
     with open_journal(journal, plan.digest, "") as opened:
-        return str(len(selected(plan, opened.progress, delete_versions=True)))
+        return str(len(selected(plan, opened.progress)))

@@ -246,6 +246,33 @@ def test_events_of_a_file_are_followed_and_a_signal_ends_it(place: Place, tmp_pa
         assert (watch.returncode, words in err) == (code, True), err
 
 
+def test_an_exception_that_is_registered_while_it_watches_is_honoured(place: Place, tmp_path: Path) -> None:
+    instance = place.launch()
+    place.watch("--once")
+    intent, events = tmp_path / "i.toml", tmp_path / "events.jsonl"
+    intent.write_text("version = 1\n")
+    events.write_text("")
+    watch = place.start("--events", str(events), "--intent", str(intent), "--repair", "--count", "1")
+    assert watch.stdout is not None
+    hanging = threading.Timer(ENDED, watch.kill)
+    hanging.start()
+    while "Watching." not in watch.stdout.readline():
+        assert watch.poll() is None
+    with intent.open("a") as file:
+        file.write(
+            f'[[exception]]\nmatch = {{ resource = "{instance}" }}\n'
+            'owner = "shop"\nreason = "its agent knows IMDSv1 only"\nexpires = 2099-12-31\n'
+        )
+    place.ec2.modify_instance_metadata_options(InstanceId=instance, HttpTokens="optional")
+    events.write_text(place.event("ModifyInstanceMetadataOptions") + "\n")
+    out, err = watch.communicate(timeout=ENDED)
+    hanging.cancel()
+    assert watch.returncode == 0, err
+    assert f"intent: {intent} has changed and was read again" in out
+    assert "no drift" in out
+    assert place.tokens(instance) == "optional"
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [

@@ -28,6 +28,9 @@ def read_faults(path: Path) -> Faults:
         what = f"not JSON: {error.msg[:1].lower()}{error.msg[1:]}"
         where = f"{path}:{error.lineno}"
         raise DiagnosticError(Diagnostic("faults-syntax", what, where, HINT), exit_code=2) from None
+    except RecursionError:
+        what = "brackets are nested too deep"
+        raise DiagnosticError(Diagnostic("faults-syntax", what, str(path), HINT), exit_code=2) from None
     if not isinstance(document, dict):
         document = {"rule": document}  # a list of rules is enough
     return parse_faults(document, str(path))

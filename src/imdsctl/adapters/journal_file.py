@@ -15,6 +15,7 @@ import orjson
 from imdsctl.adapters.machine_lock import locked
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.journal import (
+    JOURNAL_FORMAT,
     Entry,
     Fold,
     Progress,
@@ -24,6 +25,8 @@ from imdsctl.domain.journal import (
     entry_to_plain,
     header_to_plain,
 )
+
+_BEGINNING = orjson.dumps({"format": JOURNAL_FORMAT})[:-1]
 
 
 class JournalFile:
@@ -124,6 +127,8 @@ def _continue(file: BinaryIO, plan_digest: str, at: str) -> Fold:
     whole = content.rfind(b"\n") + 1
     lines = content[:whole].splitlines()
     if not lines:
+        if content[: len(_BEGINNING)] != _BEGINNING[: len(content)]:
+            raise damaged("it is no journal", 1)
         file.seek(0)
         file.truncate()
         file.write(orjson.dumps(header_to_plain(plan_digest, at)) + b"\n")

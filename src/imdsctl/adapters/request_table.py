@@ -88,6 +88,8 @@ def _values(path: Path, text: str) -> list[tuple[str, Mapping[str, Any]]]:
             loaded = json.loads(text)
         except json.JSONDecodeError as error:
             raise _bad(path, f"not JSON: {error.msg}", f":{error.lineno}:{error.colno}") from None
+        except RecursionError:
+            raise _bad(path, "brackets are nested too deep", "") from None
         listed = loaded if isinstance(loaded, list) else [loaded]
         return [
             (f"{path}[{index}]", each if isinstance(each, dict) else {"action": str(each)})

@@ -70,7 +70,7 @@ def command(
 
     dependencies = of(context)
     plan = read_plan(file)
-    approved = options.listed(approve)
+    approved = options.listed(approve, {wave.name for wave in plan.waves})
     _known_waves(plan, approved, file)
     count = len(plan.ready)
     again = command_line(

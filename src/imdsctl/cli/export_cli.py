@@ -35,11 +35,13 @@ def command(
 
     Exit codes: 0 written, 2 wrong command line, no scan or no plan.
     """
+    from imdsctl.adapters.intent_file import INTENT_FILE
     from imdsctl.adapters.plan_file import read_plan
-    from imdsctl.adapters.private_file import write_private
+    from imdsctl.adapters.private_file import check_free, write_private
     from imdsctl.codify.shell_script import script, undo_script
 
     checked([role], "the name of a role", r"[\w+=,.@/-]{1,512}", "imdsctl")
+    check_free(output, plan, intent or Path(INTENT_FILE))
     chosen = choice(accounts, regions)
     if plan is not None:
         made = read_plan(plan)

@@ -32,12 +32,13 @@ def command(
     Exit codes: 0 written, 1 written, but the scan could not read every policy, 2 wrong command line, no
     scan, or nothing that CloudFormation can express.
     """
-    from imdsctl.adapters.intent_file import find_intent
-    from imdsctl.adapters.private_file import write_private
+    from imdsctl.adapters.intent_file import INTENT_FILE, find_intent
+    from imdsctl.adapters.private_file import check_free, write_private
     from imdsctl.codify.cloudformation import NOTE, template
     from imdsctl.codify.declarative import declarative_policy
     from imdsctl.codify.export_gaps import unread_policies
 
+    check_free(output, intent or Path(INTENT_FILE))
     seen = seen_scan(dependencies.of(context), db, scan)
     declared = declarative_policy(find_intent(intent)[0]) if which is As.WANTED else None
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Coroutine, Iterable
+from collections.abc import Container, Coroutine, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -122,9 +122,11 @@ Services: TypeAlias = Annotated[
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
-def listed(values: Iterable[str] | None) -> tuple[str, ...]:
-    """`["a,b", "c"]` to `("a", "b", "c")`, each once."""
-    parts = (part.strip() for value in values or () for part in value.split(","))
+def listed(values: Iterable[str] | None, names: Container[str] = ()) -> tuple[str, ...]:
+    """`["a,b", "c"]` to `("a", "b", "c")`, each once; what is one of `names` stays whole."""
+    parts = (
+        part for value in values or () for part in ((value,) if value in names else map(str.strip, value.split(",")))
+    )
     return tuple(dict.fromkeys(part for part in parts if part))
 
 

@@ -62,8 +62,7 @@ def command(
             summary = "`--what-if` answers a question; there is no plan to write"
             raise DiagnosticError(Diagnostic("option-conflict", summary, hint="leave the file out"), exit_code=2)
         return _answer(what_if, dependencies, db, scan, as_json=as_json, full=full)
-    if output is not None:
-        _check_free(output)
+    _check_places(output, html, intent)
     from imdsctl.adapters.intent_file import find_intent
     from imdsctl.domain.planner import make_plan
 
@@ -102,20 +101,20 @@ def _without_garbage() -> Iterator[None]:
         gc.enable()
 
 
-def _check_free(output: Path) -> None:
-    """A plan that was applied, be it in part, is not written over: with its journal it is the way back.
+def _check_places(output: Path | None, html: Path | None, intent: Path | None) -> None:
+    """Both files are free to be written, and two of them. Raises DiagnosticError."""
+    from imdsctl.adapters.intent_file import INTENT_FILE
+    from imdsctl.adapters.private_file import check_free, is_same_file
 
-    Raises DiagnosticError `plan-applied`.
-    """
-    journal = output.with_name(output.name + ".journal")
-    if journal.exists():
+    for path in (output, html):
+        if path is not None:
+            check_free(path, intent or Path(INTENT_FILE))
+    if output is None or html is None:
+        return
+    if is_same_file(output, html) or is_same_file(output.with_name(output.name + ".journal"), html):
+        summary = "the plan, its journal and its page need a file each"
         raise DiagnosticError(
-            Diagnostic(
-                "plan-applied",
-                f"a plan of that name is being applied, or was: `{journal.name}` goes on with it and rolls it back",
-                str(output),
-                "write to another file; or move that plan and its journal away, together",
-            ),
+            Diagnostic("option-conflict", summary, str(html), f"name another file: `--html {output.stem}.html`"),
             exit_code=2,
         )
 

@@ -72,7 +72,12 @@ def command(
 
     Exit codes: 0 written, 1 `--fail-on` found something, 2 wrong command line or no scan, 130 interrupted.
     """
+    from imdsctl.adapters.intent_file import INTENT_FILE
+    from imdsctl.adapters.private_file import check_free, write_private
+
     deps = dependencies.of(ctx)
+    if output is not None:
+        check_free(output, intent or Path(INTENT_FILE))
     chosen = kind or (_SUFFIXES.get(output.suffix.lower(), Format.HTML) if output else Format.HTML)
     with interruptible("no report was written"):
         store = deps.scans(db)
@@ -90,8 +95,6 @@ def command(
             for piece in _writer(chosen)(report):
                 sys.stdout.write(piece)
         else:
-            from imdsctl.adapters.private_file import write_private
-
             write_private(output, _writer(chosen)(report))
             print(f"{output}: {chosen} report of scan {found.scan_id}", file=sys.stderr)
         wanted = frozenset(fail_on or ())

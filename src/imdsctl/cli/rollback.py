@@ -35,7 +35,8 @@ def command(
         typer.Option("--since", metavar="TIME", help="Only what was applied then or later: 2026-11-26T09:00, in UTC."),
     ] = None,
     confirm: Annotated[
-        int | None, typer.Option("--confirm", help="How many changes are put back: the answer to the question.")
+        int | None,
+        typer.Option("--confirm", help="How many changes are put back, or are already: the answer to the question."),
     ] = None,
     delete_versions: Annotated[
         bool,
@@ -56,7 +57,8 @@ def command(
     """
     from imdsctl.adapters.journal_file import open_journal
     from imdsctl.adapters.plan_file import read_plan
-    from imdsctl.fleet.rollback import selected
+    from imdsctl.fleet.apply_report import Outcome, Report
+    from imdsctl.fleet.rollback import decided, selected
     from imdsctl.views.apply import report_json, rollback_diagnostics, rollback_text
 
     dependencies = of(context)
@@ -72,7 +74,8 @@ def command(
             ),
             exit_code=2,
         )
-    narrowing = {"wave": wave, "change": list(options.listed(change)), "since": since}
+    changes = options.listed(change, {each.id for each in plan.changes})
+    narrowing = {"wave": wave, "change": list(changes), "since": since}
     settings = {
         **narrowing,
         "delete_versions": delete_versions,
@@ -82,7 +85,7 @@ def command(
         "db": db,
     }
     asked = command_line("imdsctl", "rollback", str(file), **settings)
-    _check(plan, wave, options.listed(change), file)
+    _check(plan, wave, changes, file)
     moment = _moment(since)
     with (
         interruptible("calls that were under way are in the journal", hint=f"`{asked}` reads them back and goes on"),
@@ -92,22 +95,32 @@ def command(
             plan,
             opened.progress,
             wave=wave,
-            changes=frozenset(options.listed(change)),
+            changes=frozenset(changes),
             since=moment,
-            delete_versions=delete_versions,
         )
-        confirmed(confirm, len(chosen), file, command=asked, what="to put back")
-        only = frozenset(each.id for each in chosen)
-        work = _run(
-            dependencies,
-            plan,
-            opened,
-            Access(role, profile, db),
-            only,
-            delete_versions=delete_versions,
-            as_json=as_json,
+        known = [decided(each, opened.progress, delete_versions=delete_versions) for each in chosen]
+        ends = [each for each in known if each is not None]
+        already = sum(each.outcome is Outcome.RESTORED_EARLIER for each in ends)
+        what = (
+            f"to put back, of which {already} {'is' if already == 1 else 'are'} already" if already else "to put back"
         )
-        ended = options.run_async(work)
+        if len(ends) < len(chosen):
+            confirmed(confirm, len(chosen), file, command=asked, what=what)
+            only = frozenset(each.id for each in chosen)
+            work = _run(
+                dependencies,
+                plan,
+                opened,
+                Access(role, profile, db),
+                only,
+                delete_versions=delete_versions,
+                as_json=as_json,
+            )
+            ended = options.run_async(work)
+        else:  # nothing that AWS has to be asked about
+            if confirm is not None:
+                confirmed(confirm, len(chosen), file, command=asked, what=what)
+            ended = Report(tuple(ends), interrupted=False)
     if as_json:
         sys.stdout.write(report_json(ended).decode() + "\n")
     else:

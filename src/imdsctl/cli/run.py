@@ -195,6 +195,9 @@ def _tell(done: Report, json: bool, report_file: Path | None) -> None:
 
 def _check_writable(file: Path) -> None:
     """Before the program runs: afterwards it would be too late."""
+    from imdsctl.adapters.private_file import check_free
+
+    check_free(file)
     try:
         with open(file, "a", opener=_private):
             pass

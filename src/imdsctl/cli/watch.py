@@ -181,6 +181,7 @@ def _check(
 async def _watch(asked: WatchOptions, deps: Dependencies, store: ScanStore) -> int | None:
     """Watch to the end; gives the signal that ended it, if one did."""
     from imdsctl.adapters.clock import SystemClock
+    from imdsctl.adapters.intent_file import IntentFollowed
     from imdsctl.adapters.webhook import SECRET_VARIABLE, Webhook
     from imdsctl.fleet.sessions import Sessions
     from imdsctl.fleet.targets import who_am_i
@@ -203,6 +204,7 @@ async def _watch(asked: WatchOptions, deps: Dependencies, store: ScanStore) -> i
                     watched=world.watched,
                     writes_since=world.writes_since,
                     repair=world.repair if asked.repair else None,
+                    intent=None if _is_stream(asked.intent_file) else IntentFollowed(asked.intent_file),
                 ),
                 intent=asked.intent,
                 clock=clock,
@@ -222,6 +224,11 @@ async def _watch(asked: WatchOptions, deps: Dependencies, store: ScanStore) -> i
                 if webhook is not None:
                     await webhook.close()
             return by_signal()
+
+
+def _is_stream(file: Path | None) -> bool:
+    """Whether it is there to be read once: /dev/stdin, or a shell's `<(...)`."""
+    return file is not None and file.exists() and not file.is_file()
 
 
 def _baseline(store: ScanStore) -> Scan | None:

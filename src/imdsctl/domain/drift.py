@@ -29,6 +29,8 @@ class Look:
     wanted: Mapping[str, str]
     exempt: frozenset[str] = frozenset()
     unseen: frozenset[str] = frozenset()
+    unjudged: frozenset[str] = frozenset()
+    """Of what is unseen: the parts that were last seen when the intent was another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,24 @@ def look(seen: RegionSeen, plan: Plan, at: datetime) -> Look:
 
 
 def drifts(before: Look, plan: Plan) -> list[Drift]:
-    """What came since the look before. What an exception covered then is none: nobody has changed it."""
+    """What came since the look before, by the same intent. What an exception covered then is none: nobody has changed
+    it; nor is what could not be seen then, and was by another intent before."""
     return [
         Drift(change, before.at)
         for change in plan.changes
-        if before.wanted.get(change.id) != digest_of(dict(change.after)) and change.id not in before.exempt
+        if before.wanted.get(change.id) != digest_of(dict(change.after))
+        and change.id not in before.exempt
+        and not any(_concerns(what, change.id) for what in before.unjudged)
     ]
+
+
+def drifts_by_another(before: Look, then: Plan, now: Plan) -> list[Drift]:
+    """What came since the look before, which was by another intent: `then` is by that one too, `now` by the new one.
+
+    What only the new one wants is a gap: nobody has changed it.
+    """
+    came = {each.change.id for each in drifts(before, then)}
+    return [Drift(change, before.at) for change in now.changes if change.id in came]
 
 
 def no_longer_exempt(before: Look, plan: Plan) -> list[Change]:
@@ -79,19 +93,21 @@ def newly_unseen(before: Look | None, seen: RegionSeen) -> tuple[str, ...]:
     return tuple(each.what for each in seen.unseen if each.what not in known)
 
 
-def after_partial(before: Look | None, now: Look) -> Look:
+def after_partial(before: Look | None, now: Look, *, same_intent: bool) -> Look:
     """The look to keep when a part could not be read: what was known of it stays, or it would be drift once it is back.
 
-    What was known of the parts that could be read does not.
+    What was known of the parts that could be read does not. `same_intent`: both looks are by the same one.
     """
     if before is None or not now.unseen:
         return now
+    unjudged = now.unseen & before.unjudged if same_intent else now.unseen
 
     def unseen(change_id: str) -> bool:
         return any(_concerns(what, change_id) for what in now.unseen)
 
     kept = {change_id: wanted for change_id, wanted in before.wanted.items() if unseen(change_id)}
-    return replace(now, wanted={**kept, **now.wanted}, exempt=now.exempt | set(filter(unseen, before.exempt)))
+    exempt = now.exempt | set(filter(unseen, before.exempt))
+    return replace(now, wanted={**kept, **now.wanted}, exempt=exempt, unjudged=unjudged)
 
 
 def _concerns(what: str, change_id: str) -> bool:

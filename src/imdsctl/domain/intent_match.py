@@ -32,7 +32,7 @@ class Match:
     """
 
     ou: tuple[str, ...] = ()
-    """The path of an organizational unit; what is below it belongs to it."""
+    """The path of an organizational unit, with or without `/` at its ends; what is below it belongs to it."""
     account: tuple[str, ...] = ()
     """An account's id or name."""
     region: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Match:
         return (
             (not self.region or _any(self.region, (home.region,)))
             and (not self.account or _any(self.account, (home.account_id, home.account_name)))
-            and (not self.ou or _any(self.ou, _units(home.ou_path)))
+            and (not self.ou or _any((glob.strip("/") for glob in self.ou), _units(home.ou_path)))
         )
 
     def picks(self, names: Iterable[str], tags: Iterable[tuple[str, str]]) -> bool:
@@ -87,7 +87,7 @@ def _any(globs: Iterable[str], texts: Iterable[str]) -> bool:
 
 @lru_cache(maxsize=GLOBS_REMEMBERED_MAX)
 def _compiled(glob: str) -> re.Pattern[str]:
-    return re.compile(translate(glob.strip("/") if glob != "/" else glob))
+    return re.compile(translate(glob))
 
 
 @lru_cache(maxsize=GLOBS_REMEMBERED_MAX)

@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 
 from imdsctl.domain.windows import Window, parse_window
 
-DAYS_AHEAD = 8
-"""Every window opens within a week and a day."""
+DAYS_AHEAD = 15
+"""Every window opens within a week and a day, or a week later when clocks are put forward over all of it."""
+_MINUTE = timedelta(minutes=1)
 
 
 def next_opening(windows: Iterable[str], at: datetime) -> datetime | None:
@@ -33,4 +34,10 @@ def _starts(window: Window, at: datetime) -> Iterator[datetime]:
     for offset in range(DAYS_AHEAD + 1):
         day = today + timedelta(days=offset)
         if day.weekday() in window.days:
-            yield datetime.combine(day, window.begin, zone).astimezone(UTC)
+            begin = datetime.combine(day, window.begin, zone)
+            early, late = sorted(begin.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+            # Two moments only on a day of change (PEP 495): where clocks are put back it begins twice. Where they are
+            # put forward over its beginning one lies before the gap and one after it; it begins when the gap ends.
+            while early < late and not window.is_open(early):
+                early += _MINUTE
+            yield from (each for each in (early, late) if window.is_open(each))

@@ -306,7 +306,10 @@ def plan_of(value: Any, changes: Callable[[], Iterable[Change]], digest_now: Cal
         raise _invalid(
             f"format_version `{value.get('format_version')}` is not known: this imdsctl reads {PLAN_FORMAT_VERSION}"
         )
-    digest = digest_now()
+    try:
+        digest = digest_now()
+    except TypeError:  # orjson reads deeper than it writes
+        raise _invalid("brackets are nested too deep") from None
     if value.get("digest") != digest:
         raise _invalid("its digest does not match its content: it was edited or cut after it was made")
     try:

@@ -120,9 +120,12 @@ def plan_from_lines(lines: Iterator[bytes]) -> Plan | None:
         return None
     if not isinstance(rest, dict):
         return None
-    members = b"".join(
-        b",%b:%b" % (canonical(name), canonical(rest[name])) for name in sorted(rest) if name != "digest"
-    )
+    try:
+        members = b"".join(
+            b",%b:%b" % (canonical(name), canonical(rest[name])) for name in sorted(rest) if name != "digest"
+        )
+    except TypeError:
+        return None
     digest.update(b"]" + members + b"}")
     return plan_of(rest, lambda: changes, lambda: f"sha256:{digest.hexdigest()}")
 

@@ -22,6 +22,8 @@ def parse_toml(text: str, name: str, code: str, hint: str) -> dict[str, Any]:
         line = line or str(len(text.splitlines()) or 1)
         what = what[:1].lower() + what[1:]
         raise DiagnosticError(Diagnostic(code, f"not TOML: {what}", f"{name}:{line}", hint), exit_code=2) from None
+    except RecursionError:
+        raise DiagnosticError(Diagnostic(code, "brackets are nested too deep", name, hint), exit_code=2) from None
 
 
 _PART = r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)"""

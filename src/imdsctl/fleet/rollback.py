@@ -43,25 +43,35 @@ def selected(
     wave: str | None = None,
     changes: frozenset[str] = frozenset(),
     since: datetime | None = None,
-    delete_versions: bool = False,
 ) -> tuple[Change, ...]:
-    """What a rollback would put back, in the plan's order: what apply has called AWS for and nobody has put back yet.
+    """What a rollback is about, in the plan's order: what apply has called AWS for, be it put back already or not.
 
+    That stays the same, so that the same command, with the same number confirmed, goes on after an interruption.
     `since` is aware; it takes what was applied, or last begun, then or later.
     """
     return tuple(
         change
         for change in plan.ready
         if change.id in progress.old
-        and (change.id not in progress.rolled_back or _has_versions(change, delete_versions=delete_versions))
         and (wave is None or change.wave == wave)
         and (not changes or change.id in changes)
         and (since is None or datetime.fromisoformat(progress.done_at[change.id]) >= since)
     )
 
 
-def _has_versions(change: Change, *, delete_versions: bool) -> bool:
-    return delete_versions and change.surface is Surface.LAUNCH_TEMPLATE
+def decided(change: Change, progress: Progress, *, delete_versions: bool) -> Result | None:
+    """How it ends, where that needs no look at AWS; else None."""
+    is_template = change.surface is Surface.LAUNCH_TEMPLATE
+    if change.id in progress.rolled_back and not (delete_versions and is_template):
+        return Result(change, Outcome.RESTORED_EARLIER)
+    if change.id not in progress.old:
+        detail = "apply found it so" if change.id in progress.done else "apply had not begun it"
+        return Result(change, Outcome.AS_BEFORE, detail)
+    if change.id in progress.failed and not is_template:
+        return Result(change, Outcome.AS_BEFORE, "AWS had refused the change")
+    if irreversible := RESTORERS[change.surface].irreversible:
+        return Result(change, Outcome.IRREVERSIBLE, irreversible, "cannot-restore")
+    return None
 
 
 @dataclass
@@ -97,18 +107,9 @@ class RollingBack:
         return Report(results, any(result.outcome is Outcome.NOT_REACHED for result in results))
 
     def _is_decided(self, change: Change) -> bool:
-        """What needs no look at AWS."""
-        progress = self.journal.progress
-        if change.id in progress.rolled_back and not _has_versions(change, delete_versions=self.delete_versions):
-            self._end(Result(change, Outcome.RESTORED_EARLIER))
-        elif change.id not in progress.old:
-            detail = "apply found it so" if change.id in progress.done else "apply had not begun it"
-            self._end(Result(change, Outcome.AS_BEFORE, detail))
-        elif change.id in progress.failed and change.surface is not Surface.LAUNCH_TEMPLATE:
-            self._end(Result(change, Outcome.AS_BEFORE, "AWS had refused the change"))
-        elif irreversible := RESTORERS[change.surface].irreversible:
-            self._end(Result(change, Outcome.IRREVERSIBLE, irreversible, "cannot-restore"))
-        return change.id in self.results
+        if result := decided(change, self.journal.progress, delete_versions=self.delete_versions):
+            self._end(result)
+        return result is not None
 
     async def _target(self, target: Target, changes: Sequence[Change]) -> None:
         for batch in batches(changes):

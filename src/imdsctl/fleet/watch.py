@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from imdsctl.domain.diagnostics import DiagnosticError
+from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.drift import Drift
 from imdsctl.domain.intent import Intent
 from imdsctl.domain.observations import Account, RegionSeen, Scan, Target
 from imdsctl.domain.trail_events import TrailEvent, culprit
 from imdsctl.fleet.ports import Unreachable
 from imdsctl.fleet.targets import said
-from imdsctl.fleet.watch_events import Began, Blind, Delivery, EventSource, Listener, RoundEnded, Trouble
+from imdsctl.fleet.watch_events import Began, Blind, Delivery, EventSource, IntentRead, Listener, RoundEnded, Trouble
 from imdsctl.fleet.watch_looks import Comparison, Looks
 from imdsctl.fleet.watch_repairs import Repair, Repairs
 from imdsctl.wire.errors import ServiceError
@@ -65,6 +65,8 @@ class Hands:
     watched: Callable[[Target], Awaitable[Account | None]]
     writes_since: Callable[[Target, datetime], Awaitable[list[TrailEvent]]]
     repair: Repair | None = None
+    intent: Callable[[], tuple[Intent, str]] | None = None
+    """The intent as its file says it now, and the file; None: it stays as it was. Raises DiagnosticError."""
 
 
 @dataclass
@@ -93,6 +95,9 @@ class Watching:
 
     def __post_init__(self) -> None:
         self._looks = Looks(self.intent, self.scope)
+        self._mistakes: tuple[Diagnostic, ...] = ()
+        """Of the intent's file. While there are any, the last intent that was right counts, and nothing is repaired:
+        what was just written down may be the exception for what a repair would change."""
         repair = self.hands.repair
         self._repairs = None if repair is None else Repairs(repair, self.repair_max, self._looks.mended)
 
@@ -104,9 +109,7 @@ class Watching:
         if baseline is not None:
             self._looks.take(baseline)
         scan_id, since = (None, None) if baseline is None else (baseline.scan_id, baseline.finished)
-        waves = () if self._repairs is None else tuple(rule.wave for rule in self.intent.waves)
-        unwatched = tuple(wave.name for wave in waves if wave.gates.soak)
-        self.tell(Began(scan_id, since, len(self._looks), self.intent_file, unwatched))
+        self.tell(Began(scan_id, since, len(self._looks), self.intent_file, self._unwatched()))
         try:
             if self.source is None:
                 await self._by_scans()
@@ -153,6 +156,7 @@ class Watching:
                 trouble = min(2 * trouble, TROUBLE_SECONDS_MAX)
                 continue
             at_once = self.clock.now() - began < timedelta(seconds=1)
+            self._read_intent()
             if deliveries or self._owed():
                 await self._event_round(source, deliveries)
             elif self.until_empty:
@@ -175,6 +179,7 @@ class Watching:
                 self.tell(Trouble(self.clock.now(), each.subject or "scan", f"{each.summary} ({each.code})"))
             self._round += 1
             return False
+        self._read_intent()
         found = self._looks.compare_scan(scan, self._owed())
         targets = {each.change.target for each in found.drifts}
         await self._end_round(found, dict.fromkeys(targets, told), scan_id=scan.scan_id)
@@ -233,6 +238,7 @@ class Watching:
 
         now = self.clock.now()
         await self._unless_stopped(all_of_them())
+        self._read_intent()
         found = Comparison()
         well: set[Target] = set()
         for target, answer in ((target, answers[target]) for target in touched):
@@ -292,7 +298,9 @@ class Watching:
                 tuple(found.lapsed),
             )
         )
-        if self._repairs is not None:
+        if self._repairs is not None and self._mistakes:
+            self._repairs.owe(drifted)
+        elif self._repairs is not None:
             try:
                 ended = await self._repairs.round(found.plans, drifted, self.clock.now)
             except DiagnosticError as error:
@@ -325,7 +333,37 @@ class Watching:
             return []
 
     def _owed(self) -> list[Target]:
-        return [] if self._repairs is None else self._repairs.owed(self.clock.now())
+        return [] if self._repairs is None or self._mistakes else self._repairs.owed(self.clock.now())
+
+    # -- the intent ---------------------------------------------------------------------------------------------------
+
+    def _read_intent(self) -> None:
+        """Go by what the intent's file says now; told when that is another thing than before, or no intent any more.
+
+        It is read after AWS and before the two are compared: a sweep takes minutes, in which somebody may register an
+        exception.
+        """
+        if self.hands.intent is None:
+            return
+        try:
+            intent, file = self.hands.intent()
+        except DiagnosticError as error:
+            if error.diagnostics != self._mistakes:
+                self._mistakes = error.diagnostics
+                for each in error.diagnostics:
+                    self.tell(Trouble(self.clock.now(), each.subject or "intent", f"{each.summary} ({each.code})"))
+                so = "it goes on by the intent of before" + (", and repairs nothing" if self._repairs else "")
+                self.tell(Trouble(self.clock.now(), "intent", f"the file is not right: until it is, {so}"))
+            return
+        if intent != self.intent or self._mistakes:
+            self.intent, self._mistakes = intent, ()
+            self._looks.judge_by(intent)
+            self.tell(IntentRead(self.clock.now(), file, self._unwatched()))
+
+    def _unwatched(self) -> tuple[str, ...]:
+        """Waves whose soak no repair waits for."""
+        waves = () if self._repairs is None else tuple(rule.wave for rule in self.intent.waves)
+        return tuple(wave.name for wave in waves if wave.gates.soak)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

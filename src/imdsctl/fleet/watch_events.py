@@ -73,6 +73,17 @@ class RepairEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class IntentRead:
+    """The intent's file says something else than at the round before: from now on this is watched by."""
+
+    at: datetime
+    intent: str
+    """The file."""
+    without_soak: tuple[str, ...] = ()
+    """As when watching begins."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Something is wrong that the next round may not find wrong any more."""
 
@@ -81,7 +92,7 @@ class Trouble:
     reason: str
 
 
-WatchEvent: TypeAlias = Began | RoundEnded | RepairEnded | Trouble
+WatchEvent: TypeAlias = Began | IntentRead | RoundEnded | RepairEnded | Trouble
 Listener: TypeAlias = Callable[[WatchEvent], None]
 
 

@@ -11,6 +11,7 @@ from imdsctl.domain.drift import (
     Look,
     after_partial,
     drifts,
+    drifts_by_another,
     first_drifts,
     look,
     newly_unseen,
@@ -55,6 +56,8 @@ class Looks:
         self._intent = intent
         self._scope = scope
         self._looks: dict[Target, Look] = {}
+        self._judged: dict[Target, Intent] = {}
+        """By which intent each of them was judged."""
         self._blind: set[tuple[str, str | None]] = set()
         self._accounts: dict[str, Account] = {}
         self._comparable = False
@@ -62,11 +65,16 @@ class Looks:
     def __len__(self) -> int:
         return len(self._looks)
 
+    def judge_by(self, intent: Intent) -> None:
+        """What is seen from now on is judged by this intent."""
+        self._intent = intent
+
     def take(self, scan: Scan) -> None:
         """Let a scan of earlier be what later looks are compared with."""
         self._remember(scan)
         for seen in scan.regions:
             self._looks[seen.target] = look(seen, self._plan(seen, scan), scan.started)
+            self._judged[seen.target] = self._intent
         self._comparable = scan.scope == self._scope
 
     def compare_scan(self, scan: Scan, owed: Iterable[Target]) -> Comparison:
@@ -81,7 +89,7 @@ class Looks:
             plan = self._plan(seen, scan)
             before = self._looks.get(seen.target)
             if before is not None:
-                drifted = drifts(before, plan)
+                drifted = self._drifts(before, seen, self._account(seen), plan)
                 found.lapsed += no_longer_exempt(before, plan)
             elif new_is_drift and not self._was_unseen(seen.target):
                 drifted = [Drift(change, scan.started) for change in plan.changes]
@@ -106,7 +114,8 @@ class Looks:
         if before is None:
             found.drifts = first_drifts(plan, names, at)
         else:
-            found.drifts, found.lapsed = drifts(before, plan), no_longer_exempt(before, plan)
+            found.drifts = self._drifts(before, seen, account, plan)
+            found.lapsed = no_longer_exempt(before, plan)
         found.blind = self._keep(seen, plan, look(seen, plan, at))
         found.plans[seen.target] = plan
         return found
@@ -119,13 +128,23 @@ class Looks:
             self._looks[target] = replace(before, wanted=wanted)
 
     def _plan(self, seen: RegionSeen, scan: Scan) -> Plan:
-        account = self._accounts.get(seen.target.account_id) or Account(seen.target.account_id, "")
-        return plan_of(seen, account, self._intent, scan.finished)
+        return plan_of(seen, self._account(seen), self._intent, scan.finished)
+
+    def _account(self, seen: RegionSeen) -> Account:
+        return self._accounts.get(seen.target.account_id) or Account(seen.target.account_id, "")
+
+    def _drifts(self, before: Look, seen: RegionSeen, account: Account, plan: Plan) -> list[Drift]:
+        by = self._judged[seen.target]
+        if by == self._intent:
+            return drifts(before, plan)
+        return drifts_by_another(before, plan_of(seen, account, by, plan.made_at), plan)
 
     def _keep(self, seen: RegionSeen, plan: Plan, now: Look) -> list[Blind]:
         """Keep a look; gives what is unseen now and was not before."""
         before = self._looks.get(seen.target)
-        self._looks[seen.target] = after_partial(before, now)
+        by = self._judged.get(seen.target, self._intent)
+        self._looks[seen.target] = after_partial(before, now, same_intent=by == self._intent)
+        self._judged[seen.target] = self._intent
         lost = newly_unseen(before, seen) if before is not None else ()
         reasons = {each.what: each.reason for each in seen.unseen}
         return [Blind(f"{seen.target}: {what}", reasons[what]) for what in lost]

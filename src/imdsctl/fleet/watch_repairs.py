@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -57,6 +57,12 @@ class Repairs:
         """How many changes are still owed."""
         return sum(map(len, self._owed.values()))
 
+    def owe(self, found: Iterable[Drift]) -> None:
+        """What was found is to be repaired: in the next round that repairs."""
+        for drift in found:
+            self._owed.setdefault(drift.change.target, set()).add(drift.change.id)
+            self._held[drift.change.id] = 0
+
     async def round(
         self, plans: Mapping[Target, Plan], found: Sequence[Drift], now: Callable[[], datetime]
     ) -> RepairEnded | None:
@@ -64,9 +70,7 @@ class Repairs:
 
         Raises DiagnosticError when nothing could be begun (somebody else applies, the disk is full): it rests a while.
         """
-        for drift in found:
-            self._owed.setdefault(drift.change.target, set()).add(drift.change.id)
-            self._held[drift.change.id] = 0
+        self.owe(found)
         if self._rests_until is not None and now() < self._rests_until:
             return None
         self._rests_until = None

@@ -193,6 +193,8 @@ def report_text(report: Report, *, deferred: int) -> str:
 def rollback_text(report: Report) -> str:
     """The one line that can be counted, what stays although it is restored, and the next command."""
     first = f"Rollback: {_counted(report) or 'nothing to restore'}."
+    if report.results and report.count(Outcome.RESTORED_EARLIER, Outcome.AS_BEFORE) == len(report.results):
+        first = f"Rollback: nothing is left to put back; {_counted(report)}."
     return "\n".join([first, *_left_behind(report), "Next: imdsctl scan"])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from imdsctl.domain.json_text import json_bytes
 from imdsctl.domain.plan import Change, change_to_plain
 from imdsctl.domain.shown import shown
 from imdsctl.domain.trail_events import Actor
-from imdsctl.fleet.watch_events import Began, Blind, RepairEnded, RoundEnded, Trouble, WatchEvent
+from imdsctl.fleet.watch_events import Began, Blind, IntentRead, RepairEnded, RoundEnded, Trouble, WatchEvent
 
 FORMAT = "imdsctl.watch"
 FORMAT_VERSION = 1
@@ -28,6 +28,8 @@ def watch_text(event: WatchEvent) -> str:
     match event:
         case Began():
             return "\n".join(_first_lines(event))
+        case IntentRead(at, intent, without_soak):
+            return "\n".join([f"{_time(at)}  intent: {intent} has changed and was read again", *_soaks(without_soak)])
         case RoundEnded():
             return "\n".join(_round_lines(event))
         case RepairEnded():
@@ -62,6 +64,8 @@ def watch_plain(event: WatchEvent, *, most: int | None = None) -> dict[str, Any]
                 "intent": event.intent or None,
                 "without_soak": list(event.without_soak),
             }
+        case IntentRead(at, intent, without_soak):
+            return {**head, "kind": "intent", "at": _iso(at), "intent": intent, "without_soak": list(without_soak)}
         case RoundEnded():
             return {
                 **head,
@@ -110,12 +114,14 @@ def _first_lines(event: Began) -> list[str]:
             f"Watching. Compared with scan {event.baseline} of {_time(event.since)} "
             f"({_counted(event.targets, 'target')})."
         )
-    if event.without_soak:
-        named = ", ".join(shown(each) for each in event.without_soak)
-        lines.append(
-            f"Repairs do not soak: after one nobody counts rejected calls, and no wave waits for another ({named})."
-        )
-    return lines
+    return lines + _soaks(event.without_soak)
+
+
+def _soaks(without: Sequence[str]) -> list[str]:
+    if not without:
+        return []
+    named = ", ".join(shown(each) for each in without)
+    return [f"Repairs do not soak: after one nobody counts rejected calls, and no wave waits for another ({named})."]
 
 
 def _round_lines(event: RoundEnded) -> list[str]:

@@ -52,6 +52,39 @@ TRAIL = '{"Records":[%s]}'
 NO_IDENTITY = '{"eventVersion":"1.08","eventSource":"ec2.amazonaws.com","eventName":"RunInstances"}'
 
 
+LISTS, TABLES, OBJECTS = "[" * 3000 + "]" * 3000, "{a=" * 3000 + "1" + "}" * 3000, '{"a":' * 3000 + "1" + "}" * 3000
+PLAN = '{"format":"imdsctl-plan","format_version":2,"digest":"","x":%s}' % ("[" * 300 + "]" * 300)
+
+
+@pytest.mark.parametrize(
+    ("words", "content", "code"),
+    [
+        (("intent", "check", "FILE.toml"), f"version = 1\nx = {LISTS}", "intent-syntax"),
+        (("intent", "check", "FILE.toml"), f"version = 1\nx = {TABLES}", "intent-syntax"),
+        (("run", "--config", "FILE.toml", "--", "true"), f"x = {LISTS}", "imds-config-syntax"),
+        (("local", "up", "--faults", "FILE.toml"), f"x = {LISTS}", "faults-syntax"),
+        (("local", "up", "--faults", "FILE.json"), OBJECTS, "faults-syntax"),
+        (("policy", "simulate", "--requests", "FILE.json"), LISTS, "requests-unreadable"),
+        (("policy", "simulate", "--requests", "FILE.json"), OBJECTS, "requests-unreadable"),
+        (("apply", "FILE.json"), OBJECTS, "plan-invalid"),
+        (("apply", "FILE.json"), PLAN, "plan-invalid"),
+        (("apply", "FILE.json"), PLAN.replace("{", '{"changes":[\n],', 1), "plan-invalid"),
+        (("scan", "--accounts-file", "FILE.json"), LISTS, "accounts-file-invalid"),
+    ],
+)
+def test_what_is_nested_too_deep_is_a_mistake_in_the_file(
+    words: tuple[str, ...], content: str, code: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [word.replace("FILE", str(tmp_path / "deep")) for word in words]
+    (tmp_path / "deep.json").write_text(content)
+    (tmp_path / "deep.toml").write_text(content)
+    assert command(given, NOTHING) == 2
+    err = capsys.readouterr().err
+    assert f"error[{code}]" in err
+    assert "deep" in err.replace(str(tmp_path / "deep"), "") or "depth" in err
+    assert str(tmp_path / "deep") in err.replace("\n", "")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "place", "why"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ from typing import Any
 import pytest
 from tests.unit.domain.plan_cases import evidence_of, scan_of
 
+from imdsctl.adapters.journal_file import open_journal
 from imdsctl.adapters.plan_file import read_plan
 from imdsctl.cli.app import run
 from imdsctl.cli.dependencies import Dependencies
+from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.fleet.memory_store import MemoryStore
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -92,6 +96,72 @@ def test_a_plan_that_was_applied_is_not_written_over_for_its_journal_is_the_way_
     assert (code, "error[plan-applied]" in err, "write to another file" in err) == (2, True, True)
     assert Path("plan.json").read_bytes() == first
     assert world.run("plan", "-o", "plan-2.json")[0] == 0
+
+
+def contents() -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in Path().iterdir()}
+
+
+@pytest.mark.parametrize("words", [("plan", "-o"), ("plan", "--html"), ("report", "-o"), ("init", "--force", "-o")])
+@pytest.mark.parametrize(
+    ("place", "code"),
+    [
+        ("plan.json", "plan-applied"),
+        ("../HERE/plan.json", "plan-applied"),
+        ("plan.json.journal", "file-kept"),
+        ("moved", "file-kept"),
+        ("scans.sqlite3", "file-kept"),
+    ],
+)
+def test_no_command_writes_over_the_way_back(world: World, words: tuple[str, ...], place: str, code: str) -> None:
+    assert world.run("plan", "-o", "plan.json")[0] == 0
+    with open_journal(Path("plan.json.journal"), read_plan(Path("plan.json")).digest, NOON.isoformat()):
+        pass
+    Path("moved").write_bytes(Path("plan.json.journal").read_bytes())
+    with closing(sqlite3.connect("scans.sqlite3")) as database:
+        database.execute("create table scan (id)")
+    before = contents()
+    exit_code, _, err = world.run(*words, place.replace("HERE", Path().resolve().name))
+    assert (exit_code, f"error[{code}]" in err, "write to another file" in err) == (2, True, True)
+    assert contents() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("plan", "-o", "imdsctl.toml"),
+        ("plan", "--html", "imdsctl.toml"),
+        ("plan", "--intent", "i.toml", "-o", "link"),
+        ("report", "--intent", "i.toml", "-o", "i.toml"),
+        ("export", "cloudformation", "--intent", "i.toml", "-o", "i.toml"),
+        ("export", "cli", "plan.json", "-o", "plan.json"),
+    ],
+)
+def test_no_command_writes_over_what_it_reads(world: World, words: tuple[str, ...]) -> None:
+    for name in ("imdsctl.toml", "i.toml"):
+        Path(name).write_text("version = 1\n")
+    Path("link").symlink_to("i.toml")
+    assert world.run("plan", "-o", "plan.json")[0] == 0
+    before = contents()
+    world.store = None  # type: ignore[assignment]  # said before it is asked
+    code, _, err = world.run(*words)
+    assert (code, "error[file-kept]" in err, "this very command reads it" in err) == (2, True, True)
+    assert contents() == before
+
+
+@pytest.mark.parametrize("page", ["x.json", "./x.json", "x.json.journal"])
+def test_a_plan_and_its_page_need_a_file_each(world: World, page: str) -> None:
+    code, _, err = world.run("plan", "-o", "x.json", "--html", page)
+    assert (code, "error[option-conflict]" in err, "`--html x.html`" in err) == (2, True, True)
+    assert contents() == {}
+
+
+def test_a_file_that_is_no_journal_is_not_taken_for_a_torn_one(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text("<html>")
+    with pytest.raises(DiagnosticError, match="journal-damaged"), open_journal(file, "digest", ""):
+        pass
+    assert file.read_text() == "<html>"
 
 
 def test_what_has_expired_or_matches_nothing_is_said_before_it_is_missed(world: World) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from imdsctl.cli.app import run
 from imdsctl.cli.apply import approver
 from imdsctl.cli.dependencies import Dependencies
 from imdsctl.domain.intent import Intent
-from imdsctl.domain.journal import Began
+from imdsctl.domain.journal import Began, RolledBack
 from imdsctl.domain.waves import PlannedWave
 from imdsctl.fleet.apply_gates import Approval, Approve, Interrupted
 
@@ -98,6 +99,60 @@ def test_a_wave_is_approved_by_typing_its_name(typed: str, approved: bool) -> No
 def test_ctrl_c_ends_a_question_that_nobody_answers() -> None:
     with terminal(""), pytest.raises(Interrupted):
         asyncio.run(answer(approver((), "arn:aws:iam::111122223333:user/ops", lambda: True)))
+
+
+def test_a_wave_and_a_change_with_a_comma_are_named_as_they_are_called(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "prod, eu"
+    file = tmp_path / "plan.json"
+    plan = planned(fleet(), Intent())
+    changes = tuple(replace(each, wave=name, resource=f"{each.resource},b") for each in plan.changes)
+    write_plan(replace(plan, changes=changes, waves=(PlannedWave(name), PlannedWave("rest")), digest=""), file)
+    plan = read_plan(file)
+    with open_journal(Path(f"{file}.journal"), plan.digest, "") as journal:
+        asyncio.run(journal.append(Began(plan.ready[0].id, {}, NOW.isoformat())))
+    dependencies = Dependencies(aws=nobody, scans=nobody, now=lambda: NOW, new_id=lambda: "s")
+    for words in (
+        ["apply", str(file), "--approve", name, "--approve", "rest"],
+        ["rollback", str(file), "--wave", name, "--change", plan.ready[0].id],
+    ):
+        assert run(words, dependencies) == 2
+        assert "error[confirm-missing]" in capsys.readouterr().err
+
+
+def rolled_back(plan_file: Path) -> Path:
+    """The change that was begun is put back, as its journal has it."""
+    plan, where = read_plan(plan_file), Path(f"{plan_file}.journal")
+    with open_journal(where, plan.digest, "") as journal:
+        asyncio.run(journal.append(RolledBack(plan.ready[0].id, {}, NOW.isoformat())))
+    return where
+
+
+@pytest.mark.parametrize("confirm", [(), ("--confirm", "1")])
+def test_a_rollback_that_has_ended_says_so_when_it_is_repeated_and_writes_nothing(
+    plan_file: Path, capsys: pytest.CaptureFixture[str], confirm: tuple[str, ...]
+) -> None:
+    journal = rolled_back(plan_file)
+    before = journal.read_bytes()
+    dependencies = Dependencies(aws=nobody, scans=nobody, now=lambda: NOW, new_id=lambda: "s")
+    assert run(["rollback", str(plan_file), *confirm], dependencies) == 0
+    assert "Rollback: nothing is left to put back; 1 restored earlier." in capsys.readouterr().out
+    assert journal.read_bytes() == before
+
+
+def test_the_number_to_confirm_stays_the_same_while_a_rollback_goes_on(
+    plan_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = read_plan(plan_file)
+    with open_journal(rolled_back(plan_file), plan.digest, "") as journal:
+        asyncio.run(journal.append(Began(plan.ready[1].id, plan.ready[1].before, NOW.isoformat())))
+    dependencies = Dependencies(aws=nobody, scans=nobody, now=lambda: NOW, new_id=lambda: "s")
+    for words in ([], ["--confirm", "1"]):
+        assert run(["rollback", str(plan_file), *words], dependencies) == 2
+        assert "2 changes to put back, of which 1 is already" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(AssertionError, match="AWS was asked"):
+        run(["rollback", str(plan_file), "--confirm", "2"], dependencies)
 
 
 def test_a_rollback_says_what_to_type(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

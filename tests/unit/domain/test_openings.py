@@ -30,6 +30,11 @@ def at(text: str) -> datetime:
         ("daily 09:00-17:00 Europe/Berlin", "2026-07-26 06:00", "2026-07-26 07:00"),
         ("Sun 01:00-04:00 Europe/Berlin", "2026-03-28 12:00", "2026-03-29 00:00"),
         ("Sun 01:00-04:00 Europe/Berlin", "2026-03-29 02:00", "2026-04-04 23:00"),  # 04:00 there: an hour is missing
+        ("Sun 02:30-05:00 Europe/Berlin", "2026-03-28 12:00", "2026-03-29 01:00"),  # 03:00 there, after 01:59
+        ("Sun 02:30-03:15 Europe/Berlin", "2026-03-28 12:00", "2026-03-29 01:00"),
+        ("Sun 02:30-02:45 Europe/Berlin", "2026-03-23 12:00", "2026-04-05 00:30"),  # not at all on the 29th
+        ("Sun 02:15-02:30 Europe/Berlin", "2026-10-25 00:00", "2026-10-25 00:15"),
+        ("Sun 02:15-02:30 Europe/Berlin", "2026-10-25 00:30", "2026-10-25 01:15"),  # 02:15 there for the second time
     ],
 )
 def test_when_a_window_opens(window: str, moment: str, opens: str) -> None:

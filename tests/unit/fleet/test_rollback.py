@@ -36,7 +36,7 @@ from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions,
 from imdsctl.domain.plan import Plan, Surface
 from imdsctl.fleet.apply_report import Outcome, Report
 from imdsctl.fleet.ports import Unreachable
-from imdsctl.fleet.rollback import RollingBack, selected
+from imdsctl.fleet.rollback import RollingBack, decided, selected
 from imdsctl.wire.errors import ServiceError
 
 I0, I1 = "i-00000000000000000", "i-00000000000000001"
@@ -57,7 +57,7 @@ def snapshot(ec2: Any) -> Any:
 def roll_back(plan: Plan, ec2: Any, journal: Any, **more: Any) -> Report:
     delete_versions = more.pop("delete_versions", True)
     narrowed = {name: more.pop(name) for name in ("wave", "changes", "since") if name in more}
-    chosen = selected(plan, journal.progress, delete_versions=delete_versions, **narrowed)
+    chosen = selected(plan, journal.progress, **narrowed)
     only = frozenset(change.id for change in chosen)
     settings: dict[str, Any] = {"enter": enter, "clock": FakeClock(), **more}
     rolling = RollingBack(plan=plan, aws=ec2, journal=journal, only=only, delete_versions=delete_versions, **settings)
@@ -386,8 +386,9 @@ def test_a_second_rollback_has_nothing_to_do() -> None:
     ec2, plan, journal, _ = applied()
     roll_back(plan, ec2, journal)
     ec2.calls.clear()
-    assert selected(plan, journal.progress) == ()
-    assert roll_back(plan, ec2, journal, delete_versions=False).results == ()
+    assert selected(plan, journal.progress) == plan.ready
+    assert all(decided(each, journal.progress, delete_versions=False) for each in plan.ready)
+    assert outcomes(roll_back(plan, ec2, journal, delete_versions=False)) == {Outcome.RESTORED_EARLIER}
     assert ec2.calls == []
 
 

@@ -33,6 +33,7 @@ from imdsctl.fleet.watch_events import (
     Blind,
     ChangeRepaired,
     Delivery,
+    IntentRead,
     RepairEnded,
     RoundEnded,
     Trouble,
@@ -126,6 +127,7 @@ class Fleet:
         self.applied: list[list[str]] = []
         self.scans = 0
         self.intent = Intent()
+        self.intent_file: Callable[[], Intent] | None = None
 
     def see(self, *regions: RegionSeen) -> None:
         self.regions.update({each.target: each for each in regions})
@@ -164,7 +166,15 @@ class Fleet:
         return Repaired(tuple(ChangeRepaired(each, "applied") for each in ids), frozenset(ids), "plan.json")
 
     def watching(self, *, repair: bool = False, **more: Any) -> Watching:
-        hands = Hands(self._scan, self._read, self._watched, self._writes_since, self._repair if repair else None)
+        file = self.intent_file
+        hands = Hands(
+            self._scan,
+            self._read,
+            self._watched,
+            self._writes_since,
+            self._repair if repair else None,
+            None if file is None else lambda: (file(), "imdsctl.toml"),
+        )
         return Watching(hands, self.intent, self.clock, self.stop, self.told.append, **more)
 
     def run(self, baseline: Scan | None = None, **more: Any) -> list[RoundEnded]:
@@ -299,6 +309,90 @@ def test_what_is_exempt_is_no_drift_whatever_is_done_to_it(fleet: Fleet) -> None
     fleet.see(RegionSeen(HERE, RIGHT, (instance(1), BILLING)))
     assert [drifted(each) for each in fleet.run(before, repair=True, rounds=1)] == [[]]
     assert fleet.applied == []
+
+
+def test_an_exception_that_is_registered_while_it_watches_holds_from_then_on(fleet: Fleet) -> None:
+    fleet.see(RegionSeen(HERE, RIGHT, (instance(1), replace(BILLING, options=V2))))
+    fleet.intent_file = lambda: fleet.intent
+    before = fleet.scan()
+
+    def between(_: int) -> None:
+        fleet.intent = with_exception("2099-01-01", '[[wave]]\nname = "all"\nsoak = "1h"\n')
+        fleet.see(RegionSeen(HERE, RIGHT, (instance(1), BILLING)))
+
+    fleet.clock.after = between
+    rounds = fleet.run(before, repair=True, rounds=3)
+    assert [drifted(each) for each in rounds] == [[], [], []]
+    assert fleet.applied == []
+    [told] = [each for each in fleet.told if isinstance(each, IntentRead)]
+    assert "imdsctl.toml has changed and was read again\nRepairs do not soak" in watch_text(told)
+    assert json.loads(watch_json(told))["without_soak"] == ["all"]
+
+
+def test_an_exception_that_is_registered_before_an_event_comes_holds_for_it(fleet: Fleet) -> None:
+    fleet.see(RegionSeen(HERE, RIGHT, (instance(1), replace(BILLING, options=V2))))
+    before = fleet.scan()
+    fleet.intent_file = lambda: with_exception("2099-01-01")
+    fleet.see(RegionSeen(HERE, RIGHT, (instance(1, V1), BILLING)))
+    queue = Queue([Delivery("a", events(record("ModifyInstanceMetadataOptions", BILLING.instance_id)))])
+    fleet.run(before, repair=True, source=queue, interval=None, until_empty=True)
+    assert fleet.applied == [[f"{HERE}/instance/{instance(1).instance_id}"]]
+
+
+def test_an_exception_that_is_taken_out_of_the_file_is_told_and_is_no_drift(fleet: Fleet) -> None:
+    fleet.intent = with_exception("2099-01-01")
+    fleet.see(RegionSeen(HERE, RIGHT, (instance(1), BILLING)))
+    before = fleet.scan()
+    fleet.intent_file = Intent
+    rounds = fleet.run(before, repair=True, rounds=2)
+    assert [[each.resource for each in ended.lapsed] for ended in rounds] == [[BILLING.instance_id], []]
+    assert fleet.applied == []
+
+
+@pytest.mark.parametrize("unseen", [(), (Unseen("instances", "throttled", "RequestLimitExceeded"),)])
+def test_what_only_a_new_intent_wants_is_a_gap_but_what_somebody_has_changed_too_is_drift(
+    fleet: Fleet, unseen: tuple[Unseen, ...]
+) -> None:
+    """Else a line in a file would roll out to the fleet, past the plan that somebody reads."""
+    before = fleet.scan()
+    instances = fleet.regions[HERE].instances
+    fleet.intent_file = lambda: parse_intent("version = 1\n[instances]\nhop-limit-exactly = 3\n")
+    fleet.see(RegionSeen(HERE, RIGHT, () if unseen else instances, unseen=unseen))
+    fleet.see(RegionSeen(THERE, RIGHT, (instance(3, V1),)))
+    fleet.clock.after = lambda number: fleet.see(RegionSeen(HERE, RIGHT, instances))
+    rounds = fleet.run(before, rounds=3)
+    assert [drifted(each) for each in rounds] == [[instance(3).instance_id], [], []]
+
+
+def test_while_the_intent_file_is_wrong_nothing_is_repaired_and_its_mistakes_are_told_once(fleet: Fleet) -> None:
+    before = fleet.scan()
+    texts = ["version = 1", "version = 1\nexeption = 2", "version = 1\nexeption = 2", "version = 1", "version = 1"]
+    fleet.intent_file = lambda: parse_intent(texts[len(fleet.clock.slept)], "imdsctl.toml")
+    fleet.clock.after = lambda number: fleet.see(RegionSeen(HERE, RIGHT, (instance(1, V1),))) if number == 1 else None
+    rounds = fleet.run(before, repair=True, rounds=5)
+    assert [drifted(each) for each in rounds] == [[], [instance(1).instance_id], [], [], []]
+    kinds = [type(each) for each in fleet.told]
+    wrong, right = [Trouble, Trouble, RoundEnded, RoundEnded], [IntentRead, RoundEnded, RepairEnded, RoundEnded]
+    assert kinds == [Began, RoundEnded, *wrong, *right]
+    assert "imdsctl.toml:2: `exeption` is not known here (intent-invalid)" in watch_text(fleet.told[2])
+    assert "until it is, it goes on by the intent of before, and repairs nothing" in watch_text(fleet.told[3])
+
+
+def test_what_waits_for_the_intent_file_is_repaired_without_another_event(fleet: Fleet) -> None:
+    before = fleet.scan()
+    fleet.see(RegionSeen(HERE, RIGHT, (instance(1, V1),)))
+    wrong = Diagnostic("intent-unreadable", "no such file or directory", "imdsctl.toml")
+
+    def read() -> Intent:
+        if len(fleet.clock.slept) < 5:
+            raise DiagnosticError(wrong)
+        return Intent()
+
+    fleet.intent_file = read
+    queue = Queue([Delivery("a", events(record("ModifyInstanceMetadataOptions", instance(1).instance_id)))])
+    fleet.run(before, repair=True, source=queue, interval=None, rounds=2)
+    assert len(fleet.read) == 2
+    assert len(fleet.applied) == 1
 
 
 def test_it_says_by_which_intent_and_that_repairs_do_not_soak(fleet: Fleet) -> None:
