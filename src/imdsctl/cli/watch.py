@@ -216,7 +216,7 @@ async def _watch(asked: WatchOptions, deps: Dependencies, store: ScanStore) -> i
                 rounds=1 if asked.once and source is None else asked.count,
                 until_empty=asked.once,
                 repair_max=asked.repair_max,
-                scope=asked.selection.scope(),
+                scope=asked.selection.scope(caller.account_id),
             )
             try:
                 await watching.run(_baseline(store))

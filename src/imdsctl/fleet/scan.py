@@ -15,7 +15,6 @@ from typing import Any
 
 from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.observations import Account, AccountUnseen, Scan, ScanEnd, ScanHeader, Target, Unseen
-from imdsctl.domain.scope import CURRENT_ACCOUNT
 from imdsctl.domain.verdicts import NOT_REACHED, Summing
 from imdsctl.fleet import limits
 from imdsctl.fleet.counted import CountedAws
@@ -114,9 +113,8 @@ def header_of(selection: Selection, visit: Visit, *, scan_id: str, started: date
     """What a scan begins with."""
     if visit.current_account:
         selection = replace(selection, current_account=True)
-    # Which account that is: scans of two of them have not looked at the same.
-    scope = ((name, visit.caller.account_id if name == CURRENT_ACCOUNT else value) for name, value in selection.scope())
-    return ScanHeader(scan_id, started, (*visit.accounts, *visit.inactive), tuple(scope))
+    scope = selection.scope(visit.caller.account_id)
+    return ScanHeader(scan_id, started, (*visit.accounts, *visit.inactive), scope)
 
 
 class _Sweep:

@@ -37,11 +37,14 @@ class Selection:
     listed: tuple[ListedAccount, ...] = ()
     """The accounts of a file: these and no others, whether the organization knows them or not."""
 
-    def scope(self) -> tuple[tuple[str, str], ...]:
-        """The narrowing options as given, for the record of a scan."""
+    def scope(self, caller: str = "yes") -> tuple[tuple[str, str], ...]:
+        """The narrowing options as given, for the record of a scan.
+
+        `caller` is the id of the current account: scans of two of them have not looked at the same.
+        """
         pairs: list[tuple[str, str]] = []
         if self.current_account:
-            pairs.append((CURRENT_ACCOUNT, "yes"))
+            pairs.append((CURRENT_ACCOUNT, caller))
         for each in fields(self):
             value = getattr(self, each.name)
             if each.name != "listed" and isinstance(value, tuple) and value:
