@@ -29,6 +29,8 @@ class Look:
     wanted: Mapping[str, str]
     exempt: frozenset[str] = frozenset()
     unseen: frozenset[str] = frozenset()
+    never_seen: frozenset[str] = frozenset()
+    """Those of the unseen parts that no look before could read either: what is in them nobody can call new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +52,22 @@ def look(seen: RegionSeen, plan: Plan, at: datetime) -> Look:
     """What to keep of a look."""
     wanted = {change.id: digest_of(dict(change.after)) for change in plan.changes}
     exempt = frozenset(each.id for each in plan.exempt)
-    return Look(at, wanted, exempt, frozenset(each.what for each in seen.unseen))
+    unseen = frozenset(each.what for each in seen.unseen)
+    return Look(at, wanted, exempt, unseen, unseen)
 
 
-def drifts(before: Look, plan: Plan) -> list[Drift]:
-    """What came since the look before. What an exception covered then is none: nobody has changed it."""
+def drifts(before: Look, plan: Plan, seen: RegionSeen) -> list[Drift]:
+    """What came since the look before. What an exception covered then is none: nobody has changed it.
+
+    Nor is what stands in a part that is read for the first time (`seen` has it, no look before had).
+    """
+    first_read = before.never_seen - {each.what for each in seen.unseen}
     return [
         Drift(change, before.at)
         for change in plan.changes
-        if before.wanted.get(change.id) != digest_of(dict(change.after)) and change.id not in before.exempt
+        if before.wanted.get(change.id) != digest_of(dict(change.after))
+        and change.id not in before.exempt
+        and not any(_concerns(what, change.id) for what in first_read)
     ]
 
 
@@ -91,7 +100,12 @@ def after_partial(before: Look | None, now: Look) -> Look:
         return any(_concerns(what, change_id) for what in now.unseen)
 
     kept = {change_id: wanted for change_id, wanted in before.wanted.items() if unseen(change_id)}
-    return replace(now, wanted={**kept, **now.wanted}, exempt=now.exempt | set(filter(unseen, before.exempt)))
+    return replace(
+        now,
+        wanted={**kept, **now.wanted},
+        exempt=now.exempt | set(filter(unseen, before.exempt)),
+        never_seen=now.unseen & before.never_seen,
+    )
 
 
 def _concerns(what: str, change_id: str) -> bool:

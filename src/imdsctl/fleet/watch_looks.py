@@ -81,7 +81,7 @@ class Looks:
             plan = self._plan(seen, scan)
             before = self._looks.get(seen.target)
             if before is not None:
-                drifted = drifts(before, plan)
+                drifted = drifts(before, plan, seen)
                 found.lapsed += no_longer_exempt(before, plan)
             elif new_is_drift and not self._was_unseen(seen.target):
                 drifted = [Drift(change, scan.started) for change in plan.changes]
@@ -106,7 +106,7 @@ class Looks:
         if before is None:
             found.drifts = first_drifts(plan, names, at)
         else:
-            found.drifts, found.lapsed = drifts(before, plan), no_longer_exempt(before, plan)
+            found.drifts, found.lapsed = drifts(before, plan, seen), no_longer_exempt(before, plan)
         found.blind = self._keep(seen, plan, look(seen, plan, at))
         found.plans[seen.target] = plan
         return found

@@ -119,8 +119,11 @@ _MARKS = {
     Happened.EXPOSED: ("!", "red"),
     Happened.UNKNOWN: ("?", "yellow"),
     Happened.ENFORCED: ("=", "green"),
+    Happened.KNOWN: ("+", "cyan"),
     Happened.APPEARED: ("+", "cyan"),
     Happened.VANISHED: ("-", "dim"),
+    Happened.READ: ("+", "cyan"),
+    Happened.UNREAD: ("?", "dim"),
     Happened.CHANGED: ("~", "cyan"),
     Happened.SEEN: ("+", "cyan"),
     Happened.UNSEEN: ("?", "yellow"),
@@ -165,7 +168,7 @@ def _difference_text(each: Difference) -> str:
         inside = f" ({count_text(each.count)})" if each.count is not None and each.count.total else ""
         return f"{each.resource} {each.happened}: {each.reason}{inside}"
     name = f" ({each.name})" if each.name and each.name != each.resource else ""
-    verdicts = f", {each.after}" if each.happened is Happened.APPEARED else ""
+    verdicts = f", {each.after}" if each.happened in (Happened.APPEARED, Happened.KNOWN, Happened.READ) else ""
     was = f" (was {each.before})" if each.before is not None and each.before is not each.after else ""
     reason = f": {each.reason}" if each.reason else ""
     options = f" [{', '.join(map(_option_text, each.options))}]" if each.options and each.before else ""
