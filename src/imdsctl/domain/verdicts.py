@@ -241,6 +241,18 @@ class ScanSummary:
     counts: Counts
     unknowns: tuple[Unknown, ...]
     not_inspectable: tuple[AccountUnseen, ...]
+    not_entered: int = 0
+    """Accounts and Regions among `unknowns` that could not be read as a whole."""
+
+    @property
+    def verdicts(self) -> Count:
+        """Everything that was judged; a part, a Region or an account that was not read is one unknown each.
+
+        `unknowns` has less: what only follows from an unread default is not said again there.
+        """
+        of = self.counts
+        kinds = (self.defaults, of.instances, of.templates, of.images, of.sources, of.services)
+        return sum(kinds, Count(unknown=self.not_entered))
 
     @property
     def instances(self) -> Count:
@@ -309,17 +321,18 @@ class Summing:
             ),
         )
         targets = tuple(each.summary for each in ordered)
-        outside = (
+        outside = [
             Unknown(each.account_id if each.region is None else f"{each.account_id}/{each.region}", each.unseen)
             for each in unseen
             if each.unseen.code not in NOT_INSPECTABLE
-        )
+        ]
         return ScanSummary(
             targets,
             Count.of(each.default.verdict for each in targets),
             _total([each.counts for each in targets]),
             (*outside, *(unknown for each in ordered for unknown in each.unknowns)),
             tuple(each for each in unseen if each.unseen.code in NOT_INSPECTABLE),
+            len(outside),
         )
 
 

@@ -60,6 +60,7 @@ def scan_json(scan: Scan, summary: ScanSummary, *, complete: bool = True) -> Ite
             "fleets": count_json(summary.counts.fleets),
             "services": count_json(summary.counts.services),
             "images": count_json(summary.counts.images),
+            "verdicts": count_json(summary.verdicts),
             "unknown": len(summary.unknowns),
             "not_inspectable": len(summary.not_inspectable),
         },

@@ -61,6 +61,16 @@ def count_text(count: Count, colour: bool = False) -> str:
     return ", ".join(parts) or "-"
 
 
+def percent(part: float | None) -> str:
+    """Whole percents, of which 100 means all and 0 means none; a dash where there is nothing."""
+    if part is None:
+        return "-"
+    rounded = round(100 * part)
+    if rounded == 100 and part < 1:
+        return ">99 %"
+    return "<1 %" if rounded == 0 and part > 0 else f"{rounded} %"
+
+
 def table_text(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
     """Columns as wide as their widest cell, whatever colours the cells have. A cell is one line, whatever is in it."""
     rows = [[cell if cell.isprintable() else _one_line(cell) for cell in row] for row in rows]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from html import escape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -20,11 +21,12 @@ from py_ocsf_models.events.findings.compliance_finding import ComplianceFinding
 from tests.sarif_rules import breaches
 from tests.unit.views.named_scan import IDS, named_evidence, named_scan
 
-from imdsctl.domain.coverage import TrendPoint, coverage_of
+from imdsctl.domain.coverage import Cell, Coverage, TrendPoint, coverage_of
 from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.domain.evidence import Evidence, InstanceEvidence
 from imdsctl.domain.exposure import Verdict
 from imdsctl.domain.findings import RULES, findings
+from imdsctl.domain.history import Kind, ScanRecord
 from imdsctl.domain.observations import (
     Account,
     AccountUnseen,
@@ -41,6 +43,7 @@ from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions,
 from imdsctl.domain.redaction import Redactor
 from imdsctl.domain.report import Report, redacted
 from imdsctl.domain.verdicts import Count
+from imdsctl.views.history import history_text
 from imdsctl.views.reports.cloud import asff_text, ocsf_text
 from imdsctl.views.reports.html import html_text
 from imdsctl.views.reports.junit import junit_text
@@ -405,3 +408,17 @@ def test_a_registered_exception_is_accepted_not_exposed() -> None:
     assert found["i-0a1"].severity == "INFORMATIONAL"
     assert found["i-0a1"].next_step == "Accepted: team web, until 2027-01-31."
     assert found["lt-0b1:3"].severity == "MEDIUM"
+
+
+@pytest.mark.parametrize(
+    ("enforced", "said"),
+    [(0, "0 %"), (1, "<1 %"), (479, "48 %"), (998, ">99 %"), (999, ">99 %"), (1000, "100 %")],
+)
+def test_a_hundred_percent_are_all_and_history_says_the_same_as_the_page(enforced: int, said: str) -> None:
+    count = Count(enforced=enforced, exposed=1000 - enforced)
+    record = ScanRecord("s1", NOON, NOON, (), 1, 1, 0, {Kind.INSTANCES: count})
+    assert f" {said} " in history_text([record], limit=1)
+    coverage = Coverage((Account(SHOP, "shop"),), ("eu-west-1",), {(SHOP, "eu-west-1"): Cell(count)}, {"x": count})
+    page = text(html_text, replace(make(), coverage=coverage, findings=tuple))
+    assert f'aria-label="enforced share">{escape(said)}<' in page
+    assert f">{escape(said.removesuffix(' %'))}</td>" in page, "the heat map too"

@@ -18,6 +18,7 @@ from imdsctl.domain.report import Report, worst_first
 from imdsctl.domain.shown import shown
 from imdsctl.domain.verdicts import Count
 from imdsctl.domain.workloads import exposed_workloads
+from imdsctl.views.text import percent
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -66,7 +67,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         finalize=_finalized,
     )
-    environment.filters |= {"percent": _percent, "shade": _shade, "cell": _cell, "share": share, "coded": _coded}
+    environment.filters |= {"percent": percent, "shade": _shade, "cell": _cell, "share": share, "coded": _coded}
     return environment.get_template("report.html.j2")
 
 
@@ -88,16 +89,6 @@ def _coded(sentence: str) -> Markup:
 def share(count: Count) -> float | None:
     """The enforced part of what was judged."""
     return count.enforced / count.total if count.total else None
-
-
-def _percent(value: float | None) -> str:
-    """Whole percents, of which 100 means all and 0 means none."""
-    if value is None:
-        return "-"
-    rounded = round(100 * value)
-    if rounded == 100 and value < 1:
-        return ">99 %"
-    return "<1 %" if rounded == 0 and value > 0 else f"{rounded} %"
 
 
 def _shade(cell: Cell) -> str:
@@ -176,7 +167,7 @@ def _chart(trend: tuple[TrendPoint, ...]) -> dict[str, Any] | None:
         {
             "x": round((when - first).total_seconds() / span * width, 1),
             "y": round((1 - value) * height, 1),
-            "title": f"{when:%Y-%m-%d %H:%M} UTC: {_percent(value)} enforced, {count.exposed:,} exposed",
+            "title": f"{when:%Y-%m-%d %H:%M} UTC: {percent(value)} enforced, {count.exposed:,} exposed",
         }
         for when, value, count in known
     ]
