@@ -33,6 +33,7 @@ NOT_INSPECTABLE = frozenset({ACCOUNT_NOT_ACTIVE, REGION_NOT_ENABLED})
 AWS says of a disabled Region that its resources stay and stay billed, so these are reported and counted on their own,
 neither as clean nor as unknown: no command of this tool, and nothing in the account, can change or launch there.
 """
+NOTHING_SEEN = "No enabled Region was selected: nothing was seen, and nothing is proven."
 NOT_REACHED = "NotReached"
 """`Unseen.code` of what a scan that was stopped had not read yet: `scan --resume` goes on with it."""
 

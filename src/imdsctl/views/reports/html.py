@@ -16,9 +16,9 @@ from imdsctl.domain.exposure import Verdict
 from imdsctl.domain.findings import UNSEEN, Finding
 from imdsctl.domain.report import Report, worst_first
 from imdsctl.domain.shown import shown
-from imdsctl.domain.verdicts import Count
+from imdsctl.domain.verdicts import NOTHING_SEEN, Count
 from imdsctl.domain.workloads import exposed_workloads
-from imdsctl.views.text import percent
+from imdsctl.views.text import not_inspectable_lines, percent
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -48,6 +48,8 @@ def html_text(report: Report) -> Iterator[str]:
         accounts_left_out=max(0, len(report.coverage.accounts) - ACCOUNTS_MAX),
         workloads=workloads[:WORKLOADS_MAX],
         workloads_left_out=max(0, len(workloads) - WORKLOADS_MAX),
+        nothing_seen=NOTHING_SEEN if report.coverage.nothing_seen else "",
+        not_inspectable=not_inspectable_lines(shut) if (shut := report.coverage.not_inspectable) else [],
         unknowns=unknowns,
         unknowns_left_out=unknown_count - len(unknowns),
         chart=_chart(report.trend),
