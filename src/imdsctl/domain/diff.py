@@ -19,7 +19,7 @@ from imdsctl.domain.findings import Finding, judged
 from imdsctl.domain.observations import RegionSeen, Scan, Target, Unseen
 from imdsctl.domain.options import AWS_NAMES, DEFAULTS_AWS_NAMES, MetadataOptions
 from imdsctl.domain.scope import services_left_out
-from imdsctl.domain.verdicts import NOT_INSPECTABLE, Count
+from imdsctl.domain.verdicts import NOT_INSPECTABLE, Count, is_of_service
 
 PLACE = "place"
 """`Difference.kind` of a whole account and Region."""
@@ -170,8 +170,7 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "auto-scaling-group": ("Auto Scaling groups",),
     "fleet": ("EC2 Fleets", "Spot Fleet requests", "Spot requests"),
 }
-"""The parts of a reading (`Unseen.what`) in which a kind is seen; a service's are all those that no kind here has."""
-_OTHERS = frozenset({"template tags", "images in use", *(part for parts in _PARTS.values() for part in parts)})
+"""The parts of a reading (`Unseen.what`) in which a kind is seen; a service's are `is_of_service`."""
 _NOT_USING = frozenset({"defaults", "images", "template tags", "images in use"})
 """Parts that launch nothing: they do not tell which template versions are in use."""
 
@@ -180,7 +179,7 @@ def _refused(of: Finding, region: RegionSeen) -> Unseen | None:
     """Why the region's reading may lack it; None when what it would be seen in was read."""
     parts = _PARTS.get(of.rule.id)
     return next(
-        (each for each in region.unseen if (each.what in parts if parts is not None else each.what not in _OTHERS)),
+        (each for each in region.unseen if (each.what in parts if parts is not None else is_of_service(each.what))),
         None,
     )
 

@@ -196,7 +196,7 @@ def _target_summary(region: RegionSeen) -> TargetSummary:
         counted(region.configurations, configuration_exposure, unread("configurations")),
         counted(region.groups, group_exposure, unread("groups")),
         counted(region.fleets, fleet_exposure, unread("fleets")),
-        counted(region.services, service_exposure, _services_unread(missing)),
+        counted(region.services, service_exposure, sum(map(is_of_service, missing))),
     )
     return TargetSummary(
         region.target,
@@ -208,9 +208,12 @@ def _target_summary(region: RegionSeen) -> TargetSummary:
     )
 
 
-def _services_unread(missing: set[str]) -> int:
-    # What stands behind a single resource ("instance i-1", "template lt-1:2") is counted where the resource is.
-    return sum(not each.startswith(("instance ", "template ", "launch configuration ")) for each in missing - _OTHERS)
+def is_of_service(what: str) -> bool:
+    """Whether a part of a reading (`Unseen.what`) is another service's.
+
+    What stands behind a single resource ("instance i-1", "template lt-1:2") is counted where the resource is.
+    """
+    return what not in _OTHERS and not what.startswith(("instance ", "template ", "launch configuration "))
 
 
 def _instances(instances: Iterable[InstanceSeen]) -> Count:
