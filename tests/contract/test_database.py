@@ -23,7 +23,7 @@ from tests.contract.postgresql import PASSWORD, Server, postgresql
 from imdsctl.adapters.data_directory import data_directory
 from imdsctl.adapters.database import TARGETS_BUFFERED_MAX, ScanDatabase
 from imdsctl.adapters.database_engine import Database, without_password
-from imdsctl.adapters.database_schema import SCHEMA_VERSION
+from imdsctl.adapters.database_schema import OUTSIDE_COLUMNS, SCHEMA_VERSION
 from imdsctl.domain.diagnostics import DiagnosticError
 from imdsctl.domain.evidence import Evidence, InstanceEvidence, Use
 from imdsctl.domain.history import Kind
@@ -409,6 +409,23 @@ def test_a_database_of_version_1_is_brought_up_to_date_and_its_scans_stay_readab
     }
     assert place.sql("SELECT version FROM schema_version") == [(SCHEMA_VERSION,)]
     place.store().begin(replace(HEADER, scan_id="new"))
+
+
+def test_a_database_of_version_2_is_brought_up_to_date_and_a_damaged_scan_stays_readable_beside(place: Place) -> None:
+    scans = (replace(SCAN, scan_id="whole"), replace(SCAN, scan_id="damaged"))
+    for each in scans:
+        place.store().save(each)
+    before = {each.scan_id: each for each in place.store().history()}
+    place.sql(
+        *(f"ALTER TABLE scans DROP COLUMN {name}" for name in OUTSIDE_COLUMNS),
+        "UPDATE scans SET ending = header WHERE scan_id = 'damaged'",
+        "UPDATE schema_version SET version = 2",
+    )
+    after = {each.scan_id: each for each in place.store().history()}
+    assert after["whole"] == before["whole"]
+    assert after["whole"].not_entered + after["whole"].not_inspectable == len(SCAN.unseen) > 0
+    assert after["damaged"] == replace(before["damaged"], not_entered=0, not_inspectable=0)
+    assert place.sql("SELECT version FROM schema_version") == [(SCHEMA_VERSION,)]
 
 
 def test_a_database_that_cannot_be_brought_up_to_date_stays_as_it_was(place: Place) -> None:

@@ -441,4 +441,6 @@ def _record(database: Database, row: RowMapping) -> ScanRecord:
         targets=row["targets"] if row["finished"] is not None else row["so_far"],
         unseen=row["unseen"],
         counts=counts_of(row),
+        not_entered=row["not_entered"],
+        not_inspectable=row["not_inspectable"],
     )

@@ -1,21 +1,22 @@
 """The tables of a database of scans, and how an older one becomes today's.
 
 Version 1 kept whole scans. Version 2 keeps one that is being taken as well (`finished` is NULL), counts every kind by
-verdict, and has evidence. A database of version 1 is brought up to date in one transaction when it is first opened;
-an imdsctl of that time then refuses it, and says so.
+verdict, and has evidence. Version 3 counts the accounts and Regions that were not read as well. An older database is
+brought up to date in one transaction when it is first opened; an imdsctl of that time then refuses it, and says so.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from imdsctl.adapters.documents import decoded, encoded
+from imdsctl.adapters.documents import DocumentError, decoded, encoded
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.exposure import Verdict
-from imdsctl.domain.history import Kind, kinds_of
+from imdsctl.domain.history import Kind, kinds_of, outside
 from imdsctl.domain.observations import Account, AccountUnseen, RegionSeen, ScanEnd, ScanHeader, Unseen
 from imdsctl.domain.verdicts import Count
 
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Table
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 ADVISORY_LOCK = 0x696D6473
 """Whoever creates or changes PostgreSQL's tables holds this lock ("imds" in ASCII): several workers start at once."""
 ROWS_PER_BATCH = 500
 
 COUNT_COLUMNS = tuple((kind, verdict, f"{kind}_{verdict}") for kind in Kind for verdict in Verdict)
 """What is counted, and the column that holds it: `instances_exposed`, `region_defaults_unknown`..."""
+OUTSIDE_COLUMNS = ("not_entered", "not_inspectable")
+"""Those of `scans` alone (`domain.history.outside`)."""
 
 
 @cache
@@ -55,6 +58,7 @@ def tables() -> dict[str, Table]:
         Column("targets", Integer, nullable=False, server_default="0"),
         Column("unseen", Integer, nullable=False, server_default="0"),
         *counts(),
+        *(Column(name, Integer, nullable=False, server_default="0") for name in OUTSIDE_COLUMNS),
         Column("header", LargeBinary, nullable=False),
         Column("ending", LargeBinary),
     )
@@ -141,9 +145,15 @@ def ending_values(connection: Connection, scan_id: str, end: ScanEnd) -> dict[st
     return {
         **row,
         "unseen": row["unseen"] + len(end.unseen),
+        **outside_values(end),
         "finished": utc_text(end.finished),
         "ending": encoded(end),
     }
+
+
+def outside_values(end: ScanEnd) -> dict[str, int]:
+    """The columns of what a scan could not look into."""
+    return dict(zip(OUTSIDE_COLUMNS, outside(end.unseen), strict=True))
 
 
 def utc_text(moment: datetime) -> str:
@@ -180,6 +190,8 @@ def agree_on_schema(connection: Connection, place: str) -> None:
     found = connection.execute(select(version.c.version)).scalar()
     if found == 1:
         _from_version_1(connection)
+    elif found == 2:
+        _from_version_2(connection)
     elif found != SCHEMA_VERSION:  # another worker may have brought it up to date while this one waited
         raise DiagnosticError(
             Diagnostic(
@@ -220,6 +232,22 @@ def _from_version_1(connection: Connection) -> None:
         connection.execute(scans.update().where(scans.c.scan_id == scan_id), ending_values(connection, scan_id, end))
     for statement in ("DROP TABLE targets_version_1", "DROP TABLE scans_version_1"):
         connection.execute(text(statement))
+    connection.execute(tables()["schema_version"].update(), {"version": SCHEMA_VERSION})
+
+
+def _from_version_2(connection: Connection) -> None:
+    """The columns that version 3 has more, filled."""
+    from sqlalchemy import select, text
+
+    for name in OUTSIDE_COLUMNS:
+        connection.execute(text(f"ALTER TABLE scans ADD COLUMN {name} INTEGER DEFAULT 0 NOT NULL"))
+    scans = tables()["scans"]
+    query = select(scans.c.scan_id, scans.c.ending).where(scans.c.ending.is_not(None))
+    for scan_id, ending in connection.execute(query).all():
+        # One damaged scan, which says so when it is read, does not keep the others from being opened.
+        with suppress(DocumentError):
+            values = outside_values(decoded(ScanEnd, bytes(ending)))
+            connection.execute(scans.update().where(scans.c.scan_id == scan_id), values)
     connection.execute(tables()["schema_version"].update(), {"version": SCHEMA_VERSION})
 
 

@@ -151,7 +151,8 @@ def _found(report: Report) -> frozenset[FailOn]:
     from imdsctl.domain.evidence import Use
     from imdsctl.domain.exposure import Verdict
 
-    seen: set[FailOn] = set()
+    # A scan that has read nothing proves nothing.
+    seen = {FailOn.UNKNOWN} if report.coverage.nothing_seen else set()
     for finding in report.findings():
         if finding.accepted:
             continue

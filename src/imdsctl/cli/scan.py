@@ -305,5 +305,6 @@ def _report_stop(taken: Taken, asked: ScanOptions) -> None:
 
 
 def _fails(summary: ScanSummary, fail_on: frozenset[FailOn]) -> bool:
-    unknown = FailOn.UNKNOWN in fail_on and bool(summary.unknowns)
+    # A scan that has read nothing proves nothing.
+    unknown = FailOn.UNKNOWN in fail_on and bool(summary.unknowns or not summary.targets)
     return unknown or (FailOn.EXPOSED in fail_on and bool(summary.exposed))

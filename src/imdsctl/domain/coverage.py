@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from imdsctl.domain.observations import Account, Scan
+from imdsctl.domain.observations import Account, AccountUnseen, Scan
 from imdsctl.domain.verdicts import NOT_INSPECTABLE, Count, TargetSummary, target_summary
 
 NOTHING = Count()
@@ -41,6 +41,13 @@ class Coverage:
     """Where anything was judged, or could not be. Regions that no account has enabled are not among them."""
     cells: Mapping[tuple[str, str], Cell]
     by_kind: Mapping[str, Count]
+    not_inspectable: tuple[AccountUnseen, ...] = ()
+    """Accounts that are not active, and Regions that are not enabled: in no number of enforced, exposed and unknown."""
+
+    @property
+    def nothing_seen(self) -> bool:
+        """Nothing was read, and nobody refused: there is no verdict that could prove, or fail, anything."""
+        return not self.total.total
 
     def by_account(self) -> dict[str, Cell]:
         """Every account as a whole, in the scan's order."""
@@ -101,7 +108,8 @@ class CoverageMaker:
         regions = sorted(
             {region for (_, region), cell in self.cells.items() if region != WHOLE_ACCOUNT and cell.count.total}
         )
-        return Coverage(self.accounts, tuple(regions), self.cells, self.by_kind)
+        shut = tuple(each for each in scan.unseen if each.unseen.code in NOT_INSPECTABLE)
+        return Coverage(self.accounts, tuple(regions), self.cells, self.by_kind, shut)
 
 
 def kinds_of(summary: TargetSummary) -> Iterator[tuple[str, Count]]:

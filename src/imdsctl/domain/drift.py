@@ -30,7 +30,7 @@ class Look:
     exempt: frozenset[str] = frozenset()
     unseen: frozenset[str] = frozenset()
     unjudged: frozenset[str] = frozenset()
-    """Of what is unseen: the parts that were last seen when the intent was another one."""
+    """Of what is unseen: the parts that no look by this intent has read. What is in them nobody can call new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +52,31 @@ def look(seen: RegionSeen, plan: Plan, at: datetime) -> Look:
     """What to keep of a look."""
     wanted = {change.id: digest_of(dict(change.after)) for change in plan.changes}
     exempt = frozenset(each.id for each in plan.exempt)
-    return Look(at, wanted, exempt, frozenset(each.what for each in seen.unseen))
+    unseen = frozenset(each.what for each in seen.unseen)
+    return Look(at, wanted, exempt, unseen, unseen)
 
 
-def drifts(before: Look, plan: Plan) -> list[Drift]:
-    """What came since the look before, by the same intent. What an exception covered then is none: nobody has changed
-    it; nor is what could not be seen then, and was by another intent before."""
+def drifts(before: Look, plan: Plan, seen: RegionSeen) -> list[Drift]:
+    """What came since the look before, by the same intent.
+
+    What an exception covered then is none: nobody has changed it. Nor is what stands in a part that is read for the first time (`seen` has it, no look by this intent had).
+    """
+    first_read = before.unjudged - {each.what for each in seen.unseen}
     return [
         Drift(change, before.at)
         for change in plan.changes
         if before.wanted.get(change.id) != digest_of(dict(change.after))
         and change.id not in before.exempt
-        and not any(_concerns(what, change.id) for what in before.unjudged)
+        and not any(_concerns(what, change.id) for what in first_read)
     ]
 
 
-def drifts_by_another(before: Look, then: Plan, now: Plan) -> list[Drift]:
+def drifts_by_another(before: Look, then: Plan, now: Plan, seen: RegionSeen) -> list[Drift]:
     """What came since the look before, which was by another intent: `then` is by that one too, `now` by the new one.
 
     What only the new one wants is a gap: nobody has changed it.
     """
-    came = {each.change.id for each in drifts(before, then)}
+    came = {each.change.id for each in drifts(before, then, seen)}
     return [Drift(change, before.at) for change in now.changes if change.id in came]
 
 

@@ -21,7 +21,7 @@ from imdsctl.domain.launches import (
     service_exposure,
     template_exposure,
 )
-from imdsctl.domain.observations import InstanceSeen, RegionSeen, Scan, Target, Unseen
+from imdsctl.domain.observations import AccountUnseen, InstanceSeen, RegionSeen, Scan, Target, Unseen
 from imdsctl.domain.roll_up import NOUNS, By, Naming, RollUp
 from imdsctl.domain.verdicts import NOT_INSPECTABLE, region_default_exposure
 
@@ -125,6 +125,15 @@ UNSEEN = Rule(
     "AwsAccount",
     "place",
 )
+SHUT = Rule(
+    "not-inspectable",
+    "Nobody can look there",
+    "What is left in a Region that is not enabled, or in an account that is not active, nobody can see.",
+    Severity.INFORMATIONAL,
+    "AwsAccount",
+    "not inspectable",
+)
+"""Not among `RULES`: what nobody can look into is neither clean nor unknown (`verdicts.NOT_INSPECTABLE`)."""
 RULES = (
     REGION_DEFAULT,
     INSTANCE,
@@ -182,6 +191,8 @@ class Finding:
             return f"Accepted: {self.accepted}."
         if self.verdict is Verdict.ENFORCED:
             return "Nothing: it is enforced."
+        if self.rule is SHUT:
+            return "To look there, enable the Region, or have the account reactivated; then scan again."
         if self.verdict is Verdict.UNKNOWN:
             return "Give the scanning role access (`imdsctl iam-policy read`), or look there yourself; then scan again."
         if self.use is Use.USED:
@@ -215,6 +226,18 @@ def findings(
         for finding in _judged(region, evidence, accepts or _nobody):
             if enforced or finding.verdict is not Verdict.ENFORCED:
                 yield finding
+
+
+def shut(places: Iterable[AccountUnseen]) -> Iterator[Finding]:
+    """What nobody can look into, one finding an account: an organization leaves half of AWS's Regions disabled."""
+    by_account: dict[str, list[AccountUnseen]] = {}
+    for each in places:
+        by_account.setdefault(each.account_id, []).append(each)
+    for account_id, found in by_account.items():
+        regions = [each.region for each in found if each.region is not None]
+        reasons = [each.unseen.reason for each in found if each.region is None]
+        reasons += [f"not enabled: {', '.join(regions)}"] if regions else []
+        yield Finding(SHUT, None, account_id, "Regions" if regions else "account", Verdict.UNKNOWN, "; ".join(reasons))
 
 
 def judged(region: RegionSeen) -> Iterator[Finding]:

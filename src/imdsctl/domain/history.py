@@ -8,8 +8,8 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
-from imdsctl.domain.observations import RegionSeen, Scan, ScanHeader
-from imdsctl.domain.verdicts import Count, target_summary
+from imdsctl.domain.observations import AccountUnseen, RegionSeen, Scan, ScanHeader
+from imdsctl.domain.verdicts import NOT_INSPECTABLE, Count, target_summary
 
 LATEST = "latest"
 PREVIOUS = "previous"
@@ -43,6 +43,10 @@ class ScanRecord:
     unseen: int
     """Accounts, Regions and parts of targets that could not be read."""
     counts: Mapping[Kind, Count] = field(default_factory=dict)
+    not_entered: int = 0
+    """Accounts and Regions that could not be read as a whole: one unknown each."""
+    not_inspectable: int = 0
+    """Accounts that are not active, and Regions that are not enabled."""
 
     def count(self, kind: Kind) -> Count:
         """The verdicts on one kind; none when the scan did not look at it."""
@@ -51,7 +55,7 @@ class ScanRecord:
     @property
     def total(self) -> Count:
         """The verdicts on everything."""
-        return sum(self.counts.values(), Count())
+        return sum(self.counts.values(), Count(unknown=self.not_entered))
 
 
 def kinds_of(region: RegionSeen) -> dict[Kind, Count]:
@@ -92,7 +96,14 @@ def record_of(scan: Scan) -> ScanRecord:
         len(scan.regions),
         unseen,
         seen,
+        *outside(scan.unseen),
     )
+
+
+def outside(unseen: Iterable[AccountUnseen]) -> tuple[int, int]:
+    """Of accounts and Regions that were not read: how many are unknown, and how many nobody can look into."""
+    shut = [each.unseen.code in NOT_INSPECTABLE for each in unseen]
+    return shut.count(False), shut.count(True)
 
 
 def coverage(count: Count) -> float | None:

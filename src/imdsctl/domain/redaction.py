@@ -119,5 +119,5 @@ class Redactor:
 
 
 _NOUNS = (*NOUNS.values(), STACK)
-_PLACES = frozenset({"region-default", "unseen"})
+_PLACES = frozenset({"region-default", "unseen", "not-inspectable"})
 """Rules whose resource is a Region's name or a part of the scan ("instances"): it tells nobody who it is."""

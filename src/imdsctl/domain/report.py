@@ -43,6 +43,14 @@ def redacted(report: Report, redactor: Redactor) -> Report:
                 for (account_id, region), cell in coverage.cells.items()
             },
             coverage.by_kind,
+            tuple(
+                replace(
+                    each,
+                    account_id=redactor.account_id(each.account_id),
+                    unseen=replace(each.unseen, reason=redactor.text(each.unseen.reason)),
+                )
+                for each in coverage.not_inspectable
+            ),
         ),
         findings=lambda: (redactor.finding(finding) for finding in report.findings()),
         scope=tuple((name, value if value == "yes" else "(hidden)") for name, value in report.scope),

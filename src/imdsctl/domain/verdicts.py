@@ -33,6 +33,7 @@ NOT_INSPECTABLE = frozenset({ACCOUNT_NOT_ACTIVE, REGION_NOT_ENABLED})
 AWS says of a disabled Region that its resources stay and stay billed, so these are reported and counted on their own,
 neither as clean nor as unknown: no command of this tool, and nothing in the account, can change or launch there.
 """
+NOTHING_SEEN = "No enabled Region was selected: nothing was seen, and nothing is proven."
 NOT_REACHED = "NotReached"
 """`Unseen.code` of what a scan that was stopped had not read yet: `scan --resume` goes on with it."""
 
@@ -195,7 +196,7 @@ def _target_summary(region: RegionSeen) -> TargetSummary:
         counted(region.configurations, configuration_exposure, unread("configurations")),
         counted(region.groups, group_exposure, unread("groups")),
         counted(region.fleets, fleet_exposure, unread("fleets")),
-        counted(region.services, service_exposure, _services_unread(missing)),
+        counted(region.services, service_exposure, sum(map(is_of_service, missing))),
     )
     return TargetSummary(
         region.target,
@@ -207,9 +208,12 @@ def _target_summary(region: RegionSeen) -> TargetSummary:
     )
 
 
-def _services_unread(missing: set[str]) -> int:
-    # What stands behind a single resource ("instance i-1", "template lt-1:2") is counted where the resource is.
-    return sum(not each.startswith(("instance ", "template ", "launch configuration ")) for each in missing - _OTHERS)
+def is_of_service(what: str) -> bool:
+    """Whether a part of a reading (`Unseen.what`) is another service's.
+
+    What stands behind a single resource ("instance i-1", "template lt-1:2") is counted where the resource is.
+    """
+    return what not in _OTHERS and not what.startswith(("instance ", "template ", "launch configuration "))
 
 
 def _instances(instances: Iterable[InstanceSeen]) -> Count:
@@ -241,6 +245,18 @@ class ScanSummary:
     counts: Counts
     unknowns: tuple[Unknown, ...]
     not_inspectable: tuple[AccountUnseen, ...]
+    not_entered: int = 0
+    """Accounts and Regions among `unknowns` that could not be read as a whole."""
+
+    @property
+    def verdicts(self) -> Count:
+        """Everything that was judged; a part, a Region or an account that was not read is one unknown each.
+
+        `unknowns` has less: what only follows from an unread default is not said again there.
+        """
+        of = self.counts
+        kinds = (self.defaults, of.instances, of.templates, of.images, of.sources, of.services)
+        return sum(kinds, Count(unknown=self.not_entered))
 
     @property
     def instances(self) -> Count:
@@ -309,17 +325,18 @@ class Summing:
             ),
         )
         targets = tuple(each.summary for each in ordered)
-        outside = (
+        outside = [
             Unknown(each.account_id if each.region is None else f"{each.account_id}/{each.region}", each.unseen)
             for each in unseen
             if each.unseen.code not in NOT_INSPECTABLE
-        )
+        ]
         return ScanSummary(
             targets,
             Count.of(each.default.verdict for each in targets),
             _total([each.counts for each in targets]),
             (*outside, *(unknown for each in ordered for unknown in each.unknowns)),
             tuple(each for each in unseen if each.unseen.code in NOT_INSPECTABLE),
+            len(outside),
         )
 
 

@@ -136,8 +136,8 @@ class Looks:
     def _drifts(self, before: Look, seen: RegionSeen, account: Account, plan: Plan) -> list[Drift]:
         by = self._judged[seen.target]
         if by == self._intent:
-            return drifts(before, plan)
-        return drifts_by_another(before, plan_of(seen, account, by, plan.made_at), plan)
+            return drifts(before, plan, seen)
+        return drifts_by_another(before, plan_of(seen, account, by, plan.made_at), plan, seen)
 
     def _keep(self, seen: RegionSeen, plan: Plan, now: Look) -> list[Blind]:
         """Keep a look; gives what is unseen now and was not before."""

@@ -15,7 +15,7 @@ from imdsctl.domain.shown import shown
 from imdsctl.domain.verdicts import Count
 from imdsctl.views.diagnostics import painted
 from imdsctl.views.json import FORMAT_VERSION, count_json, document
-from imdsctl.views.text import count_text, table_text
+from imdsctl.views.text import count_text, percent, table_text
 
 BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.-=+*%#"
@@ -27,8 +27,10 @@ def history_text(records: Sequence[ScanRecord], *, limit: int, colour: bool = Fa
     """A table, the newest scan first, and under it how the coverage of each kind went."""
     if not records:
         return "No scan is kept here.\n\nNext: `imdsctl scan` takes one."
-    rows = [["SCAN", "FINISHED", "SCOPE", "ACCOUNTS", "REGIONS", "COVERAGE", "EXPOSED", "UNKNOWN"]]
+    rows = [["SCAN", "FINISHED", "SCOPE", "ACCOUNTS", "REGIONS", "COVERAGE", "EXPOSED", "UNKNOWN", "NOT INSPECTABLE"]]
     rows += [_row(record, colour) for record in records[:limit]]
+    if not any(record.not_inspectable for record in records[:limit]):
+        rows = [row[:-1] for row in rows]
     lines = table_text(rows).split("\n")
     parts = ["\n".join([painted(lines[0], "dim", colour), *lines[1:]])]
     if len(records) > limit:
@@ -44,11 +46,11 @@ def history_text(records: Sequence[ScanRecord], *, limit: int, colour: bool = Fa
 def _row(record: ScanRecord, colour: bool) -> list[str]:
     total = record.total
     finished = painted("unfinished", "yellow", colour) if record.finished is None else _minute(record.finished)
-    numbers = ["-", "-", "-"]
+    numbers = ["-", "-", "-", "-"]
     if record.finished is not None:
         exposed = painted(f"{total.exposed:,}", "red", colour) if total.exposed else "0"
         unknown = painted(f"{total.unknown:,}", "yellow", colour) if total.unknown else "0"
-        numbers = [percent(coverage(total)), exposed, unknown]
+        numbers = [percent(coverage(total)), exposed, unknown, f"{record.not_inspectable:,}"]
     return [
         record.scan_id,
         finished,
@@ -68,11 +70,6 @@ def scope_text(scope: Iterable[tuple[str, str]]) -> str:
 def _short(value: str) -> str:
     first, *others = value.split(",")
     return f"{first}+{len(others)}" if others else first
-
-
-def percent(part: float | None) -> str:
-    """`87 %`. Rounded towards the worse: 100 % means all. A dash when there is nothing."""
-    return "-" if part is None else f"{int(part * 100)} %"
 
 
 def _minute(moment: datetime) -> str:
@@ -111,6 +108,9 @@ def _record_json(record: ScanRecord) -> dict[str, Any]:
         "targets": record.targets,
         "unseen": record.unseen,
         "coverage": coverage(record.total),
+        "verdicts": count_json(record.total),
+        "not_entered": record.not_entered,
+        "not_inspectable": record.not_inspectable,
         "totals": {str(kind): count_json(count) for kind, count in record.counts.items()},
     }
 
@@ -119,8 +119,11 @@ _MARKS = {
     Happened.EXPOSED: ("!", "red"),
     Happened.UNKNOWN: ("?", "yellow"),
     Happened.ENFORCED: ("=", "green"),
+    Happened.KNOWN: ("+", "cyan"),
     Happened.APPEARED: ("+", "cyan"),
     Happened.VANISHED: ("-", "dim"),
+    Happened.READ: ("+", "cyan"),
+    Happened.UNREAD: ("?", "dim"),
     Happened.CHANGED: ("~", "cyan"),
     Happened.SEEN: ("+", "cyan"),
     Happened.UNSEEN: ("?", "yellow"),
@@ -165,7 +168,7 @@ def _difference_text(each: Difference) -> str:
         inside = f" ({count_text(each.count)})" if each.count is not None and each.count.total else ""
         return f"{each.resource} {each.happened}: {each.reason}{inside}"
     name = f" ({each.name})" if each.name and each.name != each.resource else ""
-    verdicts = f", {each.after}" if each.happened is Happened.APPEARED else ""
+    verdicts = f", {each.after}" if each.happened in (Happened.APPEARED, Happened.KNOWN, Happened.READ) else ""
     was = f" (was {each.before})" if each.before is not None and each.before is not each.after else ""
     reason = f": {each.reason}" if each.reason else ""
     options = f" [{', '.join(map(_option_text, each.options))}]" if each.options and each.before else ""

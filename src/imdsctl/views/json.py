@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from imdsctl import __version__
@@ -20,7 +20,7 @@ from imdsctl.domain.options import AWS_NAMES
 from imdsctl.domain.verdicts import region_default_exposure
 
 if TYPE_CHECKING:
-    from imdsctl.domain.observations import LaunchSource, PolicySeen, RegionSeen, Scan, Unseen
+    from imdsctl.domain.observations import AccountUnseen, LaunchSource, PolicySeen, RegionSeen, Scan, Unseen
     from imdsctl.domain.verdicts import Count, ScanSummary
     from imdsctl.fleet.explain import Explanation
 
@@ -60,6 +60,7 @@ def scan_json(scan: Scan, summary: ScanSummary, *, complete: bool = True) -> Ite
             "fleets": count_json(summary.counts.fleets),
             "services": count_json(summary.counts.services),
             "images": count_json(summary.counts.images),
+            "verdicts": count_json(summary.verdicts),
             "unknown": len(summary.unknowns),
             "not_inspectable": len(summary.not_inspectable),
         },
@@ -70,10 +71,7 @@ def scan_json(scan: Scan, summary: ScanSummary, *, complete: bool = True) -> Ite
         policies=[_policy(each) for each in scan.policies],
         effective_policies=dict(scan.effective_policies),
         unknown=[{"subject": each.subject, **unseen_json(each.unseen)} for each in summary.unknowns],
-        not_inspectable=[
-            {"account_id": each.account_id, "region": each.region, **unseen_json(each.unseen)}
-            for each in summary.not_inspectable
-        ],
+        not_inspectable=not_inspectable_json(summary.not_inspectable),
     )
     yield head.removesuffix("\n}\n")
     separator = ',\n  "targets": ['
@@ -100,6 +98,11 @@ def count_json(count: Count) -> dict[str, int]:
 def unseen_json(unseen: Unseen) -> dict[str, str]:
     """What was not seen, and why."""
     return {"what": unseen.what, "code": unseen.code, "reason": unseen.reason}
+
+
+def not_inspectable_json(places: Iterable[AccountUnseen]) -> list[dict[str, Any]]:
+    """Accounts and Regions that nobody can look into."""
+    return [{"account_id": each.account_id, "region": each.region, **unseen_json(each.unseen)} for each in places]
 
 
 def _exposure(exposure: Exposure) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from imdsctl.domain.exposure import Verdict
@@ -12,11 +12,11 @@ from imdsctl.domain.options import AWS_NAMES
 from imdsctl.domain.precedence import IMAGE_IMDS_V2, Layer
 from imdsctl.domain.scope import services_left_out
 from imdsctl.domain.shown import shown, shown_lines
-from imdsctl.domain.verdicts import Count, Counts
+from imdsctl.domain.verdicts import NOTHING_SEEN, Count, Counts
 from imdsctl.views.diagnostics import painted
 
 if TYPE_CHECKING:
-    from imdsctl.domain.observations import Account, Scan
+    from imdsctl.domain.observations import Account, AccountUnseen, Scan
     from imdsctl.domain.options import AccountDefaults
     from imdsctl.domain.verdicts import ScanSummary, TargetSummary
     from imdsctl.fleet.explain import Explanation
@@ -44,7 +44,7 @@ def scan_text(
     if summary.unknowns:
         parts.append(_unknowns(summary, colour))
     if summary.not_inspectable:
-        parts.append(_not_inspectable(summary))
+        parts.append("\n".join(not_inspectable_lines(summary.not_inspectable)))
     parts.append(_next_step(summary) if complete else f"Next: `imdsctl scan --resume {scan.scan_id}`")
     return "\n\n".join(part for part in parts if part)
 
@@ -59,6 +59,16 @@ def count_text(count: Count, colour: bool = False) -> str:
     said = ((count.exposed, Verdict.EXPOSED), (count.enforced, Verdict.ENFORCED), (count.unknown, Verdict.UNKNOWN))
     parts = [painted(f"{number:,} {verdict}", _VERDICT_COLOURS[verdict], colour) for number, verdict in said if number]
     return ", ".join(parts) or "-"
+
+
+def percent(part: float | None) -> str:
+    """Whole percents, of which 100 means all and 0 means none; a dash where there is nothing."""
+    if part is None:
+        return "-"
+    rounded = round(100 * part)
+    if rounded == 100 and part < 1:
+        return ">99 %"
+    return "<1 %" if rounded == 0 and part > 0 else f"{rounded} %"
 
 
 def table_text(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
@@ -226,11 +236,12 @@ def _names(names: Sequence[str]) -> str:
     return f"{', '.join(names[: NAMES_MAX - 1])} and {len(names) - NAMES_MAX + 1} more"
 
 
-def _not_inspectable(summary: ScanSummary) -> str:
+def not_inspectable_lines(places: Iterable[AccountUnseen]) -> list[str]:
+    """What nobody can look into: how much, and a line for the accounts that have the same Regions not enabled."""
     regions: dict[tuple[str, ...], list[str]] = {}
     by_account: dict[str, list[str]] = {}
     lines = []
-    for each in summary.not_inspectable:
+    for each in places:
         if each.region is None:
             lines.append(shown(f"  {each.account_id}: {each.unseen.reason}"))
         else:
@@ -240,14 +251,14 @@ def _not_inspectable(summary: ScanSummary) -> str:
     for region_names, accounts in regions.items():
         lines.append(f"  {_names(accounts)}: not enabled: {', '.join(region_names)}")
     count = sum(len(names) for names in by_account.values())
-    inactive = len(summary.not_inspectable) - count
+    inactive = len(lines) - len(regions)
     counts = [_many(inactive, "account") if inactive else "", f"{_many(count, 'Region')} not enabled" if count else ""]
-    return "\n".join([f"Not inspectable: {', '.join(filter(None, counts))}", *lines])
+    return [f"Not inspectable: {', '.join(filter(None, counts))}", *lines]
 
 
 def _next_step(summary: ScanSummary) -> str:
     if not summary.targets and not summary.unknowns:
-        return "No enabled Region was selected: nothing was seen, and nothing is proven. Next: widen the selection."
+        return f"{NOTHING_SEEN} Next: widen the selection."
     if summary.exposed:
         return "Next: `imdsctl plan -o plan.json` finds the smallest set of changes that closes this."
     if summary.unknowns:

@@ -8,9 +8,11 @@ from datetime import timedelta
 
 import pytest
 from tests.unit.cli.test_commands import NOON, World
-from tests.unit.domain.test_diff import NOTHING, SHOP, V1, V2, instance, region, scan
+from tests.unit.domain.test_diff import BANK, NOTHING, SHOP, V1, V2, instance, region, scan
 
-from imdsctl.domain.observations import ScanHeader
+from imdsctl.domain.observations import AccountUnseen, ScanHeader, Unseen
+from imdsctl.domain.verdicts import scan_summary
+from imdsctl.views.json import scan_json
 
 HOSTILE = "\x1b[2Jweb\n"
 
@@ -52,6 +54,28 @@ def test_history_as_json_and_limited(world: World, capsys: pytest.CaptureFixture
     (newest,) = found["scans"]
     assert (newest["scan_id"], newest["coverage"]) == ("20261102T120000Z-bbbbbb", 0.6)
     assert newest["totals"]["instances"] == {"exposed": 0, "enforced": 3, "unknown": 1}
+
+
+def test_what_could_not_be_entered_is_unknown_in_history_as_in_the_scan_and_the_report(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Three commands, one number; and what nobody can look into is counted on its own."""
+    refused = AccountUnseen(BANK, None, Unseen("account", "the role could not be assumed", "AccessDenied"))
+    shut = AccountUnseen(SHOP, "af-south-1", Unseen("Region", "not enabled", "RegionNotEnabled"))
+    world = World()
+    taken = scan(unseen=(refused, shut))
+    world.store.save(taken)
+    assert world.run("history") == 0
+    newest = capsys.readouterr().out.splitlines()[1].split()
+    assert newest[-4:] == ["%", "0", "1", "1"]
+    world.run("history", "--json")
+    (record,) = json.loads(capsys.readouterr().out)["scans"]
+    unknown = {"exposed": 0, "enforced": 0, "unknown": 1}
+    assert (record["verdicts"], record["not_entered"], record["not_inspectable"]) == (unknown, 1, 1)
+    assert json.loads("".join(scan_json(taken, scan_summary(taken))))["totals"]["verdicts"] == unknown
+    world.run("report", "-f", "json")
+    totals = json.loads(capsys.readouterr().out.splitlines()[0])["totals"]
+    assert {name: totals[name] for name in unknown} == unknown
 
 
 def test_history_of_nothing_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

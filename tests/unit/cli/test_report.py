@@ -7,7 +7,7 @@ from glob import glob
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.test_commands import World
+from tests.unit.cli.test_commands import NOT_ENABLED, World
 from tests.unit.domain.test_diff import V1, instance, region, scan
 from tests.unit.views.named_scan import IDS, named_scan
 
@@ -35,6 +35,14 @@ def test_what_is_left_out_of_sarif_is_said_on_standard_error_and_still_fails_the
     )
     assert world.run("report", "-f", "csv") == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_scan_that_has_read_nothing_is_unknown_to_both_gates(capsys: pytest.CaptureFixture[str]) -> None:
+    blind, seeing = World(**NOT_ENABLED), World()
+    for command in ("scan --current-account", "report -f junit"):
+        assert blind.run(*command.split(), "--fail-on", "unknown") == 1
+        assert "nothing was seen, and nothing is proven" in capsys.readouterr().out
+        assert seeing.run(*command.split(), "--fail-on", "unknown") == 0
 
 
 @pytest.mark.parametrize("command", ["check iac/files", "policy check guardrails/bad/*"])

@@ -273,6 +273,21 @@ def test_what_can_no_longer_be_read_is_unknown_and_is_no_drift_when_it_is_back(f
     assert (second.drifts, third.drifts, third.blind) == ((), (), ())
 
 
+def test_what_no_look_could_read_before_is_no_drift_when_it_is_read_at_last(fleet: Fleet) -> None:
+    whole = fleet.regions[HERE]
+    fleet.see(replace(whole, instances=(), unseen=(Unseen("instances", "denied"),)))
+
+    def later(number: int) -> None:
+        if number == 2:
+            fleet.see(whole)
+        if number == 3:
+            fleet.see(replace(whole, instances=(instance(1, V1), instance(2, V1))))
+
+    fleet.clock.after = later
+    rounds = fleet.run(rounds=4)
+    assert [drifted(each) for each in rounds] == [[], [], [], [instance(1).instance_id]]
+
+
 def test_a_new_template_without_tokens_is_drift_as_a_changed_one_is(fleet: Fleet) -> None:
     fleet.see(replace(fleet.regions[HERE], defaults=replace(RIGHT, http_tokens_enforced=None)))
     before = fleet.scan()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from html import escape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -20,11 +21,12 @@ from py_ocsf_models.events.findings.compliance_finding import ComplianceFinding
 from tests.sarif_rules import breaches
 from tests.unit.views.named_scan import IDS, named_evidence, named_scan
 
-from imdsctl.domain.coverage import TrendPoint, coverage_of
+from imdsctl.domain.coverage import Cell, Coverage, TrendPoint, coverage_of
 from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.domain.evidence import Evidence, InstanceEvidence
 from imdsctl.domain.exposure import Verdict
 from imdsctl.domain.findings import RULES, findings
+from imdsctl.domain.history import Kind, ScanRecord
 from imdsctl.domain.observations import (
     Account,
     AccountUnseen,
@@ -41,6 +43,7 @@ from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions,
 from imdsctl.domain.redaction import Redactor
 from imdsctl.domain.report import Report, redacted
 from imdsctl.domain.verdicts import Count
+from imdsctl.views.history import history_text
 from imdsctl.views.reports.cloud import asff_text, ocsf_text
 from imdsctl.views.reports.html import html_text
 from imdsctl.views.reports.junit import junit_text
@@ -166,7 +169,7 @@ def test_a_security_lake_takes_the_findings() -> None:
     """Prowler's models of OCSF are the judge."""
     found = json.loads(text(ocsf_text, make(enforced=True)))
     parsed = [ComplianceFinding.model_validate(each) for each in found]
-    assert len(parsed) == len(list(make(enforced=True).findings()))
+    assert len(parsed) == len(list(make(enforced=True).findings())) + 1, "and the account that nobody can enter"
     statuses = {each.finding_info.uid.rpartition("/")[2]: each.compliance.status_id.name for each in parsed}
     assert (statuses["i-0a1"], statuses["i-0a3"], statuses["images"]) == ("Fail", "Pass", "Unknown")
     assert all(each.class_uid == 2003 and each.type_uid == 200301 for each in parsed)
@@ -175,9 +178,10 @@ def test_a_security_lake_takes_the_findings() -> None:
 def test_a_build_server_reads_a_case_for_everything_that_was_looked_at() -> None:
     suites = JUnitXml.fromstring(text(junit_text, make(enforced=True)).encode())
     by_name = {suite.name.split()[0]: suite for suite in suites}
-    assert {name: (suite.tests, suite.failures, suite.errors) for name, suite in by_name.items()} == {
-        SHOP: (4, 4, 0),
-        BANK: (4, 1, 1),
+    assert {name: (each.tests, each.failures, each.errors, each.skipped) for name, each in by_name.items()} == {
+        SHOP: (4, 4, 0, 0),
+        BANK: (4, 1, 1, 0),
+        GONE: (1, 0, 0, 1),
     }
     [failed] = [case for case in by_name[SHOP] if case.name == "instance"]
     assert failed.result[0].message == "2 of 3 allow IMDSv1"
@@ -208,7 +212,7 @@ def test_more_results_than_code_scanning_takes_are_cut_from_the_end_and_said() -
     log = json.loads(text(sarif, make(scan=replace(SCAN, regions=(region,)), evidence=used)))
     assert breaches(log) == []
     [run] = log["runs"]
-    [said] = run["invocations"][0]["toolExecutionNotifications"]
+    [said, _] = run["invocations"][0]["toolExecutionNotifications"]
     assert "2 of 25,002 findings are not in the SARIF log" in said["message"]["text"]
     assert [(each.code, each.summary) for each in TOLD] == [("results-left-out", said["message"]["text"])]
     results = run["results"]
@@ -239,7 +243,7 @@ def test_a_spreadsheet_runs_nothing() -> None:
     named = {row["resource"]: row for row in rows}
     assert named["i-0a1"]["name"] == "'=HYPERLINK(1)"
     assert named["i-0a1"]["evidence"].startswith("1,234 IMDSv1 calls")
-    assert len(rows) == len(list(make().findings()))
+    assert len(rows) == len(list(make().findings())) + 1, "and the account that nobody can enter"
 
 
 class Page(HTMLParser):
@@ -405,3 +409,111 @@ def test_a_registered_exception_is_accepted_not_exposed() -> None:
     assert found["i-0a1"].severity == "INFORMATIONAL"
     assert found["i-0a1"].next_step == "Accepted: team web, until 2027-01-31."
     assert found["lt-0b1:3"].severity == "MEDIUM"
+
+
+@pytest.mark.parametrize(
+    ("enforced", "said"),
+    [(0, "0 %"), (1, "<1 %"), (479, "48 %"), (998, ">99 %"), (999, ">99 %"), (1000, "100 %")],
+)
+def test_a_hundred_percent_are_all_and_history_says_the_same_as_the_page(enforced: int, said: str) -> None:
+    count = Count(enforced=enforced, exposed=1000 - enforced)
+    record = ScanRecord("s1", NOON, NOON, (), 1, 1, 0, {Kind.INSTANCES: count})
+    assert f" {said} " in history_text([record], limit=1)
+    coverage = Coverage((Account(SHOP, "shop"),), ("eu-west-1",), {(SHOP, "eu-west-1"): Cell(count)}, {"x": count})
+    page = text(html_text, replace(make(), coverage=coverage, findings=tuple))
+    assert f'aria-label="enforced share">{escape(said)}<' in page
+    assert f">{escape(said.removesuffix(' %'))}</td>" in page, "the heat map too"
+
+
+CAPE, HONG_KONG = "af-south-1", "ap-east-1"
+OFF = Unseen("Region", "the account has not enabled this Region", "RegionNotEnabled")
+CLOSED_PLACES = (
+    *SCAN.unseen,
+    *(AccountUnseen(account_id, region, OFF) for account_id in (SHOP, BANK) for region in (CAPE, HONG_KONG)),
+)
+
+
+def not_inspectable_of(write: Write, report: Report) -> Any:
+    """How a format tells what nobody can look into: by account, as far as it goes."""
+    written = text(write, report)
+    parse(write, written)
+    if write is csv_lines:
+        rows = csv.DictReader(io.StringIO(written, newline=""))
+        return [(row["account_id"], row["region"]) for row in rows if row["verdict"] == "not inspectable"]
+    if write is json_lines:
+        head = json.loads(written.partition("\n")[0])
+        assert head["totals"]["not_inspectable"] == len(head["not_inspectable"])
+        return [(each["account_id"], each["region"] or "") for each in head["not_inspectable"]]
+    if write is sarif:
+        notes = json.loads(written)["runs"][0]["invocations"][0]["toolExecutionNotifications"]
+        return [each["message"]["text"] for each in notes if each["descriptor"]["id"] == "not-inspectable"]
+    if write is junit_text:
+        cases = [(suite.name.split()[0], case) for suite in JUnitXml.fromstring(written.encode()) for case in suite]
+        return [(name, case.result[0].message) for name, case in cases if case.is_skipped]
+    if write is html_text:
+        page = Page()
+        page.feed(written)
+        return [said for said in page.said if "not enabled: " in said or "it is SUSPENDED" in said]
+    found = [each for each in json.loads(written) if "not-inspectable" in json.dumps(each)]
+    if write is asff_text:
+        assert {(each["Compliance"]["Status"], each["Severity"]["Label"]) for each in found} == {
+            ("NOT_AVAILABLE", "INFORMATIONAL")
+        }
+        return [each["AwsAccountId"] for each in found]
+    assert {(each["compliance"]["status"], each["severity"]) for each in found} == {("Unknown", "Informational")}
+    return [each["cloud"]["account"]["uid"] for each in found]
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (csv_lines, [(each.account_id, each.region or "") for each in CLOSED_PLACES]),
+        (json_lines, [(each.account_id, each.region or "") for each in CLOSED_PLACES]),
+        (
+            sarif,
+            [
+                f"Not inspectable: 1 account, 4 Regions not enabled. {GONE}: it is SUSPENDED; "
+                f"{SHOP}, {BANK}: not enabled: {CAPE}, {HONG_KONG}"
+            ],
+        ),
+        (html_text, [f"  {GONE}: it is SUSPENDED", f"  {SHOP}, {BANK}: not enabled: {CAPE}, {HONG_KONG}"]),
+        (
+            junit_text,
+            [
+                (SHOP, f"not enabled: {CAPE}, {HONG_KONG}"),
+                (BANK, f"not enabled: {CAPE}, {HONG_KONG}"),
+                (GONE, "it is SUSPENDED"),
+            ],
+        ),
+        (asff_text, [GONE, SHOP, BANK]),
+        (ocsf_text, [GONE, SHOP, BANK]),
+    ],
+)
+def test_every_format_tells_what_nobody_can_look_into_and_drowns_nobody_in_it(write: Write, said: Any) -> None:
+    report = make(scan=replace(SCAN, unseen=CLOSED_PLACES), enforced=write is junit_text)
+    assert not_inspectable_of(write, report) == said
+    assert report.coverage.total == make().coverage.total, "it is in no number of enforced, exposed or unknown"
+    assert CAPE not in report.coverage.regions
+
+
+def test_a_region_that_one_account_has_keeps_its_column_and_says_who_has_not_enabled_it() -> None:
+    """Disabled between two scans, it does not look as if something had been fixed."""
+    here = RegionSeen(Target(SHOP, CAPE), AccountDefaults(), instances=(instance("0c1"),))
+    off = AccountUnseen(BANK, CAPE, OFF)
+    report = make(scan=replace(SCAN, regions=(*SCAN.regions, here), unseen=(off,)))
+    assert CAPE in report.coverage.regions
+    assert f'<td class="none" title="{OFF.reason}">' in text(html_text, report)
+
+
+@pytest.mark.parametrize("write", FORMATS)
+def test_a_scan_that_has_seen_nothing_proves_nothing(write: Write) -> None:
+    scan = replace(SCAN, regions=(), unseen=tuple(each for each in CLOSED_PLACES if each.region))
+    report = make(scan=scan, evidence=None)
+    written = text(write, report)
+    if write in (html_text, junit_text, sarif):
+        assert "nothing was seen, and nothing is proven" in written
+    if write is junit_text:
+        suites = JUnitXml.fromstring(written.encode())
+        assert sum(suite.errors for suite in suites) == 1
+        assert sum(suite.skipped for suite in suites) == 2
+    assert CAPE in written

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from hashlib import sha256
+from itertools import chain
 from typing import Any
 
 from imdsctl import __version__
 from imdsctl.domain.exposure import Verdict
-from imdsctl.domain.findings import Finding, Severity, evidence_text
+from imdsctl.domain.findings import Finding, Severity, evidence_text, shut
 from imdsctl.domain.json_text import json_bytes
 from imdsctl.domain.report import Report
 from imdsctl.domain.shown import shown
@@ -62,7 +63,12 @@ def arn_of(finding: Finding) -> str:
 
 def asff_text(report: Report) -> Iterator[str]:
     """A JSON list of findings; hand them to `BatchImportFindings` a hundred at a time."""
-    yield from _json_list(_asff(finding, report.finished) for finding in report.findings())
+    yield from _json_list(_asff(finding, report.finished) for finding in _all(report))
+
+
+def _all(report: Report) -> Iterator[Finding]:
+    """What was judged, and one finding for each account of what nobody can look into."""
+    return chain(report.findings(), shut(report.coverage.not_inspectable))
 
 
 def _asff(finding: Finding, seen: datetime) -> dict[str, Any]:
@@ -116,7 +122,7 @@ def ocsf_text(report: Report) -> Iterator[str]:
     """A JSON list of OCSF Compliance Findings (class 2003)."""
     names = {account.account_id: account.name for account in report.coverage.accounts}
     yield from _json_list(
-        _ocsf(finding, report.finished, names.get(finding.account_id, "")) for finding in report.findings()
+        _ocsf(finding, report.finished, names.get(finding.account_id, "")) for finding in _all(report)
     )
 
 

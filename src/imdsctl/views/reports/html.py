@@ -16,8 +16,9 @@ from imdsctl.domain.exposure import Verdict
 from imdsctl.domain.findings import UNSEEN, Finding
 from imdsctl.domain.report import Report, worst_first
 from imdsctl.domain.shown import shown
-from imdsctl.domain.verdicts import Count
+from imdsctl.domain.verdicts import NOTHING_SEEN, Count
 from imdsctl.domain.workloads import exposed_workloads
+from imdsctl.views.text import not_inspectable_lines, percent
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -47,6 +48,8 @@ def html_text(report: Report) -> Iterator[str]:
         accounts_left_out=max(0, len(report.coverage.accounts) - ACCOUNTS_MAX),
         workloads=workloads[:WORKLOADS_MAX],
         workloads_left_out=max(0, len(workloads) - WORKLOADS_MAX),
+        nothing_seen=NOTHING_SEEN if report.coverage.nothing_seen else "",
+        not_inspectable=not_inspectable_lines(shut) if (shut := report.coverage.not_inspectable) else [],
         unknowns=unknowns,
         unknowns_left_out=unknown_count - len(unknowns),
         chart=_chart(report.trend),
@@ -66,7 +69,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         finalize=_finalized,
     )
-    environment.filters |= {"percent": _percent, "shade": _shade, "cell": _cell, "share": share, "coded": _coded}
+    environment.filters |= {"percent": percent, "shade": _shade, "cell": _cell, "share": share, "coded": _coded}
     return environment.get_template("report.html.j2")
 
 
@@ -88,16 +91,6 @@ def _coded(sentence: str) -> Markup:
 def share(count: Count) -> float | None:
     """The enforced part of what was judged."""
     return count.enforced / count.total if count.total else None
-
-
-def _percent(value: float | None) -> str:
-    """Whole percents, of which 100 means all and 0 means none."""
-    if value is None:
-        return "-"
-    rounded = round(100 * value)
-    if rounded == 100 and value < 1:
-        return ">99 %"
-    return "<1 %" if rounded == 0 and value > 0 else f"{rounded} %"
 
 
 def _shade(cell: Cell) -> str:
@@ -176,7 +169,7 @@ def _chart(trend: tuple[TrendPoint, ...]) -> dict[str, Any] | None:
         {
             "x": round((when - first).total_seconds() / span * width, 1),
             "y": round((1 - value) * height, 1),
-            "title": f"{when:%Y-%m-%d %H:%M} UTC: {_percent(value)} enforced, {count.exposed:,} exposed",
+            "title": f"{when:%Y-%m-%d %H:%M} UTC: {percent(value)} enforced, {count.exposed:,} exposed",
         }
         for when, value, count in known
     ]

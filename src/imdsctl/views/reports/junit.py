@@ -1,6 +1,8 @@
 """A scan as JUnit XML, for a build server: a test suite an account, a test case for each kind of thing in each Region.
 
-Every case that was looked at is there, so that a green build says what it has seen. What could not be seen is an error.
+Every case that was looked at is there, so that a green build says what it has seen. What could not be seen is an error,
+and so is a scan that saw nothing. What nobody can look into is skipped, a case an account: half of AWS's Regions are
+not enabled in most.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from itertools import groupby
 from xml.sax.saxutils import escape, quoteattr
 
 from imdsctl.domain.exposure import Verdict
-from imdsctl.domain.findings import Finding, evidence_text
+from imdsctl.domain.findings import SHUT, Finding, evidence_text, shut
 from imdsctl.domain.report import Report
 from imdsctl.domain.shown import shown
+from imdsctl.domain.verdicts import NOTHING_SEEN
 
 LINES_PER_CASE_MAX = 200
 """Resources named in one failing case before the rest is only counted."""
@@ -22,8 +25,15 @@ def junit_text(report: Report) -> Iterator[str]:
     """One document, an account at a time. `report.findings` has to hold what is enforced as well."""
     names = {account.account_id: account.name for account in report.coverage.accounts}
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="imdsctl">\n'
+    skipped = {each.account_id: [each] for each in shut(report.coverage.not_inspectable)}
+    if report.coverage.nothing_seen:
+        yield '<testsuite name="scan" tests="1" failures="0" errors="1" skipped="0">\n'
+        yield f'<testcase classname="scan" name="anything"><error message={_quoted(NOTHING_SEEN)}/></testcase>\n'
+        yield "</testsuite>\n"
     for account_id, found in groupby(_by_account(report), key=lambda finding: finding.account_id):
-        yield from _suite(account_id, names.get(account_id, ""), list(found))
+        yield from _suite(account_id, names.get(account_id, ""), [*found, *skipped.pop(account_id, ())])
+    for account_id, left in skipped.items():
+        yield from _suite(account_id, names.get(account_id, ""), left)
     yield "</testsuites>\n"
 
 
@@ -53,11 +63,15 @@ def _suite(account_id: str, name: str, found: list[Finding]) -> Iterator[str]:
     failed = sum(_fails(case) for case in cases.values())
     unknown = sum(_is_unknown(case) for case in cases.values())
     label = f"{account_id} {shown(name)}".strip()
-    yield f'<testsuite name={_quoted(label)} tests="{len(cases)}" failures="{failed}" errors="{unknown}">\n'
+    skipped = sum(map(_is_shut, cases.values()))
+    counts = f'tests="{len(cases)}" failures="{failed}" errors="{unknown}" skipped="{skipped}"'
+    yield f"<testsuite name={_quoted(label)} {counts}>\n"
     for (region, noun), case in cases.items():
         yield f"<testcase classname={_quoted(f'{account_id}.{region}')} name={_quoted(noun)}>"
         bad = [each for each in case if each.verdict is not Verdict.ENFORCED and not each.accepted]
-        if _fails(case):
+        if _is_shut(case):
+            yield f"<skipped message={_quoted(case[0].reason)}/>"
+        elif _fails(case):
             exposed = sum(each.verdict is Verdict.EXPOSED for each in bad)
             yield f"<failure message={_quoted(f'{exposed} of {len(case)} allow IMDSv1')}>{_lines(bad)}</failure>"
         elif _is_unknown(case):
@@ -66,12 +80,20 @@ def _suite(account_id: str, name: str, found: list[Finding]) -> Iterator[str]:
     yield "</testsuite>\n"
 
 
+def _is_shut(case: list[Finding]) -> bool:
+    return case[0].rule is SHUT
+
+
 def _fails(case: list[Finding]) -> bool:
     return any(each.verdict is Verdict.EXPOSED and not each.accepted for each in case)
 
 
 def _is_unknown(case: list[Finding]) -> bool:
-    return not _fails(case) and any(each.verdict is Verdict.UNKNOWN and not each.accepted for each in case)
+    return (
+        not _fails(case)
+        and not _is_shut(case)
+        and any(each.verdict is Verdict.UNKNOWN and not each.accepted for each in case)
+    )
 
 
 def _lines(bad: list[Finding]) -> str:

@@ -18,10 +18,12 @@ from imdsctl.domain import diagnostics
 from imdsctl.domain.diagnostics import Diagnostic
 from imdsctl.domain.evidence import Use
 from imdsctl.domain.exposure import Verdict
-from imdsctl.domain.findings import RULES, Finding, Severity, evidence_text
+from imdsctl.domain.findings import RULES, SHUT, Finding, Severity, evidence_text
 from imdsctl.domain.json_text import json_bytes
 from imdsctl.domain.report import Report
 from imdsctl.domain.shown import shown
+from imdsctl.domain.verdicts import NOTHING_SEEN
+from imdsctl.views.text import not_inspectable_lines
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {Severity.HIGH: "error", Severity.MEDIUM: "warning", Severity.LOW: "note", Severity.INFORMATIONAL: "note"}
@@ -81,6 +83,12 @@ def notification(level: str, code: str, said: str) -> dict[str, Any]:
 def sarif_text(report: Report, tell: Callable[[Diagnostic], None]) -> Iterator[str]:
     """One SARIF log with one run, in pieces, the most serious findings first. `tell` hears how many are left out."""
     findings, notes = most_serious(report.findings(), _rank, tell)
+    coverage = report.coverage
+    if coverage.nothing_seen:
+        notes.append(notification("warning", "nothing-seen", NOTHING_SEEN))
+    if coverage.not_inspectable:
+        head, *lines = not_inspectable_lines(coverage.not_inspectable)
+        notes.append(notification("note", SHUT.id, f"{head}. {'; '.join(map(str.strip, lines))}"))
     run: dict[str, Any] = {
         "tool": {
             "driver": {
