@@ -59,7 +59,8 @@ def look(seen: RegionSeen, plan: Plan, at: datetime) -> Look:
 def drifts(before: Look, plan: Plan, seen: RegionSeen) -> list[Drift]:
     """What came since the look before, by the same intent.
 
-    What an exception covered then is none: nobody has changed it. Nor is what stands in a part that is read for the first time (`seen` has it, no look by this intent had).
+    What an exception covered then is none: nobody has changed it. Nor is what stands in a part that is read for the
+    first time (`seen` has it, no look by this intent had).
     """
     first_read = before.unjudged - {each.what for each in seen.unseen}
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -28,8 +29,7 @@ from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions,
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 ACCOUNT, REFUSING, CLOSED = "987654321098", "876543210987", "765432109876"
-IDS = (ACCOUNT, REFUSING, CLOSED, "i-0abc", "lt-0bcd", "ami-0cde", "fleet-0def", "sfr-0def", "sir-0def", "p-0def")
-"""What an id in it begins with."""
+PREFIXES = ("i-0abc", "lt-0bcd", "ami-0cde", "fleet-0def", "sfr-0def", "sir-0def", "p-0def")
 V1 = MetadataOptions(HttpTokens.OPTIONAL, 1, Switch.ENABLED)
 SILENT = MetadataOptions()
 
@@ -139,3 +139,9 @@ def named_evidence(name: Callable[[str], str]) -> Evidence:
         InstanceEvidence(home, "i-0abc3333", reason=refused),
     )
     return Evidence("s1", NOON, timedelta(days=14), {(home, each.instance_id): each for each in found})
+
+
+def ids_in(text: str) -> list[str]:
+    """The ids of the scan in a text, each a prefix and a digit four times: a pseudonym may begin like one."""
+    known = rf"{ACCOUNT}|{REFUSING}|{CLOSED}|(?:{'|'.join(PREFIXES)})(\d)\1\1\1"
+    return [found[0] for found in re.finditer(known, text)]
