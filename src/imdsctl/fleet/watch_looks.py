@@ -58,7 +58,9 @@ class Looks:
         self._looks: dict[Target, Look] = {}
         self._judged: dict[Target, Intent] = {}
         """By which intent each of them was judged."""
+        self._unread: set[tuple[str, str | None]] = set()
         self._blind: set[tuple[str, str | None]] = set()
+        """Of these, what may have been there unseen: what is in a Region that is enabled later is new."""
         self._accounts: dict[str, Account] = {}
         self._comparable = False
 
@@ -151,6 +153,7 @@ class Looks:
 
     def _remember(self, scan: Scan) -> None:
         self._accounts = {each.account_id: each for each in scan.accounts}
+        self._unread = {(each.account_id, each.region) for each in scan.unseen}
         self._blind = {
             (each.account_id, each.region) for each in scan.unseen if each.unseen.code not in NOT_INSPECTABLE
         }
@@ -162,7 +165,7 @@ class Looks:
         """Accounts and Regions that were read at the last look (`known`), and that this scan could not read."""
         found = []
         for each in scan.unseen:
-            if (each.account_id, each.region) in self._blind or each.unseen.code in NOT_INSPECTABLE:
+            if (each.account_id, each.region) in self._unread:
                 continue
             if any(each.account_id == one.account_id and each.region in (None, one.region) for one in known):
                 subject = f"{each.account_id}/{each.region}" if each.region else each.account_id

@@ -26,6 +26,7 @@ from imdsctl.domain.observations import (
 from imdsctl.domain.options import AccountDefaults, HttpTokens, MetadataOptions, Switch
 from imdsctl.domain.plan import Plan
 from imdsctl.domain.trail_events import TrailEvent, events_of_text
+from imdsctl.domain.verdicts import REGION_NOT_ENABLED
 from imdsctl.fleet.ports import Unreachable
 from imdsctl.fleet.watch import DELIVERIES_MAX, SETTLE_SECONDS, Hands, Watching
 from imdsctl.fleet.watch_events import (
@@ -271,6 +272,21 @@ def test_what_can_no_longer_be_read_is_unknown_and_is_no_drift_when_it_is_back(f
     _, second, third = fleet.run(rounds=3)
     assert second.blind == (Blind(f"{HERE}: instances", "denied"), Blind(str(THERE), "no answer"))
     assert (second.drifts, third.drifts, third.blind) == ((), (), ())
+
+
+def test_a_region_that_is_disabled_meanwhile_is_told_once(fleet: Fleet) -> None:
+    """What was exposed in it is neither gone nor mended."""
+
+    def later(number: int) -> None:
+        if number == 1:
+            gone = Unseen("Region", "the account has not enabled this Region", REGION_NOT_ENABLED)
+            fleet.unseen = (AccountUnseen(THERE.account_id, THERE.region, gone),)
+            del fleet.regions[THERE]
+
+    fleet.clock.after = later
+    _, second, third = fleet.run(rounds=3)
+    assert second.blind == (Blind(str(THERE), "the account has not enabled this Region"),)
+    assert (third.drifts, third.blind) == ((), ())
 
 
 def test_what_no_look_could_read_before_is_no_drift_when_it_is_read_at_last(fleet: Fleet) -> None:
