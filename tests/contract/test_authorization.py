@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from imdsctl.domain.permissions import Mode, Place, policy
 from imdsctl.local.sessions import ROLE, Session
 
 ALLOW_ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
@@ -434,3 +437,121 @@ def test_template_data_of_an_instance_and_its_profile(ann: Ann) -> None:
         lambda: ann.ec2.modify_managed_resource_visibility(DefaultVisibility="hidden"),
     ):
         assert refusal(call)[0] == "UnauthorizedOperation"
+
+
+# -- whoever has imdsctl's own policies -------------------------------------------------------------------------------
+
+
+class Stage:
+    """An account in which IMDSv1 can be brought back in every way, and a thief of imdsctl's credentials."""
+
+    def __init__(self, ann: Ann) -> None:
+        self.ann = ann
+        self.ec2 = ann.offline.client("ec2", ann.account)
+        self.groups = ann.offline.client("autoscaling", ann.account)
+        asked = {"ImageId": ann.image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1}
+        off = self.ec2.run_instances(**asked, MetadataOptions={"HttpEndpoint": "disabled"})
+        self.instance = off["Instances"][0]["InstanceId"]
+        data = {"ImageId": ann.image, "InstanceType": "t3.micro"}
+        made = self.ec2.create_launch_template(
+            LaunchTemplateName="both-versions",
+            LaunchTemplateData={**data, "MetadataOptions": {"HttpTokens": "optional"}},
+        )
+        self.template = {"LaunchTemplateId": made["LaunchTemplate"]["LaunchTemplateId"]}
+        strict = {"MetadataOptions": {"HttpTokens": "required"}}
+        self.ec2.create_launch_template_version(**self.template, SourceVersion="1", LaunchTemplateData=strict)
+        self.groups.create_auto_scaling_group(
+            AutoScalingGroupName="both",
+            MinSize=0,
+            MaxSize=1,
+            AvailabilityZones=["us-east-1a"],
+            LaunchTemplate={**self.template, "Version": "2"},
+        )
+        volume = self.ec2.create_volume(AvailabilityZone="us-east-1a", Size=8)["VolumeId"]
+        snapshot = self.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+        root = {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": snapshot}}
+        self.image = self.ec2.register_image(Name="own", BlockDeviceMappings=[root])["ImageId"]
+
+    def thief(self, *, rollback: bool) -> Thief:
+        document = policy(Mode.WRITE, Place.MEMBER, role="imdsctl", rollback=rollback)
+        made = self.ann.iam.create_policy(PolicyName="imdsctl", PolicyDocument=json.dumps(document))
+        self.ann.iam.attach_user_policy(UserName="ann", PolicyArn=made["Policy"]["Arn"])
+        return Thief(self.ann.ec2, self.ann.client("autoscaling"), self)
+
+
+@dataclass(frozen=True)
+class Thief:
+    ec2: Any
+    groups: Any
+    stage: Stage
+
+    def sharing(self) -> Iterator[Callable[[], Any]]:
+        """Every way to give an image away, or to change it otherwise."""
+        image = {"ImageId": self.stage.image}
+        for asked in (
+            {"LaunchPermission": {"Add": [{"Group": "all"}]}},
+            {"LaunchPermission": {"Add": [{"UserId": "111122223333"}]}},
+            {"Attribute": "launchPermission", "OperationType": "add", "UserGroups": ["all"]},
+            {"Description": {"Value": "x"}},
+        ):
+            yield partial(self.ec2.modify_image_attribute, **image, **asked)
+
+    def opening(self) -> Iterator[Callable[[], Any]]:
+        """Every way to bring IMDSv1 back by the calls that imdsctl makes."""
+        for options in (
+            {"HttpTokens": "optional"},
+            {"HttpEndpoint": "enabled"},
+            {"HttpTokens": "optional", "HttpEndpoint": "enabled"},
+        ):
+            yield partial(self.ec2.modify_instance_metadata_options, InstanceId=self.stage.instance, **options)
+        for defaults in (
+            {"HttpTokens": "optional"},
+            {"HttpTokens": "no-preference"},
+            {"HttpTokensEnforced": "disabled"},
+            {"HttpTokensEnforced": "no-preference"},
+            {"HttpEndpoint": "enabled"},
+            {"HttpEndpoint": "no-preference"},
+            {"HttpTokens": "required", "HttpEndpoint": "enabled"},
+        ):
+            yield partial(self.ec2.modify_instance_metadata_defaults, **defaults)
+        template = self.stage.template
+        optional = {"MetadataOptions": {"HttpTokens": "optional"}}
+        yield partial(
+            self.ec2.create_launch_template_version, **template, SourceVersion="1", LaunchTemplateData=optional
+        )
+        yield partial(self.ec2.modify_launch_template, **template, DefaultVersion="1")
+        yield partial(self.ec2.delete_launch_template_versions, **template, Versions=["2"])
+        older = {"LaunchTemplate": {**template, "Version": "1"}}
+        yield partial(self.groups.start_instance_refresh, AutoScalingGroupName="both")
+        yield partial(self.groups.start_instance_refresh, AutoScalingGroupName="both", DesiredConfiguration=older)
+
+    def closing(self) -> Iterator[Callable[[], Any]]:
+        """What apply asks for of instances, Region defaults and images."""
+        instance = {"InstanceId": self.stage.instance}
+        for defaults in (
+            {"HttpTokens": "required", "HttpPutResponseHopLimit": 2, "HttpTokensEnforced": "enabled"},
+            {"InstanceMetadataTags": "disabled"},
+            {"HttpEndpoint": "disabled"},
+        ):
+            yield partial(self.ec2.modify_instance_metadata_defaults, **defaults)
+        yield partial(self.ec2.modify_instance_metadata_options, **instance, HttpEndpoint="disabled")
+        yield partial(self.ec2.modify_image_attribute, ImageId=self.stage.image, ImdsSupport={"Value": "v2.0"})
+        self.stage.ec2.modify_instance_metadata_options(**instance, HttpEndpoint="enabled")
+        yield partial(self.ec2.modify_instance_metadata_options, **instance, HttpPutResponseHopLimit=2)
+        yield partial(self.ec2.modify_instance_metadata_options, **instance, HttpTokens="required")
+
+
+def test_no_writing_policy_lets_an_image_be_shared_or_made_public(ann: Ann) -> None:
+    thief = Stage(ann).thief(rollback=True)
+    assert [refusal(call)[0] for call in thief.sharing()] == ["UnauthorizedOperation"] * 4
+    for call in thief.closing():
+        call()
+
+
+def test_without_rollback_nothing_brings_imdsv1_back_and_all_the_rest_can_be_closed(ann: Ann) -> None:
+    stage = Stage(ann)
+    thief = stage.thief(rollback=False)
+    for call in (*thief.opening(), *thief.sharing()):
+        assert refusal(call)[0] in ("UnauthorizedOperation", "AccessDenied"), call
+    for call in thief.closing():
+        call()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import typer
 
+from imdsctl.cli.terminal import OutputLost
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 
 EXIT_DONE = 0
@@ -63,16 +64,27 @@ def guarded(command: Callable[[], object]) -> int:
     """Call `command` and give its exit code: what it returns when that is an int, else 0.
 
     DiagnosticError is printed and gives its own code; a wrong command line gives 2; Ctrl-C gives 130; a reader of our
-    output that went away (`| head`) gives 1 without noise.
+    output that went away (`| head`) gives 1 without noise, and a full disk behind it 1 with a sentence.
     """
     try:
         code = _ended(command)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes standard output again at exit; that must not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_output_up()
+        return EXIT_FAILED
+    except OutputLost as error:
+        _give_output_up()
+        what = f"standard output cannot be written: {str(error).lower()}; what was printed is not whole"
+        hint = "make room where it is led to, or lead it elsewhere, and run the command again"
+        with suppress(OSError):  # standard error may be led to the same place
+            report_one(Diagnostic("output-unwritable", what, hint=hint))
         return EXIT_FAILED
     return code
+
+
+def _give_output_up() -> None:
+    """Python flushes standard output again at exit; that must not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _ended(command: Callable[[], object]) -> int:

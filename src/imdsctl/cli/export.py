@@ -32,7 +32,11 @@ def role(
     mode: Annotated[Mode, typer.Option("--mode", help="`read` for scan and plan; `write` adds apply.")] = Mode.READ,
     name: Annotated[str, typer.Option("--role", help="The role's name; give it to the other commands too.")] = ROLE,
     without_rollback: Annotated[
-        bool, typer.Option("--without-rollback", help="Allow no write that opens, not even to restore.")
+        bool,
+        typer.Option(
+            "--without-rollback",
+            help="Allow no write that can bring IMDSv1 back: no rollback to it, no launch templates, no refreshes.",
+        ),
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.")

@@ -26,7 +26,8 @@ def command(
     without_rollback: Annotated[
         bool,
         typer.Option(
-            "--without-rollback", help="Allow no write that opens: `rollback` cannot restore `optional` then."
+            "--without-rollback",
+            help="Allow no write that can bring IMDSv1 back: no rollback to it, no launch templates, no refreshes.",
         ),
     ] = False,
     launch_dry_run: Annotated[
@@ -47,7 +48,7 @@ def command(
         launch_dry_run=launch_dry_run,
     )
     print(json.dumps(document, indent=2))
-    for sid, why in reasons(needs(mode, place)).items():
+    for sid, why in reasons(needs(mode, place, rollback=not without_rollback)).items():
         print(f"  {sid}: {why}", file=sys.stderr)
     for sid, *_, why in LAUNCH_DRY_RUN if launch_dry_run else ():
         print(f"  {sid}: {why}", file=sys.stderr)

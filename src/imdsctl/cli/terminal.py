@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -16,7 +16,7 @@ def guarded_streams() -> Iterator[None]:
     """While this holds, `print` cannot be used by a name in somebody's account to steer the terminal."""
     before = sys.stdout, sys.stderr
     whole = [_whole(stream) for stream in before]
-    sys.stdout, sys.stderr = (Guarded(stream) for stream in whole)
+    sys.stdout, sys.stderr = _Output(whole[0]), Guarded(whole[1])
     try:
         yield
     finally:
@@ -25,6 +25,37 @@ def guarded_streams() -> Iterator[None]:
             if ours is not stream:
                 # Else its end would close the program's own output.
                 ours.detach()  # type: ignore[attr-defined]
+
+
+class OutputLost(Exception):
+    """Standard output takes no more: a full disk, or whatever it is led to. It is no OSError, of which commands think
+    that it is about a file of theirs. A reader that went away is something else, and stays BrokenPipeError."""
+
+
+class _Output(Guarded):
+    """Standard output. Its `write`, `writelines` and `flush` raise OutputLost."""
+
+    def write(self, text: str) -> int:
+        with _losing():
+            return super().write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        with _losing():
+            self.unguarded.flush()
+
+
+@contextmanager
+def _losing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputLost(error.strerror or str(error)) from error
 
 
 def _whole(stream: TextIO) -> TextIO:

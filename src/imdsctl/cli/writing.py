@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 from imdsctl.cli.dependencies import Dependencies
 from imdsctl.cli.errors import report
 from imdsctl.cli.options import DATABASE_VARIABLE
+from imdsctl.cli.terminal import OutputLost
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ async def may_write(
         async with leased(dependencies, access.db, caller, host, dead) as lease:
             number = None if lease is None else lease.number
             await journal.append(RunBegan(command, caller.arn, host, number, dependencies.now().isoformat()))
-            with _stopping() as stopped, _listening(as_json=as_json) as listener:
+            with _stopping() as stopped, listening(as_json=as_json) as listener:
                 enter = Sessions(aws, caller, access.role, dependencies.now)
                 yield Writing(aws, caller, enter, lease, listener, stopped)
 
@@ -159,12 +160,13 @@ def command_line(*words: str | None, **options: object) -> str:
 
 
 @contextmanager
-def _listening(*, as_json: bool) -> Iterator[Callable[[Event], None]]:
+def listening(*, as_json: bool) -> Iterator[Callable[[Event], None]]:
+    """Tells how it goes: a line an event, for a program on standard output, else for a person on standard error."""
     from imdsctl.views.apply import ProgressLines, event_json
 
     def write(stream: TextIO, text: str) -> None:
-        # A reader that went away (`| head`) must not leave a change half made: go on without telling.
-        with suppress(BrokenPipeError):
+        # A reader that went away (`| head`), or a full disk, must not leave a change half made: go on without telling.
+        with suppress(OSError, OutputLost):
             stream.write(text)
             stream.flush()
 

@@ -27,6 +27,8 @@ from imdsctl.domain.precedence import RESOLUTIONS_REMEMBERED_MAX, image_options,
 
 DEFAULT_VERSION = "$Default"
 LATEST_VERSION = "$Latest"
+NAMED_IMAGES = "images in use"
+"""What a Region's `unseen` calls the images that anything names. A refusal leaves them out of what was seen."""
 
 
 def template_exposure(region: RegionSeen, template: TemplateVersionSeen) -> Exposure:
@@ -171,7 +173,14 @@ def _judged(
     plain = _launch(launch, template, defaults, None)
     if plain.verdict is _launch(launch, template, defaults, "v2.0").verdict:
         return plain
-    what = "was not found" if image_id.startswith("ami-") else "is a name to look up at launch"
+    if not image_id.startswith("ami-"):
+        what = "is a name to look up at launch"
+    elif image is not None:
+        what = "was not found"
+    else:
+        # AWS's words, which may be long, are told once, with what is unseen in the Region.
+        codes = [each.code for each in region.unseen if each.what == NAMED_IMAGES and each.code]
+        what = f"was not read ({codes[0]})" if codes else "was not read"
     return Exposure(Verdict.UNKNOWN, f"image {image_id} {what}, and nothing stronger decides", (image_id,))
 
 

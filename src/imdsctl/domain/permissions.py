@@ -6,7 +6,7 @@ Source of the action names and of what can be narrowed to a resource: Service Au
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -42,6 +42,8 @@ class Need:
     why: str
     resource: str = "*"
     """Most describing calls cannot be narrowed; those that write are narrowed as far as AWS allows."""
+    condition: Mapping[str, Any] = field(default_factory=dict)
+    """What the request has to say: the call can do more than it is needed for."""
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -53,8 +55,16 @@ def _read(sid: str, service: str, prefix: str, why: str, *operations: str, place
     return Need(sid, place, Mode.READ, service, prefix, operations, why)
 
 
-def _write(sid: str, service: str, prefix: str, why: str, *operations: str, resource: str = "*") -> Need:
-    return Need(sid, Place.MEMBER, Mode.WRITE, service, prefix, operations, why, resource)
+def _write(
+    sid: str,
+    service: str,
+    prefix: str,
+    why: str,
+    *operations: str,
+    resource: str = "*",
+    condition: Mapping[str, Any] | None = None,
+) -> Need:
+    return Need(sid, Place.MEMBER, Mode.WRITE, service, prefix, operations, why, resource, condition or {})
 
 
 NEEDS: tuple[Need, ...] = (
@@ -214,6 +224,8 @@ NEEDS: tuple[Need, ...] = (
         "mark an own image with ImdsSupport=v2.0, when the intent asks for it",
         "ModifyImageAttribute",
         resource="arn:{partition}:ec2:*::image/*",
+        # The same call shares an image, or makes it public: with one attribute a call, this leaves that out.
+        condition={"StringEquals": {"ec2:Attribute/ImdsSupport": "v2.0"}},
     ),
     _write(
         "Refreshes",
@@ -262,13 +274,20 @@ LAUNCH_DRY_RUN: tuple[tuple[str, str, tuple[str, ...], Mapping[str, Any], str], 
 than reading: the Service Authorization Reference lists no condition key for the parameter DryRun, so that a credential
 which may ask may also launch. The resources are those of RunInstances that a template or an image can bring in."""
 
-_WEAKENING = {
+_CLOSING = {
     "StringEqualsIfExists": {
+        "ec2:Attribute/HttpEndpoint": "disabled",
         "ec2:Attribute/HttpTokens": "required",
         "ec2:Attribute/HttpTokensEnforced": "enabled",
     }
 }
-"""Only what closes: `rollback` cannot restore `optional`. `IfExists`, because a write sends only what differs."""
+"""Nothing that allows IMDSv1: not `optional`, and no endpoint switched on with `optional` behind it. `IfExists`:
+a write sends only what differs. imdsctl asks for other values in a rollback only."""
+_CLOSED_BY = {"RegionDefaults": _CLOSING, "Instances": _CLOSING}
+_OPENS = frozenset({"LaunchTemplates", "Refreshes"})
+"""Statements that no condition can close. IAM has no key for what a launch template version says (`ec2:Metadata...` are
+not for CreateLaunchTemplateVersion), and a refresh launches what the group's template, or one that the request names,
+says."""
 
 
 def policy(
@@ -276,20 +295,21 @@ def policy(
 ) -> dict[str, Any]:
     """The least-privilege policy document for one set of credentials.
 
-    WRITE includes READ, since every write is preceded and followed by a read. Without `rollback` the calls that set
-    options may only require IMDSv2 (`ec2:Attribute/...` are the *requested* values: EC2 User Guide, "Control access to
-    EC2 resources using resource tags and attributes").
+    WRITE includes READ, since every write is preceded and followed by a read. Without `rollback` nothing
+    is allowed that brings IMDSv1 back (`ec2:Attribute/...` are the *requested* values: EC2 User Guide, "Control access
+    using attribute-based access").
     """
     statements = []
-    for need in needs(mode, place):
+    for need in needs(mode, place, rollback=rollback):
         statement: dict[str, Any] = {
             "Sid": need.sid,
             "Effect": "Allow",
             "Action": sorted(need.actions),
             "Resource": need.resource.format(partition=partition, role=role),
         }
-        if not rollback and need.sid in ("RegionDefaults", "Instances"):
-            statement["Condition"] = _WEAKENING
+        condition = need.condition or (_CLOSED_BY.get(need.sid) if not rollback else None)
+        if condition:
+            statement["Condition"] = condition
         statements.append(statement)
     for sid, action, resources, condition, _ in LAUNCH_DRY_RUN if launch_dry_run else ():
         statements.append(
@@ -304,10 +324,11 @@ def policy(
     return {"Version": POLICY_VERSION, "Statement": statements}
 
 
-def needs(mode: Mode, place: Place) -> tuple[Need, ...]:
-    """What one set of credentials needs."""
+def needs(mode: Mode, place: Place, *, rollback: bool = True) -> tuple[Need, ...]:
+    """What one set of credentials needs; without `rollback` nothing that could bring IMDSv1 back."""
     modes = (Mode.READ,) if mode is Mode.READ else tuple(Mode)
-    return tuple(need for need in NEEDS if need.place is place and need.mode in modes)
+    wanted = (need for need in NEEDS if need.place is place and need.mode in modes)
+    return tuple(need for need in wanted if rollback or need.sid not in _OPENS)
 
 
 def reasons(wanted: Iterable[Need]) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from imdsctl.domain.exposure import Exposure, Verdict, instance_exposure, region_exposure
 from imdsctl.domain.launches import (
+    NAMED_IMAGES,
     configuration_exposure,
     fleet_exposure,
     group_exposure,
@@ -156,9 +157,7 @@ _PARTS = {
     "fleets": ("EC2 Fleets", "Spot Fleet requests", "Spot requests"),
 }
 """The parts of a reading by the surface that they belong to; any other part is a service's."""
-_OTHERS = frozenset(
-    {"defaults", "template tags", "images in use", *(part for parts in _PARTS.values() for part in parts)}
-)
+_OTHERS = frozenset({"defaults", "template tags", NAMED_IMAGES, *(part for parts in _PARTS.values() for part in parts)})
 
 
 class _Latest:

@@ -232,7 +232,8 @@ def _sources(subject: Subject, parts: Parts) -> dict[Layer, str]:
     if parts.image is not None:
         says = f"ImdsSupport={parts.image.imds_support}" if parts.image.imds_support else "no ImdsSupport"
         words = " ".join(filter(None, (parts.image.image_id, parts.image.name)))
-        out[Layer.IMAGE] = f"{words} ({says if parts.image.found else 'not found'})"
+        missing = "not found" if parts.source == LIVE else "not seen by the scan"
+        out[Layer.IMAGE] = f"{words} ({says if parts.image.found else missing})"
     return out
 
 

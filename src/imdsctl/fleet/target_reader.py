@@ -17,6 +17,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from imdsctl.domain.launches import NAMED_IMAGES
 from imdsctl.domain.makers import maker
 from imdsctl.domain.observations import (
     SAYS_NOTHING,
@@ -415,7 +416,7 @@ class TargetReader:
                         public_images.keep(self._region, image)
             found.update((each, ImageSeen(each, found=False)) for each in image_ids if each not in found)
 
-        await self._part("images in use", read)
+        await self._part(NAMED_IMAGES, read)
         return found
 
     def _pages(

@@ -219,6 +219,7 @@ def test_a_scan_answers_without_asking_aws() -> None:
     assert answer.resolution.http_tokens.layer is Layer.ACCOUNT_DEFAULT
     # The scan did not look up the image of an instance, so it must not be taken for one without v2.0.
     assert answer.image_unknown
+    assert answer.sources[Layer.IMAGE].endswith("(not seen by the scan)")
 
 
 @pytest.mark.parametrize("text", ["i-0aaaaaaaaaaaaaaaa", "web:7", "ami-2"])

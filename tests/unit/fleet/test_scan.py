@@ -344,6 +344,19 @@ def test_an_image_that_is_gone_is_seen_as_gone_and_hides_no_other(fake_aws: Any)
     assert verdicts == [Verdict.UNKNOWN, Verdict.EXPOSED, Verdict.UNKNOWN]
 
 
+@pytest.mark.parametrize(
+    ("refusal", "why"),
+    [(DENIED, "UnauthorizedOperation"), (Unreachable("ec2.eu-west-1", "cut", "try again"), "Unreachable")],
+)
+def test_an_image_that_nobody_may_look_at_is_not_called_missing(fake_aws: Any, refusal: Exception, why: str) -> None:
+    named = {"LaunchTemplateVersions": [version(1, default=True, ImageId="ami-1")]}
+    seen = only(scanned(fake_aws(DescribeLaunchTemplateVersions=named, DescribeImages=refusal)))
+    exposure = template_exposure(seen, seen.templates[0])
+    assert exposure.verdict is Verdict.UNKNOWN
+    assert exposure.reason == f"image ami-1 was not read ({why}), and nothing stronger decides"
+    assert exposure.quoted == ("ami-1",)
+
+
 def test_a_public_image_is_looked_up_once_for_all_accounts_of_a_region(fake_aws: Any) -> None:
     def images(params: Any) -> Any:
         if by_id(params):

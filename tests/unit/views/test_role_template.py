@@ -7,7 +7,7 @@ import json
 import pytest
 from cfnlint.api import lint_all
 
-from imdsctl.domain.permissions import NEEDS, Mode, Place, policy
+from imdsctl.domain.permissions import NEEDS, Mode, Place, needs, policy
 from imdsctl.policy.document import parse_policy
 from imdsctl.views.role_template import role_template
 
@@ -41,3 +41,15 @@ def test_a_policy_fits_into_a_managed_policy(place: Place) -> None:
 def test_every_statement_has_a_reason_and_a_name_of_its_own() -> None:
     assert len({need.sid for need in NEEDS}) == len(NEEDS)
     assert all(need.why and need.operations == tuple(sorted(need.operations)) for need in NEEDS)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_without_rollback_what_no_condition_can_close_is_left_out_of_policy_and_reasons(mode: Mode) -> None:
+    def sids(*, rollback: bool) -> list[str]:
+        document = policy(mode, Place.MEMBER, role="r", rollback=rollback)
+        said = [need.sid for need in needs(mode, Place.MEMBER, rollback=rollback)]
+        assert [each["Sid"] for each in document["Statement"]] == said
+        return said
+
+    left_out = {"LaunchTemplates", "Refreshes"} if mode is Mode.WRITE else set()
+    assert set(sids(rollback=True)) - set(sids(rollback=False)) == left_out
