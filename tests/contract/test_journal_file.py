@@ -100,7 +100,7 @@ def test_entries_of_many_tasks_share_their_syncs_and_none_is_lost(tmp_path: Path
             await asyncio.gather(*(journal.append(Began(str(number), OLD)) for number in range(500)))
 
     path = tmp_path / "journal"
-    write(path)
+    write(path, Began("0", OLD))
     asyncio.run(many(path))
     assert progress(path).in_doubt == {str(number) for number in range(500)}
     assert len(syncs) < 5

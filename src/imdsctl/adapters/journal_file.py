@@ -108,12 +108,19 @@ def open_journal(path: Path, plan_digest: str, at: str) -> Iterator[JournalFile]
         raise _unwritable(path, error, "name another file with `--journal FILE`") from None
     with file:
         _lock(file, path)
+        fresh = os.fstat(file.fileno()).st_size == 0
         try:
             known = _continue(file, plan_digest, at)
         except DiagnosticError as error:
             raise DiagnosticError([each.about(str(path)) for each in error.diagnostics]) from None
         _sync_folder(path.parent)
-        yield JournalFile(file, path, known)
+        head = file.tell()
+        try:
+            yield JournalFile(file, path, known)
+        finally:
+            if fresh and file.tell() == head:
+                # Nothing began, and the plan does not count as applied. The file stays: somebody may wait for its lock.
+                file.truncate(0)
 
 
 def _unwritable(path: Path, error: OSError, hint: str) -> DiagnosticError:

@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 
+LINKS_MAX = 40
+"""As many links as Linux follows (path_resolution(7))."""
 _SQLITE = b"SQLite format 3\x00"
 """How every SQLite file begins (sqlite.org, "Database File Format")."""
 
@@ -32,7 +34,7 @@ def whole_file(
     An exception inside leaves the old file as it was. Raises DiagnosticError (exit code 2) `code` when the place cannot
     be written, and what `check_free` raises; `instead` is the hint when it is no file.
     """
-    if path.exists() and not path.is_file():
+    if (path.exists() and not path.is_file()) or _is_device(path):
         # Renaming a file onto /dev/stdout, as root, would replace the device.
         raise DiagnosticError(Diagnostic(code, "this is not a file", str(path), instead), exit_code=2)
     check_free(path)
@@ -54,6 +56,18 @@ def whole_file(
         raise DiagnosticError(Diagnostic(code, why, str(path), hint), exit_code=2) from None
 
 
+def _is_device(path: Path) -> bool:
+    """Whether a path leads, over links, to an open file of a process: /dev/stdout is one also when it is a file."""
+    here = os.path.abspath(path)
+    for _ in range(LINKS_MAX):
+        if here.startswith("/proc/"):
+            return True
+        if not os.path.islink(here):
+            return False
+        here = os.path.normpath(os.path.join(os.path.dirname(here), os.readlink(here)))
+    return True
+
+
 def check_free(path: Path, *reads: Path | None) -> None:
     """Nothing is written over what is the only way back, nor over a file that the command `reads`.
 
@@ -61,7 +75,7 @@ def check_free(path: Path, *reads: Path | None) -> None:
     SQLite database and what is read.
     """
     journal = path.with_name(path.name + ".journal")
-    if journal.exists():
+    if journal.exists() and (not journal.is_file() or journal.stat().st_size):
         raise DiagnosticError(
             Diagnostic(
                 "plan-applied",

@@ -23,7 +23,13 @@ def command(
         Path | None, typer.Argument(metavar="[PLAN]", help="A plan of `imdsctl plan -o`. Default: one is made now.")
     ] = None,
     role: Annotated[
-        str, typer.Option("--role", metavar="NAME", help="The role that the script assumes in the other accounts.")
+        str,
+        typer.Option(
+            "--role",
+            metavar="NAME",
+            envvar="IMDSCTL_ROLE",
+            help="The role that the script assumes in the other accounts.",
+        ),
     ] = ROLE_NAME,
     intent: options.IntentFile = None,
     scan: Annotated[str | None, typer.Option("--scan", metavar="ID", help="Default: the latest scan.")] = None,

@@ -35,7 +35,9 @@ def command(
         As, typer.Option("--as", help="`seen`: the values of the scan; `wanted`: those that the intent makes of them.")
     ] = As.SEEN,
     provider: Annotated[int, typer.Option("--provider", min=5, max=6, help="The AWS provider's major version.")] = 5,
-    role: Annotated[str, typer.Option("--role", metavar="NAME", help="The role that Terraform assumes.")] = ROLE_NAME,
+    role: Annotated[
+        str, typer.Option("--role", metavar="NAME", envvar="IMDSCTL_ROLE", help="The role that Terraform assumes.")
+    ] = ROLE_NAME,
     own_account: Annotated[
         str | None,
         typer.Option("--own-account", metavar="ID", help="The account of Terraform's credentials: no role there."),

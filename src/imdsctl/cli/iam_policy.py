@@ -21,7 +21,9 @@ def command(
             "--caller", help="For the credentials that imdsctl is started with, not for the role in accounts."
         ),
     ] = False,
-    role: Annotated[str, typer.Option("--role", help="The role that is assumed in each account.")] = ROLE_NAME,
+    role: Annotated[
+        str, typer.Option("--role", envvar="IMDSCTL_ROLE", help="The role that is assumed in each account.")
+    ] = ROLE_NAME,
     partition: Annotated[str, typer.Option("--partition", help="`aws`, `aws-cn` or `aws-us-gov`.")] = "aws",
     without_rollback: Annotated[
         bool,

@@ -35,7 +35,13 @@ Profiles: TypeAlias = Annotated[
 ]
 Role: TypeAlias = Annotated[
     str,
-    typer.Option("--role", metavar="NAME", help="Role to assume in the other accounts.", rich_help_panel=_ACCESS),
+    typer.Option(
+        "--role",
+        metavar="NAME",
+        envvar="IMDSCTL_ROLE",
+        help="Role to assume in the other accounts.",
+        rich_help_panel=_ACCESS,
+    ),
 ]
 CurrentAccount: TypeAlias = Annotated[
     bool,

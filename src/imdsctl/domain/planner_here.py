@@ -120,10 +120,13 @@ class Here:
         return next((each for each in self.exemptions if each.match.picks(names, tags)), None)
 
     def exemption_of(self, launcher: Launcher) -> Exemption | None:
-        """The entry that covers what something launches: by its own names and tags, by those of the service that a
-        group belongs to, or by the tags of a group's instances, which the next one will have too."""
-        own = self.exemption(launcher.names, launcher.tags)
-        if own or not launcher.group or not self.exemptions:
+        """The entry that covers what something launches: by its own names and tags, by the name of what it launches
+        from, by the names and tags of the service that a group belongs to, or by the tags of a group's instances, which
+        the next one will have too."""
+        if not self.exemptions:
+            return None
+        own = self.exemption((*launcher.names, *self.launches.names_of(launcher.source)), launcher.tags)
+        if own or not launcher.group:
             return own
         services = (each for each in self.region.services if launcher.group in each.group_names)
         found = [self.exemption((each.resource, each.name), each.tags) for each in services]
@@ -197,12 +200,13 @@ class Here:
     # What is known of the resources
 
     def names_of(self, instance: InstanceSeen) -> tuple[str, ...]:
-        """All that an instance answers to in a match: itself, its group, its launch template."""
+        """All that an instance answers to in a match: itself, its group, its launch template or configuration."""
         group = self.groups.get(instance.instance_id)
         tagged = next((value for key, value in instance.tags if key == GROUP_TAG), None)
         template = self.launches.template_name(instance.launch_template_id)
+        configurations = [each.configuration for each in group.sources] if group else []
         names = (instance.instance_id, group.name if group else tagged, instance.launch_template_id, template)
-        return tuple(name for name in names if name)
+        return tuple(name for name in (*names, *configurations) if name)
 
     def container(self, resource: str, tags: Tags, *names: str) -> str | None:
         """Why a resource is taken for a container host, or launches some; None when nothing says so."""

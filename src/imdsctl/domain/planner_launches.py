@@ -85,6 +85,12 @@ class Launches:
         """The template that a source names, by id or by name."""
         return source.template_id or self._ids.get(source.template_name or "")
 
+    def names_of(self, source: LaunchSource) -> tuple[str, ...]:
+        """What a source is named after: its template by id and name, or its launch configuration."""
+        template = self.template_id(source)
+        names = (template, self.template_name(template) or source.template_name, source.configuration)
+        return tuple(each for each in names if each)
+
     def version(self, source: LaunchSource) -> TemplateVersionSeen | None:
         """The template version that a source launches; None when the scan did not see it."""
         wanted = source.version or DEFAULT

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.observations import Account, RegionSeen, Scan
+from imdsctl.domain.verdicts import NOT_INSPECTABLE
 from imdsctl.fleet.organization_units import closest
 from imdsctl.fleet.selection import Selection
+
+_PLACES = frozenset({"account", "Region", "Regions"})
+"""`Unseen.what` of an account that was not entered, a Region that was not read, and Regions that were not listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +25,22 @@ class ScanScope:
     exclude_regions: frozenset[str]
 
     def __iter__(self) -> Iterator[RegionSeen]:
-        for region in self.scan.regions:
-            target = region.target
-            if (
-                target.account_id in self.account_ids
-                and (not self.regions or target.region in self.regions)
-                and target.region not in self.exclude_regions
-            ):
-                yield region
+        return (each for each in self.scan.regions if self._has(each.target.account_id, each.target.region))
+
+    def unread(self) -> Iterator[str]:
+        """Accounts and Regions of it in which the scan could not see the instances. Not inspectable ones are none."""
+        for each in self.scan.unseen:
+            place = each.unseen.what in _PLACES and each.unseen.code not in NOT_INSPECTABLE
+            if place and self._has(each.account_id, each.region):
+                yield f"{each.account_id}/{each.region}" if each.region else each.account_id
+        for region in self:
+            if any(part.what == "instances" for part in region.unseen):
+                yield str(region.target)
+
+    def _has(self, account_id: str, region: str | None) -> bool:
+        return account_id in self.account_ids and (
+            region is None or ((not self.regions or region in self.regions) and region not in self.exclude_regions)
+        )
 
 
 def scope_of(scan: Scan, selection: Selection, *, current_account: str | None = None) -> ScanScope:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from imdsctl.cli.app import run
 from imdsctl.cli.dependencies import Dependencies
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
 from imdsctl.domain.evidence import Use
-from imdsctl.domain.observations import Account, InstanceSeen, RegionSeen, Scan, Target
+from imdsctl.domain.observations import Account, AccountUnseen, InstanceSeen, RegionSeen, Scan, Target, Unseen
 from imdsctl.domain.options import HttpTokens, MetadataOptions
+from imdsctl.domain.verdicts import REGION_NOT_ENABLED
 from imdsctl.fleet.memory_store import MemoryStore
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -147,6 +149,22 @@ def test_json_has_every_instance_and_what_was_asked(capsys: pytest.CaptureFixtur
     (workload,) = document["workloads"]
     assert (workload["kind"], workload["name"], workload["region"]) == ("group", "web\x1b[2J", "eu-west-1")
     assert [each["instance_id"] for each in workload["look_at"]] == ["i-00000000"]
+
+
+def test_what_the_scan_could_not_see_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    blind = replace(region(THERE, 0), unseen=(Unseen("instances", "denied", "UnauthorizedOperation"),))
+    world = World(region(HERE, 2), blind)
+    scan = world.store.load("s1")
+    refused = AccountUnseen("444455556666", None, Unseen("account", "no such role", "AccessDenied"))
+    disabled = AccountUnseen(ACCOUNT, "af-south-1", Unseen("Region", "not enabled", REGION_NOT_ENABLED))
+    policies = AccountUnseen(ACCOUNT, None, Unseen("policies", "denied", "AccessDeniedException"))
+    accounts = (*scan.accounts, Account("444455556666", "partner"))
+    world.store.save(replace(scan, scan_id="s2", accounts=accounts, unseen=(refused, disabled, policies)))
+    assert world.run("--fail-on", "unknown") == 1
+    said = f"could not see the instances of 444455556666, {THERE}: who uses IMDSv1 there is unknown"
+    assert said in capsys.readouterr().err
+    assert world.run("--stored", "--fail-on", "unknown", "--regions", HERE.region, "--accounts", ACCOUNT) == 0
+    assert "could not see" not in capsys.readouterr().err
 
 
 def test_a_part_is_asked_and_what_is_known_of_the_rest_stays(capsys: pytest.CaptureFixture[str]) -> None:

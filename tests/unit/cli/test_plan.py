@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sqlite3
@@ -18,6 +19,7 @@ from imdsctl.adapters.plan_file import read_plan
 from imdsctl.cli.app import run
 from imdsctl.cli.dependencies import Dependencies
 from imdsctl.domain.diagnostics import DiagnosticError
+from imdsctl.domain.journal import RunBegan
 from imdsctl.fleet.memory_store import MemoryStore
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -88,10 +90,29 @@ def test_a_plan_goes_to_its_file_and_to_a_page_and_json_is_the_same_plan(world: 
     assert json.loads(out)["digest"] == plan.digest
 
 
+def applied(name: str) -> None:
+    """The plan has a journal, as if somebody had begun to apply it."""
+
+    async def begun() -> None:
+        with open_journal(Path(f"{name}.journal"), read_plan(Path(name)).digest, NOON.isoformat()) as journal:
+            await journal.append(RunBegan("apply", "me", "here", None, NOON.isoformat()))
+
+    asyncio.run(begun())
+
+
+def test_a_plan_whose_apply_never_began_is_written_over(world: World) -> None:
+    assert world.run("plan", "-o", "plan.json")[0] == 0
+    with open_journal(Path("plan.json.journal"), read_plan(Path("plan.json")).digest, NOON.isoformat()):
+        pass  # no credentials, or somebody else is at work
+    assert world.run("plan", "-o", "plan.json")[0] == 0
+    applied("plan.json")
+    assert world.run("plan", "-o", "plan.json")[0] == 2
+
+
 def test_a_plan_that_was_applied_is_not_written_over_for_its_journal_is_the_way_back(world: World) -> None:
     assert world.run("plan", "-o", "plan.json")[0] == 0
     first = Path("plan.json").read_bytes()
-    Path("plan.json.journal").touch()
+    applied("plan.json")
     code, _, err = world.run("plan", "-o", "plan.json")
     assert (code, "error[plan-applied]" in err, "write to another file" in err) == (2, True, True)
     assert Path("plan.json").read_bytes() == first
@@ -115,8 +136,7 @@ def contents() -> dict[str, bytes]:
 )
 def test_no_command_writes_over_the_way_back(world: World, words: tuple[str, ...], place: str, code: str) -> None:
     assert world.run("plan", "-o", "plan.json")[0] == 0
-    with open_journal(Path("plan.json.journal"), read_plan(Path("plan.json")).digest, NOON.isoformat()):
-        pass
+    applied("plan.json")
     Path("moved").write_bytes(Path("plan.json.journal").read_bytes())
     with closing(sqlite3.connect("scans.sqlite3")) as database:
         database.execute("create table scan (id)")
