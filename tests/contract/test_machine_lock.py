@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -52,3 +53,16 @@ def test_it_is_for_its_owner_only(tmp_path: Path) -> None:
 def test_where_nothing_can_be_kept_there_is_nobody_to_be_kept_out(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     held(tmp_path / "file" / "data")
+
+
+def test_a_full_disk_takes_no_name_and_the_lock_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with (
+        machine_lock(tmp_path, "111122223333", "me"),
+        pytest.raises(DiagnosticError, match="somebody else is at work"),
+    ):
+        held(tmp_path)
+    held(tmp_path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from imdsctl.domain.diagnostics import Diagnostic, DiagnosticError
@@ -41,8 +41,9 @@ def machine_lock(directory: Path, account_id: str, owner: str) -> Iterator[None]
                     "wait until it has ended; the same command then goes on from its journal",
                 )
             )
-        os.truncate(descriptor, 0)
-        os.write(descriptor, f"{owner}\n".encode()[:OWNER_BYTES_MAX])
+        with suppress(OSError):  # A full disk takes no name, and the lock holds all the same.
+            os.truncate(descriptor, 0)
+            os.write(descriptor, f"{owner}\n".encode()[:OWNER_BYTES_MAX])
         yield
     finally:
         os.close(descriptor)

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from imdsctl.fleet.evidence import Enter, Gathering
     from imdsctl.fleet.ports import Aws, ScanStore
 
-PLACES_MAX = 5
-"""So many accounts and Regions are named before the rest is only counted."""
-
 
 def run(asked: EvidenceOptions, deps: Dependencies) -> int:
     """Gather, keep, show, and give the exit code. What cannot be kept is shown all the same: it was paid for."""
@@ -247,13 +244,15 @@ def _show(
     mine: str | None,
 ) -> set[Use]:
     """Print the part that was asked for; gives the uses in it: what did not answer, or was not scanned, is unknown."""
+    from imdsctl.domain.planner_here import some
     from imdsctl.domain.roll_up import rolled_up
     from imdsctl.fleet.scan_scope import scope_of
     from imdsctl.views.evidence import evidence_json, evidence_text
 
     regions = scope_of(seen, asked.selection, current_account=mine)
     if unread := list(dict.fromkeys(regions.unread())):
-        notes = (*notes, _unread_text(unread))
+        blind = f"the scan could not see the instances of {some(unread)}: who uses IMDSv1 there is unknown"
+        notes = (*notes, blind)
     if asked.selection.narrows:
         there = {region.target for region in regions}
         evidence = replace(
@@ -273,8 +272,3 @@ def _show(
             print(f"note: {note}", file=sys.stderr)
     uses = {use for workload in workloads for use, number in workload.counts.items() if number}
     return uses | {Use.UNKNOWN} if evidence.unseen or unread else uses
-
-
-def _unread_text(places: Sequence[str]) -> str:
-    named = ", ".join(places[:PLACES_MAX]) + (f" and {len(places) - PLACES_MAX} more" * (len(places) > PLACES_MAX))
-    return f"the scan could not see the instances of {named}: who uses IMDSv1 there is unknown"
